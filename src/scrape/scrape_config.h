@@ -1,0 +1,219 @@
+/* The whole of a prometheus.yml, strictly: every key of Prometheus 3.x with its defaults and rules, so that a file
+ * that is valid there loads here, and one that is not is refused with its words at the right line.
+ * Service discoveries this build does not run yet are checked all the same and skipped with a warning.
+ * Spec: prometheus.io/docs/prometheus/latest/configuration/configuration.
+ * Memory: a prom_config owns an arena; shared by reference count. Threads: read-only after loading. */
+#ifndef VANE_SCRAPE_SCRAPE_CONFIG_H
+#define VANE_SCRAPE_SCRAPE_CONFIG_H
+
+#include "conf/conf.h"
+#include "model/labels.h"
+#include "relabel/relabel.h"
+
+/* ---- HTTP client settings (http_config of everything) ---- */
+struct tls_config {
+    str ca, ca_file, cert, cert_file, key_file, server_name;
+    struct conf_secret key;
+    bool insecure_skip_verify;
+    int min_version, max_version; /* 0 = unset, 1..4 = TLS 1.0 .. 1.3 */
+};
+struct basic_auth_config {
+    str username, username_file, password_file, username_ref, password_ref;
+    struct conf_secret password;
+};
+struct authorization_config {
+    str type, credentials_file, credentials_ref; /* type defaults to Bearer */
+    struct conf_secret credentials;
+};
+struct oauth2_config {
+    str client_id, client_secret_file, client_secret_ref, token_url, client_certificate_key_file, client_certificate_key_id,
+        signature_algorithm, iss, audience, grant_type;
+    struct conf_secret client_secret, client_certificate_key;
+    struct conf_dict claims, endpoint_params;
+    CONF_LIST_OF(str) scopes;
+    struct tls_config tls;
+    str proxy_url, no_proxy;
+    bool proxy_from_environment;
+    struct conf_dict proxy_connect_header;
+};
+struct header_config {
+    CONF_LIST_OF(str) values;
+    CONF_LIST_OF(struct conf_secret) secrets;
+    CONF_LIST_OF(str) files;
+};
+struct http_config {
+    struct basic_auth_config *basic_auth;
+    struct authorization_config *authorization;
+    struct oauth2_config *oauth2;
+    struct conf_secret bearer_token;
+    str bearer_token_file;
+    struct tls_config tls;
+    bool follow_redirects, enable_http2, proxy_from_environment;
+    str proxy_url, no_proxy;
+    struct conf_dict proxy_connect_header;       /* str -> list of secrets, kept as given */
+    CONF_DICT_OF(struct header_config) headers; /* http_headers */
+};
+extern const struct conf_schema http_config_schema;
+
+/* ---- service discovery ---- */
+struct target_group { /* targets and common labels: static_configs, file_sd, http_sd */
+    CONF_LIST_OF(str) targets;
+    CONF_DICT_OF(str) labels;
+    str source;
+};
+struct file_sd_config {
+    CONF_LIST_OF(str) files;
+    int64_t refresh_ms;
+};
+struct http_sd_config {
+    str url;
+    int64_t refresh_ms;
+    struct http_config http;
+};
+enum dns_sd_type { DNS_SRV, DNS_A, DNS_AAAA, DNS_MX, DNS_NS };
+struct dns_sd_config {
+    CONF_LIST_OF(str) names;
+    int64_t refresh_ms;
+    str type_name;
+    enum dns_sd_type type;
+    int64_t port;
+};
+struct sd_configs {
+    CONF_LIST_OF(struct target_group) statics;
+    CONF_LIST_OF(struct file_sd_config) files;
+    CONF_LIST_OF(struct http_sd_config) https;
+    CONF_LIST_OF(struct dns_sd_config) dnss;
+    /* Checked, kept for printing, not run: */
+    void *others; /* struct sd_others, private */
+};
+
+/* ---- scraping ---- */
+enum scrape_protocol { PROTO_PROM_PROTO, PROTO_PROM_TEXT_0, PROTO_PROM_TEXT_1, PROTO_OM_TEXT_0, PROTO_OM_TEXT_1, PROTO_N };
+struct scrape_protocols {
+    uint8_t p[PROTO_N];
+    size_t n; /* 0: not given */
+};
+enum tristate { TRI_UNSET, TRI_FALSE, TRI_TRUE };
+struct scrape_config {
+    str job_name;
+    bool honor_labels, honor_timestamps, track_timestamps_staleness, enable_compression;
+    struct conf_dict params; /* str -> struct conf_list of str */
+    int64_t interval_ms, timeout_ms;
+    struct scrape_protocols protocols;
+    int fallback_protocol; /* -1: none */
+    enum tristate native_histograms, always_classic, convert_classic, extra_metrics;
+    str failure_log_file, metrics_path, scheme;
+    uint64_t body_size_limit, sample_limit, target_limit, label_limit, label_name_length_limit, label_value_length_limit,
+        native_bucket_limit, keep_dropped_targets;
+    double native_min_factor;
+    enum name_scheme names;
+    str name_escaping;
+    struct sd_configs sd;
+    struct http_config http;
+    struct relabel_rules relabel, metric_relabel;
+    uint64_t identity; /* hash of everything that makes a running pool restart when it changes */
+};
+
+struct global_config {
+    int64_t scrape_interval_ms, scrape_timeout_ms, evaluation_interval_ms, rule_query_offset_ms;
+    struct scrape_protocols protocols;
+    CONF_DICT_OF(str) external_labels;
+    str query_log_file, failure_log_file, name_escaping;
+    uint64_t body_size_limit, sample_limit, target_limit, label_limit, label_name_length_limit, label_value_length_limit,
+        keep_dropped_targets;
+    enum name_scheme names;
+    enum tristate native_histograms, always_classic, convert_classic, extra_metrics;
+};
+
+/* ---- the rest of the file: for the rooms of rules, alerting, remote storage, OTLP ---- */
+struct alertmanager_config {
+    struct sd_configs sd;
+    struct http_config http;
+    str scheme, path_prefix, api_version;
+    int64_t timeout_ms;
+    struct relabel_rules relabel, alert_relabel;
+    struct conf_node *sigv4;
+};
+struct queue_config {
+    int64_t capacity, max_shards, min_shards, max_samples_per_send;
+    int64_t batch_send_deadline_ms, min_backoff_ms, max_backoff_ms, sample_age_limit_ms;
+    bool retry_on_http_429;
+};
+struct metadata_config {
+    bool send;
+    int64_t send_interval_ms, max_samples_per_send;
+};
+struct remote_write_config {
+    str url, name, protobuf_message;
+    int64_t timeout_ms;
+    CONF_DICT_OF(str) headers;
+    struct relabel_rules relabel;
+    bool send_exemplars, send_native_histograms, round_robin_dns;
+    struct http_config http;
+    struct queue_config queue;
+    struct metadata_config metadata;
+    const struct conf_node *sigv4, *azuread, *google_iam;
+};
+struct remote_read_config {
+    str url, name;
+    int64_t timeout_ms;
+    CONF_DICT_OF(str) headers, required_matchers;
+    bool read_recent, filter_external_labels;
+    struct http_config http;
+};
+struct otlp_config {
+    bool promote_all, keep_identifying, convert_histograms, promote_scope_metadata, label_underscores, label_multiple_underscores;
+    CONF_LIST_OF(str) promote, ignore;
+    str translation_strategy;
+};
+struct storage_config {
+    int64_t ooo_window_ms, exemplars_max;
+    double stale_series_threshold;
+    int64_t retention_ms;
+    uint64_t retention_bytes;
+    double retention_percentage;
+    str chunk_floats;
+};
+struct tracing_config {
+    str endpoint, client_type, compression;
+    double sampling_fraction;
+    bool insecure, http_headers_given;
+    CONF_DICT_OF(str) headers;
+    int64_t timeout_ms;
+    struct tls_config tls;
+};
+struct prom_config {
+    struct global_config global;
+    CONF_LIST_OF(str) rule_files, scrape_config_files;
+    CONF_LIST_OF(struct scrape_config) scrape_configs; /* those of scrape_config_files included */
+    struct {
+        struct relabel_rules alert_relabel;
+        CONF_LIST_OF(struct alertmanager_config) alertmanagers;
+    } alerting;
+    CONF_LIST_OF(struct remote_write_config) remote_write;
+    CONF_LIST_OF(struct remote_read_config) remote_read;
+    struct otlp_config otlp;
+    struct storage_config storage;
+    struct tracing_config tracing;
+    int64_t gogc;
+    /* of this copy */
+    str dir;           /* folder of the file: relative paths are resolved against it */
+    struct arena *a;
+    struct conf_ctx *ctx; /* owns the regexes; diags hold the warnings */
+    void *refs_;
+};
+extern const struct conf_schema prom_config_schema, scrape_config_schema;
+
+/* Load a file, or take a text as if it stood in `file`. Errors (also several) are described in reterr's text
+ * and, with source lines, in *diags_out (may be NULL). The result has one reference. */
+enum err prom_config_load(const char *path, struct prom_config **ret, struct buf *diags_out, struct err_text *reterr) MUST_CHECK;
+enum err prom_config_parse(str file, str text, struct prom_config **ret, struct buf *diags_out, struct err_text *reterr) MUST_CHECK;
+/* From a node of a larger document (vane.yaml with inline scrape_configs): same rules. */
+enum err prom_config_from_node(str file, const struct conf_node *n, struct prom_config **ret, struct buf *diags_out,
+                               struct err_text *reterr) MUST_CHECK;
+struct prom_config *prom_config_ref(struct prom_config *c);
+void prom_config_unref(struct prom_config *c); /* NULL is fine */
+/* The configuration as YAML, defaults filled in, secrets hidden: /api/v1/status/config. */
+void prom_config_print(const struct prom_config *c, struct buf *out);
+
+#endif
