@@ -1,0 +1,145 @@
+/* Room `api`: every HTTP route of vane, as rows (one file per protocol family), over interfaces that the binary
+ * (or a test) plugs in. Errors become status codes in one table (api_error.c).
+ *
+ *   struct api *api;
+ *   api_open(&deps, &api)
+ *   api_tables(api, listeners_main, listeners_otlp, tables)      -> http_server_config.tables
+ *   http_server_open(...) ... http_server_close(...)
+ *   api_close(api)
+ *
+ *   api_prometheus_query.c   /api/v1/query, query_range, query_exemplars, format_query, parse_query
+ *   api_prometheus_meta.c    /api/v1/series, labels, label/<name>/values, metadata
+ *   api_prometheus_status.c  /api/v1/targets*, scrape_pools, rules, alerts, alertmanagers, status/..., features, /-/...
+ *   api_write.c              /api/v1/write
+ *   api_otlp.c               /v1/metrics, /api/v1/otlp/v1/metrics
+ *   api_custom.c             /metrics/custom
+ *   api_self.c               /metrics
+ *   api_files.c              the web UI, /api/openapi.yaml
+ *   api_source.c             promql_source and api_store over tsdb
+ *   api_classic_histograms.c native view of classic histograms, over any promql_source
+ *
+ * Spec: prometheus.io/docs/prometheus/latest/querying/api, remote write 1.0, OTLP/HTTP 1.x.
+ * Threads: everything may be called from any thread. */
+#ifndef VANE_API_API_H
+#define VANE_API_API_H
+
+#include "http/http.h"
+#include "promql/promql.h"
+#include "tsdb/tsdb.h"
+#include "wire/otlp.h"
+#include "wire/wire.h"
+
+/* ---- the store as the API sees it: api_store_tsdb() is the real one ---- */
+struct api_store {
+    void *ctx;
+    enum err (*write)(void *ctx, const struct batch *b, struct tsdb_write_result *ret); /* as tsdb_write */
+    enum err (*wait)(void *ctx, uint64_t lsn);                                          /* as tsdb_wait */
+    /* Sorted, without duplicates, in a; at most limit (0 = all). */
+    enum err (*series)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers, size_t limit,
+                       struct arena *a, struct labels **ret, size_t *ret_n);
+    enum err (*label_names)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
+                            size_t limit, struct arena *a, str **ret, size_t *ret_n);
+    enum err (*label_values)(void *ctx, int64_t from_ms, int64_t to_ms, str name, const struct matcher *m,
+                             size_t n_matchers, size_t limit, struct arena *a, str **ret, size_t *ret_n);
+    enum err (*exemplars)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
+                          struct arena *a, struct tsdb_exemplars **ret, size_t *ret_n);
+    enum err (*metadata)(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret, size_t *ret_n);
+    enum err (*stats)(void *ctx, bool with_top, struct arena *a, struct tsdb_stats *ret);
+};
+struct api_store api_store_tsdb(struct tsdb *db);
+
+/* The tsdb as a source for PromQL. */
+struct promql_source *api_source_tsdb_new(struct tsdb *db);
+void api_source_tsdb_free(struct promql_source *s);
+/* Wraps a source: a selector on NAME (equality) that finds no series of its own is answered, when NAME_bucket
+ * exists, with custom-bucket native histograms (schema -53) built from NAME_bucket, NAME_sum and NAME_count. So
+ * histogram_quantile(0.95, rate(http_request_duration_seconds[5m])) works on what was sent as a classic histogram.
+ * Everything else passes through. */
+struct promql_source *api_classic_histograms_new(struct promql_source *inner); /* inner must outlive it */
+void api_classic_histograms_free(struct promql_source *s);
+
+/* ---- scraping as the API sees it ---- */
+enum api_health { API_HEALTH_UNKNOWN, API_HEALTH_UP, API_HEALTH_DOWN };
+struct api_target { /* active */
+    struct labels discovered, labels;
+    str pool, url, global_url;
+    str last_error;             /* empty: none */
+    int64_t last_scrape_ms;     /* 0 = never */
+    double last_duration_s;
+    enum api_health health;
+    int64_t interval_ms, timeout_ms;
+};
+struct api_dropped_target {
+    struct labels discovered;
+    str pool;
+};
+struct api_pool_count {
+    str pool;
+    size_t n;
+};
+struct api_targets {
+    const struct api_target *active;           /* sorted by pool, then as discovered */
+    size_t n_active;
+    const struct api_dropped_target *dropped;  /* the ones kept for show */
+    size_t n_dropped;
+    const struct api_pool_count *dropped_counts; /* all of them, per pool */
+    size_t n_dropped_counts;
+};
+struct api_scrape {
+    void *ctx;
+    /* A snapshot, copied into a. want_dropped false: n_dropped is 0. */
+    enum err (*targets)(void *ctx, bool want_active, bool want_dropped, struct arena *a, struct api_targets *ret);
+    enum err (*pools)(void *ctx, struct arena *a, str **ret, size_t *ret_n); /* names, sorted */
+};
+
+/* ---- the process as the API sees it ---- */
+struct api_build {
+    str version, revision, branch, build_user, build_date, compiler;
+};
+struct api_config_state {
+    bool reload_ok;             /* the last one */
+    int64_t reload_ms;          /* when the configuration in use was loaded */
+};
+struct api_process {
+    void *ctx;
+    bool (*ready)(void *ctx);                                      /* false: 503 at /-/ready and for queries and writes */
+    enum err (*config_text)(void *ctx, struct arena *a, str *ret); /* YAML in use, secrets hidden */
+    void (*config_state)(void *ctx, struct api_config_state *ret);
+    enum err (*reload)(void *ctx, struct err_text *reterr);
+    void (*quit)(void *ctx);                                       /* NULL: /-/quit answers 403 */
+    double (*replay_progress)(void *ctx);                          /* 0..1; NULL = 1 */
+};
+
+struct api_deps {
+    struct api_store store;
+    struct promql_engine *engine;
+    struct promql_source *source;
+    unsigned promql_features;      /* for parse_query and format_query: the engine's */
+    const struct api_scrape *scrape;   /* NULL: nothing is scraped */
+    const struct api_process *process; /* never NULL */
+    const struct http_pair *flags; /* status/flags, sorted by name */
+    size_t n_flags;
+    struct api_build build;
+    struct clock *clock;
+    int64_t start_ms;
+    str storage_retention;         /* "15d", "15d or 10GiB": runtimeinfo */
+    str cwd, hostname;
+    int64_t lookback_ms;           /* the engine's, for limits of lookback_delta */
+    struct wire_limits write_limits;
+    size_t write_body_bytes_max;   /* decoded; 0 = 64 MiB */
+    const struct otlp_options *otlp; /* NULL = defaults; reload swaps it with api_set_otlp */
+    const struct http_file *files; /* the web UI, embedded; index.html among them */
+    size_t n_files;
+    str external_url;              /* prefix for links; may be empty */
+};
+
+struct api;
+enum err api_open(const struct api_deps *deps, struct api **ret, struct err_text *reterr) MUST_CHECK; /* deps is copied, what it points to is not */
+void api_close(struct api *api);
+void api_set_otlp(struct api *api, const struct otlp_options *opt); /* must live until api_close */
+#define API_TABLES_MAX 8
+/* Fill tables for http_server_config: everything on the listeners of mask_main, OTLP, health and /metrics also on
+ * those of mask_otlp. Returns how many. The routes live as long as the api. */
+size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struct http_table tables[API_TABLES_MAX]);
+
+#endif
