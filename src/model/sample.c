@@ -1,0 +1,28 @@
+/* Metric types by name; see sample.h. The names are those of the text formats. */
+#include "model/sample.h"
+
+#include "base/check.h"
+
+static const char *const type_names[] = {
+    [METRIC_UNKNOWN] = "unknown",
+    [METRIC_COUNTER] = "counter",
+    [METRIC_GAUGE] = "gauge",
+    [METRIC_HISTOGRAM] = "histogram",
+    [METRIC_GAUGE_HISTOGRAM] = "gaugehistogram",
+    [METRIC_SUMMARY] = "summary",
+    [METRIC_INFO] = "info",
+    [METRIC_STATESET] = "stateset",
+};
+
+const char *metric_type_name(enum metric_type t)
+{
+    return (size_t)t < ARRAY_LEN(type_names) ? type_names[t] : "unknown";
+}
+
+enum metric_type metric_type_parse(str s)
+{
+    for (size_t i = 0; i < ARRAY_LEN(type_names); i++)
+        if (str_eq(s, str_c(type_names[i])))
+            return (enum metric_type)i;
+    return METRIC_UNKNOWN;
+}
