@@ -30,6 +30,8 @@ bool buf_grow(struct buf *b, size_t extra)
     if (want <= b->cap)
         return true;
     size_t cap = MAX(want, b->cap + b->cap / 2 + 256);
+    if (b->max)
+        cap = MIN(cap, b->max);
     b->p = mem_realloc(b->p, cap);
     b->cap = cap;
     return true;
