@@ -65,10 +65,7 @@ bool matcher_matches_empty(const struct matcher *m)
 void matcher_print(struct buf *out, const struct matcher *m)
 {
     static const char *const ops[] = { "=", "!=", "=~", "!~" };
-    if (labels_valid_name(m->name))
-        buf_str_add(out, m->name);
-    else
-        buf_go_quote(out, m->name);
+    buf_str_add(out, m->name);
     buf_str_add(out, str_c(ops[m->type]));
-    buf_go_quote(out, m->value);
+    json_escape(out, m->value);
 }

@@ -34,7 +34,7 @@ struct expo {
     /* ---- the current entry ---- */
     enum expo_entry entry;
     str series;            /* SAMPLE: raw text of name and labels, without white space around */
-    double value;          /* NaN is always NORMAL_NAN_BITS or, never from text, stale */
+    double value;          /* NaN is always NORMAL_NAN_BITS */
     bool has_ts, has_exemplar;
     int64_t ts_ms;
     str name;              /* HELP, TYPE, UNIT: metric name without quotes */
@@ -44,17 +44,17 @@ struct expo {
     struct err_text error; /* EXPO_ERROR: "line 7: expected value after metric, got ..."; pos = byte */
     /* ---- private ---- */
     enum expo_format format;
+    unsigned line_next;
     const char *start, *p, *end, *entry_start;
     str hint;
-    str family;            /* name of the last HELP/TYPE/UNIT (OpenMetrics: for start timestamps) */
-    str exemplar;          /* raw text from '{' to the end of the exemplar's line */
-    bool skip_created;     /* OpenMetrics: `_created` lines are start timestamps, not samples (default) */
+    str family;            /* name of the last HELP/TYPE/UNIT */
+    str exemplar;          /* raw text from '{' to the end of the line */
+    bool skip_created;     /* OpenMetrics: `_created` lines are start timestamps, not samples (default true) */
     struct {
-        str family;        /* key of the cached start timestamp: series without suffix, le and quantile */
-        uint64_t labels_hash;
-        int64_t ms;        /* 0 = looked for and not there */
-        const char *until; /* entries before this were looked at */
-        bool valid;
+        const char *until; /* the next `_created` line or the end of the family: samples before it know the answer */
+        bool found;
+        uint64_t key, last_key; /* labels without le/quantile, family name */
+        int64_t ms, last_ms;    /* last_*: of the line passed most recently; last_ms 0 = none */
     } created;
 };
 
@@ -78,6 +78,8 @@ enum err expo_exemplar(const struct expo *x, struct arena *a, struct exemplar *r
                        struct err_text *reterr) MUST_CHECK;
 /* Of the current SAMPLE: start timestamp from the family's `_created` line (looked up ahead), 0 = unknown. */
 int64_t expo_start_ms(struct expo *x);
+/* Of the current SAMPLE: its metric name, escapes decoded (into a when there are any). */
+str expo_metric_name(const struct expo *x, struct arena *a);
 /* Of the current HELP: text with escapes decoded. */
 str expo_help(const struct expo *x, struct arena *a);
 

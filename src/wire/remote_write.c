@@ -1,0 +1,523 @@
+/* Remote write 1.0 (manual: remote_write.h). Field numbers: prometheus/prompb/{remote,types}.proto.
+ *
+ * Hot path: one walk over the plain protobuf. Labels and samples go to runs cut from arena blocks (wire_int.h), label
+ * strings stay where they are. Senders keep labels sorted, so the check for order is all that usually remains. */
+#include "wire/remote_write.h"
+
+#include <math.h>
+
+#include "base/check.h"
+#include "wire/compress.h"
+#include "wire/pb.h"
+#include "wire/wire_int.h"
+
+enum { REQ_SERIES = 1, REQ_METADATA = 3 };
+enum { TS_LABEL = 1, TS_SAMPLE = 2, TS_EXEMPLAR = 3, TS_HISTOGRAM = 4 };
+
+/* ---- which version ---- */
+
+static bool param_value(str content_type, str key, str *ret)
+{
+    str param, name;
+    str_cut(&content_type, ';', &param);
+    while (str_cut(&content_type, ';', &param)) {
+        param = str_trim(param);
+        if (str_cut(&param, '=', &name) && str_ieq(str_trim(name), key)) {
+            *ret = str_trim(param);
+            return true;
+        }
+    }
+    return false;
+}
+
+enum err rw_version_of(str content_type, str content_encoding, enum rw_version *ret, struct err_text *reterr)
+{
+    str rest = content_type, type = STR_NONE, proto = STR_NONE;
+    str_cut(&rest, ';', &type);
+    type = str_trim(type);
+    if (type.n && !str_ieq(type, STR("application/x-protobuf")))
+        return err_fail(reterr, ERR_UNSUPPORTED, "Content-Type \"" STR_FMT "\" is not application/x-protobuf",
+                        STR_ARG(str_take(content_type, 100)));
+    content_encoding = str_trim(content_encoding);
+    if (content_encoding.n && !str_ieq(content_encoding, STR("snappy")))
+        return err_fail(reterr, ERR_UNSUPPORTED, "Content-Encoding \"" STR_FMT "\" is not snappy",
+                        STR_ARG(str_take(content_encoding, 100)));
+    if (!param_value(content_type, STR("proto"), &proto) || str_eq(proto, STR("prometheus.WriteRequest"))) {
+        *ret = RW_V1;
+        return OK;
+    }
+    if (str_eq(proto, STR("io.prometheus.write.v2.Request"))) {
+        *ret = RW_V2;
+        return OK;
+    }
+    return err_fail(reterr, ERR_UNSUPPORTED, "unknown remote write message \"" STR_FMT "\"", STR_ARG(str_take(proto, 100)));
+}
+
+/* ---- decode ---- */
+
+struct decoder {
+    struct arena *a;
+    const struct wire_limits *lim;
+    struct batch *out;
+    struct wire_rejects *rejects;
+    RUN(struct label) labels;
+    RUN(struct sample) samples;
+    RUN(struct hist_sample) hists;
+    RUN(struct exemplar) exemplars;
+    size_t bad_hists;
+    struct err_text why; /* of the first bad histogram of the series */
+};
+
+static inline struct label label_read(struct pb m, struct pb *up)
+{
+    struct label l = { { "", 0 }, { "", 0 } };
+    while (pb_next(&m))
+        switch (m.field) {
+        case 1:
+            l.name = pb_bytes(&m);
+            break;
+        case 2:
+            l.value = pb_bytes(&m);
+            break;
+        default:
+            pb_skip(&m);
+        }
+    pb_join(up, &m);
+    return l;
+}
+
+static inline struct sample sample_read(struct pb m, struct pb *up)
+{
+    struct sample s = { 0 };
+    while (pb_next(&m))
+        switch (m.field) {
+        case 1:
+            s.v = pb_double(&m);
+            break;
+        case 2:
+            s.ts_ms = (int64_t)pb_varint(&m);
+            break;
+        default:
+            pb_skip(&m);
+        }
+    pb_join(up, &m);
+    return s;
+}
+
+static void exemplar_read(struct decoder *d, struct pb m, struct pb *up)
+{
+    struct exemplar ex = { 0 };
+    VEC(struct label) v = { 0 };
+    while (pb_next(&m))
+        switch (m.field) {
+        case 1:
+            avec_push(d->a, &v, label_read(pb_sub(&m), &m));
+            break;
+        case 2:
+            ex.v = pb_double(&m);
+            break;
+        case 3:
+            ex.ts_ms = (int64_t)pb_varint(&m);
+            break;
+        default:
+            pb_skip(&m);
+        }
+    pb_join(up, &m);
+    bool fine = labels_sort(v.p, &v.n, NULL) == OK && v.n <= d->lim->labels_max;
+    for (size_t i = 0; i < v.n && fine; i++)
+        fine = wire_utf8_ok(v.p[i].name) && wire_utf8_ok(v.p[i].value) && v.p[i].name.n;
+    if (!fine) {
+        d->rejects->exemplars++;
+        return;
+    }
+    ex.labels = (struct labels){ v.p, v.n };
+    RUN_PUSH(d->a, &d->exemplars, ex);
+}
+
+/* ---- native histograms ---- */
+
+struct doubles {
+    double *p;
+    size_t n, cap;
+};
+struct side_reader {
+    VEC(struct hist_span) spans;
+    struct doubles counts;      /* float histograms */
+    struct doubles from_deltas; /* integer histograms, summed up */
+    int64_t last;
+};
+struct hist_reader {
+    struct histogram h;
+    bool is_float;
+    uint64_t count_int, zero_int;
+    double count_float, zero_float;
+    struct side_reader pos, neg;
+    struct doubles custom;
+    int64_t ts_ms;
+};
+
+static void span_read(struct arena *a, struct side_reader *s, struct pb m, struct pb *up)
+{
+    struct hist_span sp = { 0 };
+    while (pb_next(&m))
+        switch (m.field) {
+        case 1:
+            sp.offset = (int32_t)unzigzag(pb_varint(&m));
+            break;
+        case 2:
+            sp.length = (uint32_t)pb_varint(&m);
+            break;
+        default:
+            pb_skip(&m);
+        }
+    pb_join(up, &m);
+    avec_push(a, &s->spans, sp);
+}
+
+static void deltas_read(struct arena *a, struct side_reader *s, struct pb *m)
+{
+    struct pb v = pb_packed(m, PB_VARINT);
+    while (v.p < v.end) {
+        s->last = (int64_t)((uint64_t)s->last + (uint64_t)unzigzag(pb_varint_raw(&v)));
+        avec_push(a, &s->from_deltas, (double)s->last);
+    }
+    pb_join(m, &v);
+}
+
+static void doubles_read(struct arena *a, struct doubles *out, struct pb *m)
+{
+    struct pb v = pb_packed(m, PB_FIXED64);
+    while (v.p < v.end) {
+        uint64_t u = pb_fixed64_raw(&v);
+        avec_push(a, out, f64_from_bits(u));
+    }
+    pb_join(m, &v);
+}
+
+static void hist_field(struct arena *a, struct hist_reader *r, struct pb *m)
+{
+    switch (m->field) {
+    case 1:
+        r->count_int = pb_varint(m);
+        break;
+    case 2:
+        r->count_float = pb_double(m);
+        r->is_float = true;
+        break;
+    case 3:
+        r->h.sum = pb_double(m);
+        break;
+    case 4:
+        r->h.schema = (int32_t)unzigzag(pb_varint(m));
+        break;
+    case 5:
+        r->h.zero_threshold = pb_double(m);
+        break;
+    case 6:
+        r->zero_int = pb_varint(m);
+        break;
+    case 7:
+        r->zero_float = pb_double(m);
+        break;
+    case 8:
+        span_read(a, &r->neg, pb_sub(m), m);
+        break;
+    case 9:
+        deltas_read(a, &r->neg, m);
+        break;
+    case 10:
+        doubles_read(a, &r->neg.counts, m);
+        break;
+    case 11:
+        span_read(a, &r->pos, pb_sub(m), m);
+        break;
+    case 12:
+        deltas_read(a, &r->pos, m);
+        break;
+    case 13:
+        doubles_read(a, &r->pos.counts, m);
+        break;
+    case 14: {
+        uint64_t hint = pb_varint(m);
+        r->h.reset = hint <= HIST_RESET_GAUGE ? (enum hist_reset)hint : HIST_RESET_UNKNOWN;
+        break;
+    }
+    case 15:
+        r->ts_ms = (int64_t)pb_varint(m);
+        break;
+    case 16:
+        doubles_read(a, &r->custom, m);
+        break;
+    default:
+        pb_skip(m);
+    }
+}
+
+static struct hist_side side_of(const struct side_reader *s, bool is_float)
+{
+    const struct doubles *b = is_float ? &s->counts : &s->from_deltas;
+    return (struct hist_side){ s->spans.p, s->spans.n, b->p, b->n };
+}
+
+/* Prometheus sends custom bounds without +Inf; tolerate it as the last one. */
+static void histogram_read(struct decoder *d, struct pb m, struct pb *up)
+{
+    struct hist_reader r = { 0 };
+    while (pb_next(&m))
+        hist_field(d->a, &r, &m);
+    pb_join(up, &m);
+    if (m.bad)
+        return;
+    struct histogram *h = arena_new(d->a, struct histogram);
+    *h = r.h;
+    if (is_stale(h->sum)) {
+        h->schema = 0;
+        h->zero_threshold = 0;
+    } else {
+        h->count = r.is_float ? r.count_float : (double)r.count_int;
+        h->zero_count = r.is_float ? r.zero_float : (double)r.zero_int;
+        h->pos = side_of(&r.pos, r.is_float);
+        h->neg = side_of(&r.neg, r.is_float);
+        h->custom = r.custom.p;
+        h->n_custom = r.custom.n;
+        if (h->n_custom && h->custom[h->n_custom - 1] == HUGE_VAL)
+            h->n_custom--;
+        struct err_text why;
+        if (histogram_validate(h, &why) != OK) {
+            if (d->bad_hists++ == 0)
+                d->why = why;
+            return;
+        }
+    }
+    RUN_PUSH(d->a, &d->hists, ((struct hist_sample){ r.ts_ms, h }));
+}
+
+/* ---- series, metadata, request ---- */
+
+static void series_drop(struct decoder *d)
+{
+    RUN_DROP(&d->labels);
+    RUN_DROP(&d->samples);
+    RUN_DROP(&d->hists);
+    RUN_DROP(&d->exemplars);
+}
+
+static void series_keep(struct decoder *d, struct labels ls)
+{
+    struct batch_series s = {
+        .labels = ls,
+        .samples = RUN_START(&d->samples),
+        .n_samples = RUN_LEN(&d->samples),
+        .hists = RUN_START(&d->hists),
+        .n_hists = RUN_LEN(&d->hists),
+        .exemplars = RUN_START(&d->exemplars),
+        .n_exemplars = RUN_LEN(&d->exemplars),
+    };
+    avec_push(d->a, &d->out->series, s);
+    d->out->n_samples += s.n_samples + s.n_hists;
+    d->out->n_exemplars += s.n_exemplars;
+    RUN_CLOSE(&d->labels);
+    RUN_CLOSE(&d->samples);
+    RUN_CLOSE(&d->hists);
+    RUN_CLOSE(&d->exemplars);
+}
+
+static void series_read(struct decoder *d, struct pb m, struct pb *up)
+{
+    d->bad_hists = 0;
+    while (pb_next(&m))
+        switch (m.field) {
+        case TS_LABEL: {
+            struct label l = label_read(pb_sub(&m), &m);
+            RUN_PUSH(d->a, &d->labels, l);
+            break;
+        }
+        case TS_SAMPLE: {
+            struct sample s = sample_read(pb_sub(&m), &m);
+            RUN_PUSH(d->a, &d->samples, s);
+            break;
+        }
+        case TS_EXEMPLAR:
+            exemplar_read(d, pb_sub(&m), &m);
+            break;
+        case TS_HISTOGRAM:
+            histogram_read(d, pb_sub(&m), &m);
+            break;
+        default:
+            pb_skip(&m);
+        }
+    pb_join(up, &m);
+    if (m.bad) {
+        series_drop(d);
+        return;
+    }
+    size_t n = RUN_LEN(&d->labels);
+    struct label *p = RUN_START(&d->labels);
+    struct err_text why;
+    enum err e = wire_labels_finish(p, &n, d->lim, &why);
+    struct labels ls = { p, n };
+    if (e != OK) {
+        wire_reject(d->rejects, ls, &why);
+        d->rejects->series++;
+        d->rejects->samples += RUN_LEN(&d->samples) + RUN_LEN(&d->hists) + d->bad_hists;
+        d->rejects->exemplars += RUN_LEN(&d->exemplars);
+        series_drop(d);
+        return;
+    }
+    if (d->bad_hists) {
+        wire_reject(d->rejects, ls, &d->why);
+        d->rejects->samples += d->bad_hists;
+    }
+    if (RUN_LEN(&d->samples) || RUN_LEN(&d->hists) || RUN_LEN(&d->exemplars))
+        series_keep(d, ls);
+    else
+        series_drop(d);
+}
+
+static void family_read(struct decoder *d, struct pb m, struct pb *up)
+{
+    struct batch_family f = { 0 };
+    while (pb_next(&m))
+        switch (m.field) {
+        case 1: {
+            uint64_t t = pb_varint(&m);
+            f.meta.type = t <= METRIC_STATESET ? (enum metric_type)t : METRIC_UNKNOWN;
+            break;
+        }
+        case 2:
+            f.name = pb_bytes(&m);
+            break;
+        case 4:
+            f.meta.help = pb_bytes(&m);
+            break;
+        case 5:
+            f.meta.unit = pb_bytes(&m);
+            break;
+        default:
+            pb_skip(&m);
+        }
+    pb_join(up, &m);
+    if (!m.bad && f.name.n && wire_utf8_ok(f.name) && wire_utf8_ok(f.meta.help) && wire_utf8_ok(f.meta.unit))
+        avec_push(d->a, &d->out->families, f);
+}
+
+static enum err over_limit(const struct decoder *d, struct err_text *reterr)
+{
+    if (d->out->series.n > d->lim->series_max)
+        return err_fail(reterr, ERR_LIMIT, "more than %zu series in one request", d->lim->series_max);
+    if (d->out->n_samples > d->lim->samples_max)
+        return err_fail(reterr, ERR_LIMIT, "more than %zu samples in one request", d->lim->samples_max);
+    return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode", d->a->bytes_max);
+}
+
+enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *lim, struct batch *out,
+                          struct wire_rejects *ret_rejects, struct err_text *reterr)
+{
+    struct decoder d = { .a = a, .lim = lim, .out = out, .rejects = ret_rejects };
+    memset(ret_rejects, 0, sizeof(*ret_rejects));
+    memset(out, 0, sizeof(*out));
+    out->a = a;
+    struct pb m = pb_init(plain);
+    while (pb_next(&m)) {
+        if (m.field == REQ_SERIES)
+            series_read(&d, pb_sub(&m), &m);
+        else if (m.field == REQ_METADATA)
+            family_read(&d, pb_sub(&m), &m);
+        else
+            pb_skip(&m);
+        if (__builtin_expect(out->series.n > lim->series_max || out->n_samples > lim->samples_max || arena_over(a), 0))
+            return over_limit(&d, reterr);
+    }
+    if (m.bad) {
+        size_t pos = (size_t)(m.bad_at - plain.p);
+        return err_fail_at(reterr, ERR_PARSE, pos, "malformed protobuf at byte %zu of the decompressed WriteRequest", pos);
+    }
+    return OK;
+}
+
+enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim, struct batch *out,
+                    struct wire_rejects *ret_rejects, struct err_text *reterr)
+{
+    str plain;
+    TRY(snappy_unpack(a, body, bytes_max, &plain, reterr));
+    return rw1_decode_plain(a, plain, lim, out, ret_rejects, reterr);
+}
+
+/* ---- encode ---- */
+
+static void labels_write(struct buf *b, uint32_t field, struct labels ls)
+{
+    labels_each(l, ls) {
+        size_t at = pb_open(b, field);
+        pb_put_bytes(b, 1, l->name);
+        pb_put_bytes(b, 2, l->value);
+        pb_close(b, at);
+    }
+}
+
+static void side_write(struct buf *b, uint32_t spans_field, uint32_t counts_field, struct hist_side s)
+{
+    for (size_t i = 0; i < s.n_spans; i++) {
+        size_t at = pb_open(b, spans_field);
+        pb_put_varint(b, 1, zigzag(s.spans[i].offset) & UINT32_MAX);
+        pb_put_varint(b, 2, s.spans[i].length);
+        pb_close(b, at);
+    }
+    if (s.n_buckets)
+        pb_put_bytes(b, counts_field, (str){ (const char *)s.buckets, s.n_buckets * sizeof(double) });
+}
+
+static void histogram_write(struct buf *b, const struct hist_sample *hs)
+{
+    const struct histogram *h = hs->h;
+    size_t at = pb_open(b, TS_HISTOGRAM);
+    pb_put_double(b, 2, h->count);
+    pb_put_double(b, 3, h->sum);
+    pb_put_varint(b, 4, zigzag(h->schema) & UINT32_MAX);
+    pb_put_double(b, 5, h->zero_threshold);
+    pb_put_double(b, 7, h->zero_count);
+    side_write(b, 8, 10, h->neg);
+    side_write(b, 11, 13, h->pos);
+    if (h->reset)
+        pb_put_varint(b, 14, h->reset);
+    pb_put_varint(b, 15, (uint64_t)hs->ts_ms);
+    if (h->n_custom)
+        pb_put_bytes(b, 16, (str){ (const char *)h->custom, h->n_custom * sizeof(double) });
+    pb_close(b, at);
+}
+
+static void exemplar_write(struct buf *b, const struct exemplar *ex)
+{
+    size_t at = pb_open(b, TS_EXEMPLAR);
+    labels_write(b, 1, ex->labels);
+    pb_put_double(b, 2, ex->v);
+    pb_put_varint(b, 3, (uint64_t)ex->ts_ms);
+    pb_close(b, at);
+}
+
+void rw1_encode(struct buf *out, const struct batch *batch)
+{
+    vec_each(const struct batch_series, s, &batch->series) {
+        size_t at = pb_open(out, REQ_SERIES);
+        labels_write(out, TS_LABEL, s->labels);
+        for (size_t i = 0; i < s->n_samples; i++) {
+            size_t in = pb_open(out, TS_SAMPLE);
+            pb_put_double(out, 1, s->samples[i].v);
+            pb_put_varint(out, 2, (uint64_t)s->samples[i].ts_ms);
+            pb_close(out, in);
+        }
+        for (size_t i = 0; i < s->n_exemplars; i++)
+            exemplar_write(out, &s->exemplars[i]);
+        for (size_t i = 0; i < s->n_hists; i++)
+            histogram_write(out, &s->hists[i]);
+        pb_close(out, at);
+    }
+    vec_each(const struct batch_family, f, &batch->families) {
+        size_t at = pb_open(out, REQ_METADATA);
+        pb_put_varint(out, 1, f->meta.type);
+        pb_put_bytes(out, 2, f->name);
+        pb_put_bytes(out, 4, f->meta.help);
+        pb_put_bytes(out, 5, f->meta.unit);
+        pb_close(out, at);
+    }
+}
