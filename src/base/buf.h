@@ -52,6 +52,10 @@ void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_u64_dec(struct buf *b, uint64_t v);
 void buf_i64_dec(struct buf *b, int64_t v);
 void buf_zeros(struct buf *b, size_t n);
+/* Go's strconv.Quote (with the quotes) and %q of a rune: what Prometheus' texts show. */
+void buf_go_quote(struct buf *b, str s);
+void buf_go_quote_rune(struct buf *b, uint32_t cp);
+bool str_rune_is_printable(uint32_t cp); /* Go's strconv.IsPrint, unassigned code points apart */
 
 static inline void buf_u16(struct buf *b, uint16_t v)
 {

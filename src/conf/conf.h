@@ -41,6 +41,7 @@ struct conf_node {
     str text;                    /* scalar, decoded (and expanded) */
     struct conf_node **items;    /* CONF_SEQ: n; CONF_MAP: 2 n, key and value in turn */
     size_t n;
+    uint32_t weight; /* nodes in this subtree, aliases expanded */
 };
 /* Value of a key, NULL if absent. */
 const struct conf_node *conf_get(const struct conf_node *map, str key);
@@ -63,6 +64,7 @@ struct conf_ctx {
     size_t n_errors, n_nodes;
     const struct conf_node *at;  /* node being decoded: where conf_error() points without a node */
     void *user;                  /* for custom decoders and checks */
+    unsigned depth;              /* of decoding */
 };
 struct conf_ctx conf_ctx_init(struct arena *a, struct fs *fs);
 void conf_ctx_release(struct conf_ctx *cx); /* frees compiled regexes */
@@ -95,7 +97,7 @@ enum conf_type {
     CONF_FLOAT,    /* double */
     CONF_DURATION, /* int64_t, milliseconds: "1h30m" */
     CONF_BYTES,    /* uint64_t: "15MB", a unit is required unless 0 */
-    CONF_URL,      /* str; absolute http(s) URL with a host */
+    CONF_URL,      /* str; absolute http(s) URL with a host; "" is absent */
     CONF_REGEX,    /* struct conf_regex, anchored */
     CONF_ENUM,     /* int: index into names[] */
     CONF_STRUCT,   /* the struct in place; a null keeps the defaults */

@@ -114,6 +114,7 @@ void http_answer_file(const struct http_request *rq, struct http_response *rs, c
 enum http_route_flags {
     HTTP_RAW_BODY = 1 << 0,   /* leave content-encoding to the handler */
     HTTP_NO_FORM = 1 << 1,    /* do not read form fields from the body */
+    HTTP_CORS = 1 << 2,       /* answers pages of other origins (cfg.cors_origin) */
 };
 struct http_route {
     unsigned methods;          /* HTTP_BIT() of each; HEAD comes with GET, OPTIONS always */

@@ -117,31 +117,6 @@ bool labels_valid_metric_name(str name)
     return valid_name(name, true);
 }
 
-/* Go's strconv.Quote, near enough for label values: control characters and invalid bytes are escaped. */
-static void quote(struct buf *out, str s)
-{
-    buf_u8(out, '"');
-    for (size_t i = 0; i < s.n;) {
-        unsigned char c = (unsigned char)s.p[i];
-        uint32_t cp;
-        size_t n = str_utf8_get(str_skip(s, i), &cp);
-        if (c == '"' || c == '\\')
-            buf_printf(out, "\\%c", c);
-        else if (c == '\n')
-            buf_lit(out, "\\n");
-        else if (c == '\t')
-            buf_lit(out, "\\t");
-        else if (c == '\r')
-            buf_lit(out, "\\r");
-        else if (c < 0x20 || c == 0x7f || (cp == 0xfffd && n == 1))
-            buf_printf(out, "\\x%02x", c);
-        else
-            buf_add(out, s.p + i, n);
-        i += n;
-    }
-    buf_u8(out, '"');
-}
-
 void labels_print(struct buf *out, struct labels ls)
 {
     str name = labels_name(ls);
@@ -153,7 +128,7 @@ void labels_print(struct buf *out, struct labels ls)
     buf_u8(out, '{');
     const char *sep = "";
     if (name.p && !bare) {
-        quote(out, name);
+        buf_go_quote(out, name);
         sep = ", ";
     }
     labels_each (l, ls) {
@@ -163,9 +138,9 @@ void labels_print(struct buf *out, struct labels ls)
         if (labels_valid_name(l->name))
             buf_str_add(out, l->name);
         else
-            quote(out, l->name);
+            buf_go_quote(out, l->name);
         buf_u8(out, '=');
-        quote(out, l->value);
+        buf_go_quote(out, l->value);
         sep = ", ";
     }
     buf_u8(out, '}');

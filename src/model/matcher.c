@@ -65,7 +65,10 @@ bool matcher_matches_empty(const struct matcher *m)
 void matcher_print(struct buf *out, const struct matcher *m)
 {
     static const char *const ops[] = { "=", "!=", "=~", "!~" };
-    buf_str_add(out, m->name);
+    if (labels_valid_name(m->name))
+        buf_str_add(out, m->name);
+    else
+        buf_go_quote(out, m->name);
     buf_str_add(out, str_c(ops[m->type]));
-    json_escape(out, m->value);
+    buf_go_quote(out, m->value);
 }

@@ -14,7 +14,7 @@
 #include "promql/promql_functions.h"
 
 #define PROMQL_TEXT_BYTES_MAX (256 * 1024)
-#define PROMQL_DEPTH_MAX 256   /* nesting of a tree */
+#define PROMQL_DEPTH_MAX 1024  /* nesting of a tree, so also of recursion over it */
 #define PROMQL_NODES_MAX 65536 /* nodes of a tree */
 
 struct promql_pos { /* bytes of the query text, end exclusive */
@@ -108,8 +108,8 @@ struct promql_number {
     bool is_duration; /* was written as a duration: prints as one */
 };
 struct promql_vector_sel {
-    str name;                       /* metric name outside or quoted inside the braces; n == 0: none */
-    const struct matcher *matchers; /* the __name__ matcher of `name` is among them */
+    str name;                       /* metric name outside the braces; n == 0: none */
+    const struct matcher *matchers; /* the __name__ matcher of `name` is the last of them */
     size_t n_matchers;
     struct promql_when when;
     bool anchored, smoothed;
@@ -170,6 +170,7 @@ struct promql_expr {
     enum promql_kind kind;
     enum promql_type type; /* of the value */
     struct promql_pos pos;
+    uint32_t depth; /* 1 + the deepest child */
     union {
         struct promql_number number;
         str string; /* unescaped */

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "json_tree.h"
+#include "json_doc.h"
 #include "wire/expo.h"
 
 #define FOLDER "exposition/"
