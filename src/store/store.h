@@ -95,8 +95,8 @@ enum err store_wal_wait(struct store *st, uint64_t lsn) MUST_CHECK;
 uint64_t store_wal_durable_lsn(const struct store *st); /* everything up to here is synced */
 uint64_t store_wal_last_lsn(const struct store *st);    /* of the newest record appended; 0 = none ever */
 uint32_t store_wal_epoch(const struct store *st);       /* may change at once unless pinned */
-uint64_t store_wal_low_water(const struct store *st, enum store_signal s); /* records up to here are in segments */
-uint64_t store_wal_bytes(const struct store *st);       /* size of live log files */
+uint64_t store_wal_low_water(struct store *st, enum store_signal s); /* records up to here are in segments */
+uint64_t store_wal_bytes(struct store *st);       /* size of live log files */
 
 /* The records that were in the log at store_open(), of one signal, with lsn > from_lsn, in LSN order, on the
  * calling thread. Several replays may run at once (e.g. one per partition), and beside new appends.

@@ -1,0 +1,453 @@
+/* The store over the real file system: log, commits, segments, refusals, fsck. Crashes are crash_test.c's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "base/thread.h"
+#include "store/store.h"
+
+static char *tmp_dir(void)
+{
+    char *d = strdup("/tmp/vane_store_XXXXXX");
+    assert_non_null(mkdtemp(d));
+    return d;
+}
+
+static void tmp_free(char *d)
+{
+    char cmd[256];
+    snprintf(cmd, sizeof(cmd), "rm -rf %s", d);
+    assert_int_equal(system(cmd), 0);
+    free(d);
+}
+
+static struct store_config small_config(void)
+{
+    struct store_config c;
+    store_config_defaults(&c);
+    c.wal_file_bytes = 64 << 10;
+    c.reserve_bytes = 0;
+    return c;
+}
+
+static struct store *open_ok(const char *dir, const struct store_config *c)
+{
+    struct store *st = NULL;
+    struct err_text et = { 0 };
+    enum err e = store_open(fs_os(), dir, c, os_clock(), &st, &et);
+    if (e != OK)
+        fail_msg("store_open: %s: %s", err_name(e), et.msg);
+    return st;
+}
+
+static uint64_t put(struct store *st, enum store_signal s, uint16_t part, const void *p, size_t n, uint32_t *ret_epoch)
+{
+    uint32_t epoch;
+    uint64_t lsn;
+    enum err e;
+    while ((e = store_wal_pin(st, n, &epoch)) == ERR_BUSY)
+        os_sleep_ms(1);
+    assert_int_equal(e, OK);
+    struct iovec iov[2] = { { (void *)(uintptr_t)p, n / 2 }, { (char *)(uintptr_t)p + n / 2, n - n / 2 } };
+    struct store_record r = { .signal = s, .type = 3, .partition = part, .iov = iov, .n_iov = 2 };
+    assert_int_equal(store_wal_append(st, &r, &lsn), OK);
+    store_wal_unpin(st);
+    if (ret_epoch)
+        *ret_epoch = epoch;
+    return lsn;
+}
+
+struct seen {
+    uint64_t n, last_lsn, sum, epochs;
+    uint32_t epoch;
+};
+static enum err see(void *ctx, const struct store_replayed *r)
+{
+    struct seen *s = ctx;
+    assert_true(r->lsn > s->last_lsn);
+    assert_int_equal(r->type, 3);
+    s->epochs += r->epoch != s->epoch;
+    s->epoch = r->epoch;
+    s->last_lsn = r->lsn;
+    s->n++;
+    for (size_t i = 0; i < r->payload.n; i++)
+        s->sum += (uint8_t)r->payload.p[i];
+    return OK;
+}
+static struct seen replay(struct store *st, enum store_signal s, uint64_t from, int32_t part)
+{
+    struct seen seen = { 0 };
+    struct store_replay_result res;
+    struct err_text et = { 0 };
+    struct store_replay r = { .signal = s, .from_lsn = from, .partition = part, .ctx = &seen, .on_record = see };
+    assert_int_equal(store_wal_replay(st, &r, &res, &et), OK);
+    assert_int_equal(res.records, seen.n);
+    assert_int_equal(res.holes, 0);
+    return seen;
+}
+
+static void test_wal_round_trip(void **state)
+{
+    (void)state;
+    char *d = tmp_dir();
+    struct store_config c = small_config();
+    struct store *st = open_ok(d, &c);
+    uint64_t seed = store_seed(st), lsn = 0, sum = 0;
+    uint32_t epoch = 0, first_epoch = 0;
+    char body[1000];
+    for (int i = 0; i < 1000; i++) {
+        size_t n = (size_t)(i * 7 % 1000);
+        memset(body, i, sizeof(body));
+        sum += (uint64_t)(i & 255) * n;
+        lsn = put(st, i % 4 ? STORE_METRICS : STORE_LOGS, (uint16_t)(i % 3), body, n, &epoch);
+        if (!first_epoch)
+            first_epoch = epoch;
+        assert_int_equal(lsn, i + 1);
+    }
+    assert_int_equal(store_wal_wait(st, lsn), OK);
+    assert_int_equal(store_wal_durable_lsn(st), 1000);
+    assert_true(epoch > first_epoch);
+    store_close(st);
+    st = open_ok(d, &c);
+    assert_true(seed == store_seed(st));
+    assert_int_equal(store_wal_last_lsn(st), 1000);
+    struct seen m = replay(st, STORE_METRICS, 0, -1), l = replay(st, STORE_LOGS, 0, -1);
+    assert_int_equal(m.n, 750);
+    assert_int_equal(l.n, 250);
+    assert_true(m.sum + l.sum == sum);
+    assert_true(m.epochs > 3);
+    uint64_t parts = 0;
+    for (int p = 0; p < 3; p++)
+        parts += replay(st, STORE_METRICS, 500, p).n;
+    assert_int_equal(parts, 375);
+    assert_int_equal(put(st, STORE_METRICS, 0, body, 10, &epoch), 1001);
+    store_close(st);
+    tmp_free(d);
+}
+
+static void test_low_water_frees_files(void **state)
+{
+    (void)state;
+    char *d = tmp_dir();
+    struct store_config c = small_config();
+    struct store *st = open_ok(d, &c);
+    char body[4000] = { 0 };
+    uint64_t lsn = 0;
+    for (int i = 0; i < 200; i++)
+        lsn = put(st, STORE_METRICS, 0, body, sizeof(body), NULL);
+    assert_int_equal(store_wal_wait(st, lsn), OK);
+    uint64_t bytes = store_wal_bytes(st);
+    struct err_text et = { 0 };
+    struct store_edit e = { .signal = STORE_METRICS, .low_water_lsn = lsn };
+    assert_int_equal(store_commit(st, &e, &et), OK);
+    for (int i = 0; i < 200 && store_wal_bytes(st) > 100000; i++)
+        os_sleep_ms(5);
+    assert_true(store_wal_bytes(st) < bytes / 4);
+    lsn = put(st, STORE_METRICS, 0, body, sizeof(body), NULL);
+    assert_int_equal(store_wal_wait(st, lsn), OK);
+    store_close(st);
+    st = open_ok(d, &c);
+    assert_int_equal(store_wal_low_water(st, STORE_METRICS), 200);
+    assert_int_equal(replay(st, STORE_METRICS, 200, -1).n, 1);
+    store_close(st);
+    tmp_free(d);
+}
+
+static enum err open_user(void *ctx, struct segment *seg, void **ret_user, struct err_text *et)
+{
+    (void)et;
+    ++*(int *)ctx;
+    *ret_user = seg;
+    return OK;
+}
+
+static struct segment_writer *segment_make(struct store *st, int n_pages, int64_t t)
+{
+    struct segment_writer *w;
+    struct err_text et = { 0 };
+    assert_int_equal(segment_writer_open(st, STORE_METRICS, 0, &w, &et), OK);
+    static char raw[100000];
+    for (int kind = 2; kind >= 1; kind--) {
+        segment_section_begin(w, (uint32_t)kind, 7);
+        for (int i = 0; i < n_pages; i++) {
+            memset(raw, i + kind, sizeof(raw));
+            segment_page_add(w, str_n(raw, 1000 + (size_t)i * 100), kind == 1 ? SEGMENT_PAGE_ZSTD : SEGMENT_PAGE_ALIGN64);
+        }
+        segment_section_end(w, 5, -1, 1, 0);
+    }
+    struct segment_meta m = { .min_time = t, .max_time = t + 10, .rows = 5, .lsn_last = 3 };
+    assert_int_equal(segment_finish(w, &m, &et), OK);
+    assert_true(m.id == segment_writer_id(w));
+    return w;
+}
+
+static void segment_look(struct segment *g, int n_pages)
+{
+    struct page_buf b = { 0 };
+    for (uint32_t kind = 1; kind <= 2; kind++) {
+        const struct segment_section *s = segment_section_find(g, kind, 7);
+        assert_non_null(s);
+        assert_int_equal(s->n_pages, n_pages);
+        for (uint32_t i = 0; i < s->n_pages; i++) {
+            str raw;
+            assert_int_equal(segment_page_read(g, s->page_first + i, &b, &raw), OK);
+            assert_int_equal(raw.n, 1000 + i * 100);
+            assert_int_equal(raw.p[raw.n - 1], i + kind);
+            assert_true(kind == 1 || (uintptr_t)raw.p % 64 == 0);
+        }
+    }
+    assert_null(segment_section_find(g, 3, 7));
+    assert_null(segment_section_find(g, 1, 8));
+    page_buf_deinit(&b);
+    assert_int_equal(segment_verify(g, NULL), OK);
+}
+
+static void test_segments(void **state)
+{
+    (void)state;
+    char *d = tmp_dir();
+    struct store *st = open_ok(d, NULL);
+    struct err_text et = { 0 };
+    int opened = 0;
+    struct store_hooks h = { .ctx = &opened, .segment_open = open_user };
+    assert_int_equal(store_attach(st, STORE_METRICS, &h, &et), OK);
+    assert_int_equal(store_attach(st, STORE_METRICS, &h, &et), ERR_EXISTS);
+    struct segment_writer *w[2] = { segment_make(st, 20, 100), segment_make(st, 1, 50) };
+    uint64_t ids[2] = { segment_writer_id(w[0]), segment_writer_id(w[1]) };
+    const struct segment_set *empty = store_segments_ref(st, STORE_METRICS);
+    struct store_edit e = { .signal = STORE_METRICS, .add = w, .n_add = 2 };
+    assert_int_equal(store_commit(st, &e, &et), OK);
+    assert_int_equal(opened, 2);
+    assert_int_equal(empty->n, 0);
+    segment_set_unref(empty);
+    const struct segment_set *set = store_segments_ref(st, STORE_METRICS);
+    assert_int_equal(set->n, 2);
+    assert_int_equal(segment_meta(set->p[0])->min_time, 50);
+    segment_look(set->p[1], 20);
+    char path[256];
+    snprintf(path, sizeof(path), "%s", segment_path(set->p[1]));
+    struct segment_writer *c;
+    assert_int_equal(segment_writer_open(st, STORE_METRICS, 1, &c, &et), OK);
+    segment_section_begin(c, 1, 1);
+    for (uint32_t i = 0; i < segment_n_pages(set->p[1]); i++)
+        segment_page_copy(c, set->p[1], i);
+    segment_section_end(c, 1, 0, 0, 0);
+    struct segment_meta m = { 0 };
+    assert_int_equal(segment_finish(c, &m, &et), OK);
+    struct store_edit swap = { .signal = STORE_METRICS, .add = &c, .n_add = 1, .remove = ids, .n_remove = 2 };
+    assert_int_equal(store_commit(st, &swap, &et), OK);
+    assert_int_equal(access(path, F_OK), 0); /* a reader holds it */
+    segment_look(set->p[1], 20);
+    segment_set_unref(set);
+    assert_int_not_equal(access(path, F_OK), 0);
+    swap.n_add = 0;
+    assert_int_equal(store_commit(st, &swap, &et), ERR_NOT_FOUND);
+    store_close(st);
+    st = open_ok(d, NULL);
+    set = store_segments_ref(st, STORE_METRICS);
+    assert_int_equal(set->n, 1);
+    assert_int_equal(segment_n_pages(set->p[0]), 40);
+    segment_set_unref(set);
+    store_close(st);
+    tmp_free(d);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    char *d = tmp_dir(), path[256];
+    struct store *st = open_ok(d, NULL), *other;
+    struct err_text et = { 0 };
+    assert_int_equal(store_open(fs_os(), d, NULL, os_clock(), &other, &et), ERR_BUSY);
+    assert_non_null(strstr(et.msg, "in use by another process"));
+    struct store_fsck f = { 0 };
+    struct store_fsck_result res;
+    assert_int_equal(store_fsck(fs_os(), d, &f, &res, &et), ERR_BUSY);
+    store_close(st);
+    assert_int_equal(store_fsck(fs_os(), d, &f, &res, &et), OK);
+    assert_int_equal(res.damages, 0);
+    snprintf(path, sizeof(path), "%s/FORMAT", d);
+    assert_int_equal(fs_write_file_atomic(fs_os(), path, STR("vane store 2\n")), OK);
+    assert_int_equal(store_open(fs_os(), d, NULL, os_clock(), &other, &et), ERR_UNSUPPORTED);
+    assert_non_null(strstr(et.msg, "newer vane"));
+    assert_int_equal(fs_write_file_atomic(fs_os(), path, STR("vane store 1\n")), OK);
+    snprintf(path, sizeof(path), "%s/MANIFEST", d);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(store_open(fs_os(), d, NULL, os_clock(), &other, &et), ERR_CORRUPT);
+    assert_non_null(strstr(et.msg, "MANIFEST"));
+    snprintf(path, sizeof(path), "%s/none/here", d);
+    assert_int_equal(store_open(fs_os(), path, NULL, os_clock(), &other, &et), ERR_NOT_FOUND);
+    tmp_free(d);
+}
+
+static void test_edits_persist(void **state)
+{
+    (void)state;
+    char *d = tmp_dir();
+    struct store *st = open_ok(d, NULL);
+    struct err_text et = { 0 };
+    uint64_t ids[2];
+    str bodies[2] = { STR("one"), STR("two") };
+    struct store_edit e = { .signal = STORE_LOGS, .tombstone_add = bodies, .n_tombstone_add = 2, .ret_tombstone_ids = ids,
+                            .retention_set = true, .retention_ms = -5 };
+    assert_true(store_retention_mark(st, STORE_LOGS) == INT64_MIN);
+    assert_int_equal(store_commit(st, &e, &et), OK);
+    struct store_edit e2 = { .signal = STORE_LOGS, .tombstone_remove = ids, .n_tombstone_remove = 1 };
+    assert_int_equal(store_commit(st, &e2, &et), OK);
+    assert_int_equal(store_commit(st, &e2, &et), ERR_NOT_FOUND);
+    store_close(st);
+    st = open_ok(d, NULL);
+    struct arena a;
+    arena_init(&a, 0);
+    struct store_tombstone *t;
+    size_t n;
+    store_tombstones(st, STORE_LOGS, &a, &t, &n);
+    assert_int_equal(n, 1);
+    assert_true(t[0].id == ids[1] && str_eq(t[0].body, STR("two")));
+    assert_true(store_retention_mark(st, STORE_LOGS) == -5);
+    arena_deinit(&a);
+    store_close(st);
+    tmp_free(d);
+}
+
+struct many {
+    struct store *st;
+    int n;
+};
+static void many_run(void *ctx)
+{
+    struct many *m = ctx;
+    char body[500] = "x";
+    for (int i = 0; i < m->n; i++) {
+        uint64_t lsn = put(m->st, STORE_METRICS, 1, body, sizeof(body), NULL);
+        assert_int_equal(store_wal_wait(m->st, lsn), OK);
+        assert_true(store_wal_durable_lsn(m->st) >= lsn);
+    }
+}
+static void test_many_writers(void **state)
+{
+    (void)state;
+    char *d = tmp_dir();
+    struct store_config c = small_config();
+    struct store *st = open_ok(d, &c);
+    enum { THREADS = 8, EACH = 200 };
+    pthread_t t[THREADS];
+    struct many m = { st, EACH };
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(thread_start(&t[i], "w", many_run, &m), OK);
+    for (int i = 0; i < THREADS; i++)
+        thread_join(t[i]);
+    store_close(st);
+    st = open_ok(d, &c);
+    assert_int_equal(replay(st, STORE_METRICS, 0, -1).n, THREADS * EACH);
+    store_close(st);
+    tmp_free(d);
+}
+
+static void flip(const char *path, long off)
+{
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, off, SEEK_SET), 0);
+    int ch = fgetc(f);
+    assert_int_equal(fseek(f, off, SEEK_SET), 0);
+    fputc(ch ^ 0x40, f);
+    fclose(f);
+}
+
+static void count_hole(void *ctx, uint64_t first, uint64_t last)
+{
+    *(uint64_t *)ctx += last - first + 1;
+}
+static enum err count_record(void *ctx, const struct store_replayed *r)
+{
+    (void)ctx;
+    (void)r;
+    return OK;
+}
+
+/* Damage in the middle of the log is a hole with both sides kept; at its very end it is a torn tail. */
+static void test_log_damage(void **state)
+{
+    (void)state;
+    char *d = tmp_dir(), path[256], body[68] = "abc";
+    struct store *st = open_ok(d, NULL);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(store_wal_wait(st, put(st, STORE_METRICS, 0, body, sizeof(body), NULL)), OK);
+    store_close(st);
+    snprintf(path, sizeof(path), "%s/wal/0000000001.wal", d);
+    flip(path, 4096 + 104 * 3 + 40); /* payload of record 4 */
+    flip(path, 4096 + 104 * 6 + 10); /* header of record 7 */
+    flip(path, 4096 + 104 * 9 + 33); /* payload of the last */
+    struct store_fsck f = { 0 };
+    struct store_fsck_result fres;
+    struct err_text et = { 0 };
+    assert_int_equal(store_fsck(fs_os(), d, &f, &fres, &et), OK);
+    assert_int_equal(fres.damages, 2);
+    assert_int_equal(fres.records, 7);
+    for (int round = 0; round < 2; round++) {
+        st = open_ok(d, NULL);
+        assert_int_equal(store_wal_last_lsn(st), 9 + round);
+        uint64_t holes = 0;
+        struct store_replay_result res;
+        struct store_replay r = { .signal = STORE_METRICS, .partition = -1, .ctx = &holes, .on_record = count_record, .on_hole = count_hole };
+        assert_int_equal(store_wal_replay(st, &r, &res, &et), OK);
+        assert_int_equal(res.records, 7 + round);
+        assert_int_equal(res.holes, 2);
+        assert_int_equal(holes, 2);
+        assert_int_equal(put(st, STORE_METRICS, 0, body, sizeof(body), NULL), 10 + round);
+        store_close(st);
+    }
+    tmp_free(d);
+}
+
+static void test_segment_damage(void **state)
+{
+    (void)state;
+    char *d = tmp_dir(), path[256];
+    struct store *st = open_ok(d, NULL);
+    struct err_text et = { 0 };
+    struct segment_writer *w[3] = { segment_make(st, 3, 0), segment_make(st, 3, 1), segment_make(st, 3, 2) };
+    struct store_edit e = { .signal = STORE_METRICS, .add = w, .n_add = 3 };
+    assert_int_equal(store_commit(st, &e, &et), OK);
+    store_close(st);
+    snprintf(path, sizeof(path), "%s/seg/metrics/000000000001.vseg", d);
+    flip(path, 300); /* a page */
+    snprintf(path, sizeof(path), "%s/seg/metrics/000000000002.vseg", d);
+    assert_int_equal(truncate(path, 2000), 0);
+    st = open_ok(d, NULL);
+    const struct segment_set *set = store_segments_ref(st, STORE_METRICS);
+    assert_int_equal(set->n, 2);
+    assert_int_equal(set->n_damaged, 1);
+    assert_int_equal(set->damaged[0].min_time, 1);
+    struct page_buf b = { 0 };
+    str raw;
+    assert_int_equal(segment_page_read(set->p[0], 0, &b, &raw), ERR_CORRUPT);
+    assert_int_equal(segment_page_read(set->p[0], 1, &b, &raw), OK);
+    assert_int_equal(segment_page_read(set->p[0], 99, &b, &raw), ERR_NOT_FOUND);
+    page_buf_deinit(&b);
+    segment_set_unref(set);
+    store_close(st);
+    struct store_fsck f = { 0 };
+    struct store_fsck_result res;
+    assert_int_equal(store_fsck(fs_os(), d, &f, &res, &et), OK);
+    assert_int_equal(res.damages, 2);
+    assert_int_equal(res.segments, 3);
+    tmp_free(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wal_round_trip), cmocka_unit_test(test_low_water_frees_files), cmocka_unit_test(test_segments),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_edits_persist),         cmocka_unit_test(test_many_writers),
+        cmocka_unit_test(test_log_damage),     cmocka_unit_test(test_segment_damage),
+    };
+    return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}
