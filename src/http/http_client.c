@@ -379,7 +379,6 @@ static enum err result_err(const struct call *c, CURLcode code)
     case CURLE_OPERATION_TIMEDOUT:
         return ERR_TIMEOUT;
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
         return ERR_INVALID;
     default:
         return ERR_IO;

@@ -1,0 +1,265 @@
+/* The client against the server and against raw sockets that misbehave: hang, never end, lie about the length. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "http/http.h"
+
+static void mirror(struct http_request *rq, struct http_response *rs)
+{
+    rs->content_type = STR("text/plain; v=1");
+    buf_printf(&rs->body, STR_FMT " " STR_FMT " body=" STR_FMT "\n", STR_ARG(http_method_name(rq->method)), STR_ARG(rq->path), STR_ARG(rq->body));
+    for (size_t i = 0; i < rq->n_headers; i++)
+        buf_printf(&rs->body, STR_FMT ": " STR_FMT "\n", STR_ARG(rq->headers[i].name), STR_ARG(rq->headers[i].value));
+    http_set_header(rs, STR("X-Mine"), STR("yes"));
+}
+static void large(struct http_request *rq, struct http_response *rs)
+{
+    (void)rq;
+    for (int i = 0; i < 50000; i++)
+        buf_lit(&rs->body, "the same line again\n");
+}
+static void redirect(struct http_request *rq, struct http_response *rs)
+{
+    (void)rq;
+    rs->status = 302;
+    http_set_header(rs, STR("Location"), STR("/mirror"));
+}
+static const struct http_route routes[] = {
+    { HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT) | HTTP_BIT(HTTP_DELETE), "/mirror", mirror, HTTP_CONTROL, NULL, 0 },
+    { HTTP_BIT(HTTP_GET), "/large", large, HTTP_CONTROL, NULL, 0 },
+    { HTTP_BIT(HTTP_GET), "/redirect", redirect, HTTP_CONTROL, NULL, 0 },
+};
+static struct http_server *server;
+static struct http_client *client;
+static char base_url[64];
+
+static int open_all(void **state)
+{
+    (void)state;
+    const struct http_listener l = { .address = "127.0.0.1" };
+    const struct http_table t = { routes, ARRAY_LEN(routes), NULL, 0 };
+    struct http_server_config cfg = { .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200 };
+    struct err_text why;
+    assert_int_equal(http_server_open(&cfg, &server, &why), OK);
+    assert_int_equal(http_client_open(NULL, &client), OK);
+    snprintf(base_url, sizeof(base_url), "http://127.0.0.1:%u", http_server_port(server, 0));
+    return 0;
+}
+static int close_all(void **state)
+{
+    (void)state;
+    http_client_close(client);
+    http_server_close(server);
+    return 0;
+}
+
+static struct arena a;
+static struct http_result result;
+static struct err_text why;
+static char url[256];
+
+static enum err fetch(struct http_fetch f, const char *path, str *ret_body)
+{
+    snprintf(url, sizeof(url), "%s%s", base_url, path);
+    if (!f.url.p)
+        f.url = str_c(url);
+    return http_fetch_sync(client, &f, &a, &result, ret_body, &why);
+}
+
+static void requests(void **state)
+{
+    (void)state;
+    arena_init(&a, 0);
+    str body;
+    const struct http_pair headers[] = { { STR("X-A"), STR("b c") }, { STR("Accept"), STR("text/x") } };
+    assert_int_equal(fetch((struct http_fetch){ .headers = headers, .n_headers = 2 }, "/mirror?x=1", &body), OK);
+    assert_int_equal(result.status, 200);
+    assert_true(str_has_prefix(body, STR("GET /mirror body=\n")));
+    assert_true(str_contains(body, STR("X-A: b c\n")));
+    assert_true(str_contains(body, STR("Accept: text/x\n")));
+    assert_true(str_contains(body, STR("User-Agent: vane/")));
+    assert_false(str_contains(body, STR("Accept-Encoding")));
+    assert_true(str_eq(result.content_type, STR("text/plain; v=1")));
+    assert_true(str_eq(http_result_header(&result, STR("x-mine")), STR("yes")));
+    assert_true(result.total_ns > 0);
+    assert_int_equal(fetch((struct http_fetch){ .method = HTTP_POST, .body = STR("payload") }, "/mirror", &body), OK);
+    assert_true(str_has_prefix(body, STR("POST /mirror body=payload\n")));
+    assert_int_equal(fetch((struct http_fetch){ .method = HTTP_PUT, .body = STR("p") }, "/mirror", &body), OK);
+    assert_true(str_has_prefix(body, STR("PUT /mirror body=p\n")));
+    assert_int_equal(fetch((struct http_fetch){ .method = HTTP_DELETE }, "/mirror", &body), OK);
+    assert_true(str_has_prefix(body, STR("DELETE /mirror body=\n")));
+    assert_int_equal(fetch((struct http_fetch){ .method = HTTP_HEAD }, "/mirror", &body), OK);
+    assert_int_equal(body.n, 0);
+    assert_int_equal(fetch((struct http_fetch){ .basic_user = STR("u"), .basic_password = STR("p:w") }, "/mirror", &body), OK);
+    assert_true(str_contains(body, STR("Authorization: Basic dTpwOnc=\n")));
+    assert_int_equal(fetch((struct http_fetch){ .bearer = STR("tok") }, "/mirror", &body), OK);
+    assert_true(str_contains(body, STR("Authorization: Bearer tok\n")));
+    assert_int_equal(fetch((struct http_fetch){ .url = { 0 } }, "/nope", &body), OK);
+    assert_int_equal(result.status, 404);
+    assert_int_equal(fetch((struct http_fetch){ .url = { 0 } }, "/redirect", &body), OK);
+    assert_int_equal(result.status, 302);
+    assert_int_equal(fetch((struct http_fetch){ .follow_redirects = true }, "/redirect", &body), OK);
+    assert_int_equal(result.status, 200);
+    assert_true(str_has_suffix(result.final_url, STR("/mirror")));
+    arena_deinit(&a);
+}
+
+static void bodies_and_limits(void **state)
+{
+    (void)state;
+    arena_init(&a, 0);
+    str body;
+    assert_int_equal(fetch((struct http_fetch){ .accept_encoding = STR("gzip") }, "/large", &body), OK);
+    assert_int_equal(body.n, 1000000);
+    assert_true(str_eq(http_result_header(&result, STR("Content-Encoding")), STR("gzip")));
+    assert_int_equal(fetch((struct http_fetch){ .accept_encoding = STR("gzip"), .body_bytes_max = 999999 }, "/large", &body), ERR_LIMIT);
+    assert_string_equal(why.msg, "answer is larger than 999999 bytes");
+    assert_int_equal(fetch((struct http_fetch){ .body_bytes_max = 1000000 }, "/large", &body), OK);
+    arena_deinit(&a);
+}
+
+static void bad_urls(void **state)
+{
+    (void)state;
+    arena_init(&a, 0);
+    str body;
+    const str bad[] = { STR("ftp://127.0.0.1/x"), STR("file:///etc/passwd"), STR("http://"), STR("nonsense"), STR("http://a b/") };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(fetch((struct http_fetch){ .url = bad[i] }, "", &body), ERR_INVALID);
+    assert_int_equal(fetch((struct http_fetch){ .url = STR("http://127.0.0.1:1/") }, "", &body), ERR_IO);
+    assert_string_equal(why.msg, "cannot connect: Connection refused");
+    const struct http_pair evil = { STR("X"), STR("a\r\nY: b") };
+    assert_int_equal(fetch((struct http_fetch){ .headers = &evil, .n_headers = 1 }, "/mirror", &body), ERR_INVALID);
+    arena_deinit(&a);
+}
+
+/* ---- a host that misbehaves: answers with `text`, then with filler for ever or silence ---- */
+struct host {
+    int fd;
+    pthread_t thread;
+    const char *text;
+    bool endless;
+};
+static void host_run(void *p)
+{
+    struct host *h = p;
+    int fd = accept(h->fd, NULL, NULL);
+    static char in[4096], filler[4096];
+    memset(filler, 'a', sizeof(filler));
+    ssize_t n = recv(fd, in, sizeof(in), 0);
+    if (n > 0 && h->text)
+        n = send(fd, h->text, strlen(h->text), MSG_NOSIGNAL);
+    while (h->endless && n > 0)
+        n = send(fd, filler, sizeof(filler), MSG_NOSIGNAL);
+    while (n > 0)
+        n = recv(fd, in, sizeof(in), 0);
+    close(fd);
+}
+static void host_open(struct host *h)
+{
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t n = sizeof(sa);
+    h->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(h->fd, (struct sockaddr *)&sa, n), 0);
+    assert_int_equal(listen(h->fd, 4), 0);
+    getsockname(h->fd, (struct sockaddr *)&sa, &n);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u/", ntohs(sa.sin_port));
+    assert_int_equal(thread_start(&h->thread, "host", host_run, h), OK);
+}
+static void host_close(struct host *h)
+{
+    thread_join(h->thread);
+    close(h->fd);
+}
+
+static void hosts_that_misbehave(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool endless;
+        enum err want;
+    } rows[] = {
+        { NULL, false, ERR_TIMEOUT },                                               /* hangs */
+        { "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", false, ERR_TIMEOUT }, /* less than it says */
+        { "HTTP/1.1 200 OK\r\n\r\n", true, ERR_LIMIT },                             /* never ends */
+        { "HTTP/1.1 200 OK\r\nX: ", true, ERR_IO },                                 /* a header that never ends */
+        { "garbage\r\n\r\n", false, ERR_IO },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        arena_init(&a, 0);
+        struct host h = { .text = rows[i].text, .endless = rows[i].endless };
+        host_open(&h);
+        str body;
+        uint64_t t0 = os_mono_ns();
+        enum err e = http_fetch_sync(client, &(struct http_fetch){ .url = str_c(url), .timeout_ms = 150, .body_bytes_max = 1 << 20, .fresh_connection = true }, &a, &result, &body, &why);
+        if (e != rows[i].want)
+            fail_msg("row %zu: %s %s", i, err_name(e), why.msg);
+        assert_true(os_mono_ns() - t0 < 1000000000u);
+        host_close(&h);
+        arena_deinit(&a);
+    }
+}
+
+/* ---- many at once, cancelling, closing ---- */
+static atomic_int n_ok, n_cancelled, n_other;
+static void count(void *ctx, const struct http_result *r)
+{
+    (void)ctx;
+    atomic_fetch_add(r->err == OK ? &n_ok : r->err == ERR_CANCELLED ? &n_cancelled : &n_other, 1);
+}
+
+static void many(void **state)
+{
+    (void)state;
+    atomic_store(&n_ok, 0);
+    static char urls[300][80];
+    for (int i = 0; i < 300; i++) {
+        snprintf(urls[i], sizeof(urls[i]), "%s/mirror?i=%d", base_url, i);
+        assert_int_equal(http_start(client, &(struct http_fetch){ .url = str_c(urls[i]), .done = count }, NULL), OK);
+    }
+    for (int i = 0; i < 3000 && atomic_load(&n_ok) < 300; i++)
+        os_sleep_ms(1);
+    assert_int_equal(atomic_load(&n_ok), 300);
+}
+
+static void cancelling(void **state)
+{
+    (void)state;
+    struct host h = { 0 };
+    host_open(&h);
+    atomic_store(&n_cancelled, 0);
+    uint64_t id;
+    assert_int_equal(http_start(client, &(struct http_fetch){ .url = str_c(url), .done = count }, &id), OK);
+    os_sleep_ms(20);
+    http_cancel(client, id);
+    http_cancel(client, id);
+    for (int i = 0; i < 1000 && atomic_load(&n_cancelled) < 1; i++)
+        os_sleep_ms(1);
+    assert_int_equal(atomic_load(&n_cancelled), 1);
+    host_close(&h);
+    struct host g = { 0 };
+    host_open(&g);
+    assert_int_equal(http_start(client, &(struct http_fetch){ .url = str_c(url), .done = count }, &id), OK);
+    os_sleep_ms(20);
+    http_client_close(client); /* in flight: ends as cancelled */
+    assert_int_equal(atomic_load(&n_cancelled), 2);
+    host_close(&g);
+    assert_int_equal(http_client_open(NULL, &client), OK);
+}
+
+#define T(f) cmocka_unit_test(f)
+int main(void)
+{
+    const struct CMUnitTest tests[] = { T(requests), T(bodies_and_limits), T(bad_urls), T(hosts_that_misbehave), T(many), T(cancelling) };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
