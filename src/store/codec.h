@@ -49,7 +49,8 @@ struct codec_dict {
     uint32_t n;
 };
 enum err codec_dict_open(str in, struct codec_dict *ret, size_t *ret_used) MUST_CHECK;
-/* Entry i, assembled into scratch (appended; the result points there unless it is stored whole). ERR_CORRUPT, ERR_NOT_FOUND. */
+/* Entry i, assembled into scratch (appended; the result points there, valid until scratch changes, unless it is
+ * stored whole). ERR_CORRUPT, ERR_NOT_FOUND. */
 enum err codec_dict_get(const struct codec_dict *d, uint32_t i, struct buf *scratch, str *ret) MUST_CHECK;
 /* Index of the first entry >= key (d->n if none); *ret_equal says whether it is key. Logarithmic. */
 enum err codec_dict_find(const struct codec_dict *d, str key, struct buf *scratch, uint32_t *ret_i, bool *ret_equal) MUST_CHECK;
