@@ -46,6 +46,9 @@ struct conf_node {
 /* Value of a key, NULL if absent. */
 const struct conf_node *conf_get(const struct conf_node *map, str key);
 
+/* Deep copy (file name and text included) into another arena. */
+struct conf_node *conf_copy(struct arena *a, const struct conf_node *n);
+
 /* ---- context and diagnostics ---- */
 struct conf_diag {
     bool is_warning;
@@ -173,6 +176,8 @@ bool conf_has(const struct conf_node *map, const char *key);
 enum err conf_load(struct conf_ctx *cx, const char *path, const struct conf_schema *s, unsigned flags, void **ret) MUST_CHECK;
 /* Single values, for custom readers; an error is added on failure. */
 enum err conf_read_str(struct conf_ctx *cx, const struct conf_node *n, str *ret);
+enum err conf_read_bool(struct conf_ctx *cx, const struct conf_node *n, bool *ret);
+enum err conf_read_strs(struct conf_ctx *cx, const struct conf_node *n, struct conf_list *ret); /* a list of str */
 enum err conf_read_duration(struct conf_ctx *cx, const struct conf_node *n, int64_t *ret_ms);
 enum err conf_read_regex(struct conf_ctx *cx, const struct conf_node *n, struct conf_regex *ret);
 /* Compile a default regex once per context ("(.*)"). */
@@ -183,9 +188,12 @@ struct conf_out {
     struct buf *b;
     unsigned indent;
     bool at_start; /* the next key stands right behind "- " */
+    bool reveal;   /* secrets in clear: for comparing, never for showing */
 };
 /* The object as YAML with its defaults, secrets as <secret>; passwords in URLs as xxxxx. */
 void conf_print(struct buf *out, const struct conf_schema *s, const void *obj);
+/* Hash of everything in the object, secrets included: did a reload change it? */
+uint64_t conf_hash(const struct conf_schema *s, const void *obj);
 /* For custom printers: one scalar, quoted where YAML needs it; then a newline. */
 void conf_out_scalar(struct conf_out *o, str s);
 void conf_out_struct(struct conf_out *o, const struct conf_schema *s, const void *obj);

@@ -206,7 +206,7 @@ static enum err read_number(struct conf_ctx *cx, const struct conf_node *n, enum
     return OK;
 }
 
-static enum err read_bool(struct conf_ctx *cx, const struct conf_node *n, bool *ret)
+enum err conf_read_bool(struct conf_ctx *cx, const struct conf_node *n, bool *ret)
 {
     if (n->kind == CONF_NULL) {
         *ret = false;
@@ -323,7 +323,7 @@ static enum err read_value(struct conf_ctx *cx, const struct conf_node *n, enum 
     case CONF_SECRET:
         return conf_read_str(cx, n, &((struct conf_secret *)field)->value);
     case CONF_BOOL:
-        return read_bool(cx, n, field);
+        return conf_read_bool(cx, n, field);
     case CONF_INT:
     case CONF_UINT:
     case CONF_FLOAT:
@@ -360,6 +360,12 @@ static enum err read_value(struct conf_ctx *cx, const struct conf_node *n, enum 
         return f->read(cx, n, field);
     }
     return OK;
+}
+
+enum err conf_read_strs(struct conf_ctx *cx, const struct conf_node *n, struct conf_list *ret)
+{
+    static const struct conf_field row = { .type = CONF_LIST, .of = CONF_STR };
+    return read_list(cx, n, &row, ret);
 }
 
 /* The row for a key, also among inlined structs; *ret_obj: the struct it belongs to. */

@@ -1,6 +1,7 @@
 /* Structs -> YAML, by the same rows that read them. Zero values are left out unless a row says CONF_ALWAYS;
  * secrets never appear. Lists stand at their key's indentation, as Go's yaml writes them. */
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/num.h"
 #include "conf/conf_int.h"
 
@@ -262,10 +263,10 @@ static void print_value(struct conf_out *o, enum conf_type t, const struct conf_
     if (!in_list)
         buf_u8(o->b, ' ');
     if (t == CONF_SECRET)
-        buf_str_add(o->b, ((const struct conf_secret *)v)->value.n ? STR("<secret>") : STR("\"\""));
-    else if (t == CONF_URL)
+        buf_str_add(o->b, o->reveal ? ((const struct conf_secret *)v)->value : ((const struct conf_secret *)v)->value.n ? STR("<secret>") : STR("\"\""));
+    else if (t == CONF_URL && !o->reveal)
         url_redacted(o->b, *(const str *)v);
-    else if (t == CONF_STR)
+    else if (t == CONF_STR || t == CONF_URL)
         scalar(o->b, *(const str *)v);
     else if (t == CONF_REGEX)
         scalar(o->b, ((const struct conf_regex *)v)->source);
@@ -313,4 +314,13 @@ void conf_print(struct buf *out, const struct conf_schema *s, const void *obj)
 {
     struct conf_out o = { .b = out };
     print_fields(&o, s, obj);
+}
+
+uint64_t conf_hash(const struct conf_schema *s, const void *obj)
+{
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    struct conf_out o = { .b = &b, .reveal = true };
+    print_fields(&o, s, obj);
+    return hash64(buf_str(&b));
 }

@@ -630,3 +630,24 @@ bool conf_has(const struct conf_node *map, const char *key)
     const struct conf_node *n = conf_get(map, str_c(key));
     return n && n->kind != CONF_NULL;
 }
+
+static struct conf_node *copy_node(struct arena *a, const struct conf_node *n, const struct conf_doc *doc)
+{
+    struct conf_node *c = arena_new(a, struct conf_node);
+    *c = *n;
+    c->doc = doc;
+    c->text = n->text.p ? arena_str(a, n->text) : STR_NONE;
+    size_t n_items = n->kind == CONF_MAP ? 2 * n->n : n->kind == CONF_SEQ ? n->n : 0;
+    c->items = n_items ? arena_array(a, struct conf_node *, n_items) : NULL;
+    for (size_t i = 0; i < n_items; i++)
+        c->items[i] = copy_node(a, n->items[i], doc);
+    return c;
+}
+
+struct conf_node *conf_copy(struct arena *a, const struct conf_node *n)
+{
+    struct conf_doc *doc = arena_new(a, struct conf_doc);
+    if (n->doc)
+        *doc = (struct conf_doc){ arena_str(a, n->doc->file), arena_str(a, n->doc->text) };
+    return copy_node(a, n, doc);
+}

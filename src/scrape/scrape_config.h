@@ -6,6 +6,8 @@
 #ifndef VANE_SCRAPE_SCRAPE_CONFIG_H
 #define VANE_SCRAPE_SCRAPE_CONFIG_H
 
+#include <stdatomic.h>
+
 #include "conf/conf.h"
 #include "model/labels.h"
 #include "relabel/relabel.h"
@@ -29,12 +31,13 @@ struct oauth2_config {
     str client_id, client_secret_file, client_secret_ref, token_url, client_certificate_key_file, client_certificate_key_id,
         signature_algorithm, iss, audience, grant_type;
     struct conf_secret client_secret, client_certificate_key;
-    struct conf_dict claims, endpoint_params;
+    const struct conf_node *claims;
+    CONF_DICT_OF(str) endpoint_params;
     CONF_LIST_OF(str) scopes;
     struct tls_config tls;
     str proxy_url, no_proxy;
     bool proxy_from_environment;
-    struct conf_dict proxy_connect_header;
+    const struct conf_node *proxy_connect_header;
 };
 struct header_config {
     CONF_LIST_OF(str) values;
@@ -50,7 +53,7 @@ struct http_config {
     struct tls_config tls;
     bool follow_redirects, enable_http2, proxy_from_environment;
     str proxy_url, no_proxy;
-    struct conf_dict proxy_connect_header;       /* str -> list of secrets, kept as given */
+    const struct conf_node *proxy_connect_header; /* name -> list of secrets */
     CONF_DICT_OF(struct header_config) headers; /* http_headers */
 };
 extern const struct conf_schema http_config_schema;
@@ -78,29 +81,32 @@ struct dns_sd_config {
     enum dns_sd_type type;
     int64_t port;
 };
+#define SD_OTHERS_MAX 32
 struct sd_configs {
     CONF_LIST_OF(struct target_group) statics;
     CONF_LIST_OF(struct file_sd_config) files;
     CONF_LIST_OF(struct http_sd_config) https;
     CONF_LIST_OF(struct dns_sd_config) dnss;
-    /* Checked, kept for printing, not run: */
-    void *others; /* struct sd_others, private */
+    struct conf_list others[SD_OTHERS_MAX]; /* checked and printed, not run; scrape_config_sd.c has the kinds */
 };
+/* Which discoveries are given that this build does not run? Names ("kubernetes_sd_configs") in order; 0 at the end. */
+const char *sd_configs_unsupported(const struct sd_configs *sd, size_t *it);
 
 /* ---- scraping ---- */
 enum scrape_protocol { PROTO_PROM_PROTO, PROTO_PROM_TEXT_0, PROTO_PROM_TEXT_1, PROTO_OM_TEXT_0, PROTO_OM_TEXT_1, PROTO_N };
 struct scrape_protocols {
     uint8_t p[PROTO_N];
     size_t n; /* 0: not given */
+    const struct conf_node *node;
 };
 enum tristate { TRI_UNSET, TRI_FALSE, TRI_TRUE };
 struct scrape_config {
     str job_name;
     bool honor_labels, honor_timestamps, track_timestamps_staleness, enable_compression;
-    struct conf_dict params; /* str -> struct conf_list of str */
+    CONF_DICT_OF(struct conf_list) params; /* each a list of str */
     int64_t interval_ms, timeout_ms;
     struct scrape_protocols protocols;
-    int fallback_protocol; /* -1: none */
+    str fallback_protocol; /* "": none */
     enum tristate native_histograms, always_classic, convert_classic, extra_metrics;
     str failure_log_file, metrics_path, scheme;
     uint64_t body_size_limit, sample_limit, target_limit, label_limit, label_name_length_limit, label_value_length_limit,
@@ -132,7 +138,7 @@ struct alertmanager_config {
     str scheme, path_prefix, api_version;
     int64_t timeout_ms;
     struct relabel_rules relabel, alert_relabel;
-    struct conf_node *sigv4;
+    const struct conf_node *sigv4;
 };
 struct queue_config {
     int64_t capacity, max_shards, min_shards, max_samples_per_send;
@@ -159,6 +165,7 @@ struct remote_read_config {
     int64_t timeout_ms;
     CONF_DICT_OF(str) headers, required_matchers;
     bool read_recent, filter_external_labels;
+    uint64_t chunked_read_limit;
     struct http_config http;
 };
 struct otlp_config {
@@ -167,17 +174,26 @@ struct otlp_config {
     str translation_strategy;
 };
 struct storage_config {
-    int64_t ooo_window_ms, exemplars_max;
-    double stale_series_threshold;
-    int64_t retention_ms;
-    uint64_t retention_bytes;
-    double retention_percentage;
-    str chunk_floats;
+    struct {
+        int64_t ooo_window_ms;
+        double stale_series_threshold;
+        struct {
+            int64_t time_ms;
+            uint64_t bytes;
+            double percentage;
+        } retention;
+        struct {
+            str floats;
+        } chunk_encoding;
+    } tsdb;
+    struct {
+        int64_t max;
+    } exemplars;
 };
 struct tracing_config {
     str endpoint, client_type, compression;
     double sampling_fraction;
-    bool insecure, http_headers_given;
+    bool insecure, given;
     CONF_DICT_OF(str) headers;
     int64_t timeout_ms;
     struct tls_config tls;
@@ -195,12 +211,14 @@ struct prom_config {
     struct otlp_config otlp;
     struct storage_config storage;
     struct tracing_config tracing;
-    int64_t gogc;
+    struct {
+        int64_t gogc;
+    } runtime;
     /* of this copy */
     str dir;           /* folder of the file: relative paths are resolved against it */
     struct arena *a;
     struct conf_ctx *ctx; /* owns the regexes; diags hold the warnings */
-    void *refs_;
+    atomic_uint *refs;
 };
 extern const struct conf_schema prom_config_schema, scrape_config_schema;
 

@@ -1,0 +1,345 @@
+/* vane.yaml by tables. The keys of a prometheus.yml may stand beside vane's own: they are gathered into one node and
+ * handed to the room scrape, which knows them. */
+#include "cli/cli_config.h"
+
+#include "base/check.h"
+
+#define FAIL(...) IGNORE_ERR(conf_error(cx, n, __VA_ARGS__))
+
+bool cli_listen_parse(str s, struct cli_listen *ret)
+{
+    uint64_t port;
+    size_t colon = SIZE_MAX;
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] == ':')
+            colon = i;
+    str host = colon == SIZE_MAX ? STR("127.0.0.1") : str_take(s, colon);
+    if (host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
+        host = (str){ host.p + 1, host.n - 2 };
+    else if (str_find_char(host, ':') != SIZE_MAX)
+        return false;
+    if (!str_to_u64(colon == SIZE_MAX ? s : str_skip(s, colon + 1), &port) || port > 65535)
+        return false;
+    *ret = (struct cli_listen){ host.n ? host : STR("0.0.0.0"), (uint16_t)port };
+    return true;
+}
+
+bool cli_listen_is_loopback(const struct cli_listen *l)
+{
+    return str_has_prefix(l->host, STR("127.")) || str_eq(l->host, STR("::1")) || str_eq(l->host, STR("localhost"));
+}
+
+static enum err read_one_listen(struct conf_ctx *cx, const struct conf_node *n, struct cli_listen *ret)
+{
+    str s;
+    TRY(conf_read_str(cx, n, &s));
+    if (!cli_listen_parse(s, ret))
+        return conf_error(cx, n, "not a listen address: \"" STR_FMT "\" (examples: 127.0.0.1:9090, [::1]:9090, :9090)", STR_ARG(s));
+    return OK;
+}
+
+/* One address or a list of them; "" is none. */
+static enum err read_listen(struct conf_ctx *cx, const struct conf_node *n, void *field)
+{
+    CONF_LIST_OF(struct cli_listen) l = { 0 };
+    size_t count = n->kind == CONF_SEQ ? n->n : n->text.n > 0;
+    l.p = arena_zarray(cx->a, struct cli_listen, count + 1);
+    for (size_t i = 0; i < count; i++)
+        TRY(read_one_listen(cx, n->kind == CONF_SEQ ? n->items[i] : n, &l.p[l.n++]));
+    memcpy(field, &l, sizeof(l));
+    return OK;
+}
+
+static void print_listen(struct conf_out *out, const void *field)
+{
+    CONF_LIST_OF(struct cli_listen) l;
+    memcpy(&l, field, sizeof(l));
+    if (l.n == 0)
+        buf_lit(out->b, " []");
+    buf_u8(out->b, '\n');
+    for (size_t i = 0; i < l.n; i++)
+        buf_printf(out->b, str_find_char(l.p[i].host, ':') == SIZE_MAX ? "- %.*s:%u\n" : "- \"[%.*s]:%u\"\n", STR_ARG(l.p[i].host),
+                   l.p[i].port);
+}
+
+#define SCHEMA(var, T, name, rows, ...) \
+    static const struct conf_schema var = { .type_name = (name), .size = sizeof(T), .fields = (rows), .n_fields = ARRAY_LEN(rows), ##__VA_ARGS__ }
+
+#define F(m, key, t, ...) CF(struct cli_retention, m, key, t, ##__VA_ARGS__)
+static const struct cli_retention retention_defaults = { .time_ms = 15ll * 86400000 };
+static const struct conf_field retention_fields[] = {
+    F(time_ms, "time", CONF_DURATION, .flags = CONF_ALWAYS),
+    F(bytes, "size", CONF_BYTES, .flags = CONF_ALWAYS),
+};
+#undef F
+SCHEMA(retention_schema, struct cli_retention, "retention", retention_fields, .defaults = &retention_defaults);
+
+#define F(m, key, t, ...) CF(struct cli_limits, m, key, t, .flags = CONF_ALWAYS)
+static const struct cli_limits limits_defaults = { .ooo_window_ms = 2 * 3600000, .future_ms = 600000, .labels = 64,
+                                                   .label_name_bytes = 1024, .label_value_bytes = 4096, .exemplars = 100000 };
+static const struct conf_field limits_fields[] = {
+    F(memory_bytes, "memory", CONF_BYTES),
+    F(series, "series", CONF_UINT),
+    F(ooo_window_ms, "out_of_order_window", CONF_DURATION),
+    F(future_ms, "future", CONF_DURATION),
+    F(labels, "labels", CONF_UINT),
+    F(label_name_bytes, "label_name_length", CONF_UINT),
+    F(label_value_bytes, "label_value_length", CONF_UINT),
+    F(exemplars, "exemplars", CONF_UINT),
+};
+#undef F
+SCHEMA(limits_schema, struct cli_limits, "limits", limits_fields, .defaults = &limits_defaults);
+
+static enum err host_from_scalar(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    return conf_read_bool(cx, n, &((struct cli_host *)obj)->enabled);
+}
+#define F(m, key, t, ...) CF(struct cli_host, m, key, t, ##__VA_ARGS__)
+static const struct cli_host host_defaults = { .enabled = true, .interval_ms = 15000 };
+static const struct conf_field host_fields[] = {
+    F(enabled, "enabled", CONF_BOOL, .flags = CONF_ALWAYS),
+    F(interval_ms, "interval", CONF_DURATION, .flags = CONF_POSITIVE),
+};
+#undef F
+SCHEMA(host_schema, struct cli_host, "host_metrics", host_fields, .defaults = &host_defaults, .from_scalar = host_from_scalar);
+
+static const char *const level_names[] = { "debug", "info", "warn", "error", NULL };
+static const char *const format_names[] = { "logfmt", "json", NULL };
+static const struct cli_log log_defaults = { .level = CLI_LOG_INFO };
+static const struct conf_field log_fields[] = {
+    CF(struct cli_log, level, "level", CONF_ENUM, .names = level_names, .flags = CONF_ALWAYS),
+    CF(struct cli_log, format, "format", CONF_ENUM, .names = format_names, .flags = CONF_ALWAYS),
+};
+SCHEMA(log_schema, struct cli_log, "log", log_fields, .defaults = &log_defaults);
+
+#define F(m, key, t, ...) CF(struct cli_query, m, key, t, ##__VA_ARGS__)
+static const struct cli_query query_defaults = { .timeout_ms = 120000, .lookback_ms = 300000, .samples_max = 50000000 };
+static const struct conf_field query_fields[] = {
+    F(timeout_ms, "timeout", CONF_DURATION, .flags = CONF_POSITIVE),
+    F(samples_max, "max_samples", CONF_UINT, .flags = CONF_ALWAYS),
+    F(series_max, "max_series", CONF_UINT, .flags = CONF_ALWAYS),
+    F(memory_bytes, "memory", CONF_BYTES, .flags = CONF_ALWAYS),
+    F(concurrency, "concurrency", CONF_UINT, .flags = CONF_ALWAYS),
+    F(lookback_ms, "lookback_delta", CONF_DURATION, .flags = CONF_POSITIVE),
+};
+#undef F
+SCHEMA(query_schema, struct cli_query, "query", query_fields, .defaults = &query_defaults);
+
+static void check_web(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    const struct cli_web *w = obj;
+    if (!w->tls_cert_file.n != !w->tls_key_file.n)
+        FAIL("tls_cert_file and tls_key_file must be given together");
+}
+#define F(m, key, t, ...) CF(struct cli_web, m, key, t, ##__VA_ARGS__)
+static const struct cli_web web_defaults = { .cors_origin = STR_INIT(".*") };
+static const struct conf_field web_fields[] = {
+    F(external_url, "external_url", CONF_URL),
+    F(cors_origin, "cors_origin", CONF_STR),
+    F(tls_cert_file, "tls_cert_file", CONF_STR),
+    F(tls_key_file, "tls_key_file", CONF_STR),
+};
+#undef F
+SCHEMA(web_schema, struct cli_web, "web", web_fields, .defaults = &web_defaults, .check = check_web);
+
+static void check_config(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    const struct cli_config *c = obj;
+    for (size_t i = 0; i < c->listen.n && !c->insecure; i++)
+        if (!cli_listen_is_loopback(&c->listen.p[i]))
+            IGNORE_ERR(conf_error(cx, conf_get(n, STR("listen")),
+                                  STR_FMT ":%u is reachable from outside and no authentication is configured: bind to 127.0.0.1, or "
+                                          "set insecure: true to accept that", STR_ARG(c->listen.p[i].host), c->listen.p[i].port));
+    for (size_t i = 0; i < c->otlp_listen.n && !c->insecure; i++)
+        if (!cli_listen_is_loopback(&c->otlp_listen.p[i]))
+            IGNORE_ERR(conf_error(cx, conf_get(n, STR("otlp_listen")),
+                                  STR_FMT ":%u is reachable from outside and no authentication is configured: bind to 127.0.0.1, or "
+                                          "set insecure: true to accept that", STR_ARG(c->otlp_listen.p[i].host), c->otlp_listen.p[i].port));
+}
+
+/* The keys that are Prometheus' own: checked by the room scrape, only named here. */
+#define PROM_KEYS(X) \
+    X(global) X(runtime) X(alerting) X(rule_files) X(scrape_config_files) X(scrape_configs) X(storage) X(tracing) X(remote_write) \
+    X(remote_read) X(otlp)
+struct file { /* the decoded object, with the places of Prometheus' keys behind */
+    struct cli_config c;
+    const struct conf_node *prom[11];
+};
+enum {
+#define X(key) KEY_##key,
+    PROM_KEYS(X)
+#undef X
+    KEYS_N
+};
+_Static_assert(KEYS_N == ARRAY_LEN(((struct file *)0)->prom), "one place per key");
+
+static struct cli_listen default_listen[] = { { STR_INIT("127.0.0.1"), 9090 } };
+static struct cli_listen default_otlp[] = { { STR_INIT("127.0.0.1"), 4318 } };
+static const struct file file_defaults = {
+    .c = { .listen = { default_listen, 1 }, .otlp_listen = { default_otlp, 1 }, .data_dir = STR_INIT("./vane-data"), .self_metrics = true }
+};
+#define F(m, key, t, ...) CF(struct file, c.m, key, t, ##__VA_ARGS__)
+static const struct conf_field fields[] = {
+    F(listen, "listen", CONF_CUSTOM, .read = read_listen, .print = print_listen),
+    F(otlp_listen, "otlp_listen", CONF_CUSTOM, .read = read_listen, .print = print_listen),
+    F(insecure, "insecure", CONF_BOOL, .flags = CONF_ALWAYS),
+    F(data_dir, "data_dir", CONF_STR),
+    F(retention, "retention", CONF_STRUCT, .schema = &retention_schema),
+    F(limits, "limits", CONF_STRUCT, .schema = &limits_schema),
+    F(prometheus_file, "prometheus", CONF_STR),
+    F(host, "host_metrics", CONF_STRUCT, .schema = &host_schema),
+    F(self_metrics, "self_metrics", CONF_BOOL, .flags = CONF_ALWAYS),
+    F(log, "log", CONF_STRUCT, .schema = &log_schema),
+    F(query, "query", CONF_STRUCT, .schema = &query_schema),
+    F(web, "web", CONF_STRUCT, .schema = &web_schema),
+#define X(key_) CF(struct file, prom[KEY_##key_], #key_, CONF_NODE, .flags = CONF_HIDDEN),
+    PROM_KEYS(X)
+#undef X
+};
+#undef F
+const struct conf_schema cli_config_schema = { .type_name = "vane.yaml", .size = sizeof(struct file), .defaults = &file_defaults,
+                                               .fields = fields, .n_fields = ARRAY_LEN(fields), .check = check_config };
+
+static bool is_prom_key(str key)
+{
+#define X(name) \
+    if (str_eq(key, STR(#name))) \
+        return true;
+    PROM_KEYS(X)
+#undef X
+    return false;
+}
+
+/* Only keys of a prometheus.yml, at least one of them: the file is one. */
+static bool is_prometheus_file(const struct conf_node *root)
+{
+    for (size_t i = 0; root->kind == CONF_MAP && i < root->n; i++)
+        if (!is_prom_key(root->items[2 * i]->text))
+            return false;
+    return root->kind == CONF_MAP && root->n > 0;
+}
+
+/* A mapping of just Prometheus' keys. */
+static const struct conf_node *prom_part(struct arena *a, const struct conf_node *root)
+{
+    struct conf_node *n = arena_new(a, struct conf_node);
+    *n = *root;
+    if (root->kind != CONF_MAP)
+        return n;
+    n->items = arena_array(a, struct conf_node *, 2 * root->n + 1);
+    n->n = 0;
+    for (size_t i = 0; i < root->n; i++)
+        if (is_prom_key(root->items[2 * i]->text)) {
+            n->items[2 * n->n] = root->items[2 * i];
+            n->items[2 * n->n++ + 1] = root->items[2 * i + 1];
+        }
+    return n;
+}
+
+static str relative_to(struct arena *a, str file, str path)
+{
+    size_t slash = file.n;
+    while (slash && file.p[slash - 1] != '/')
+        slash--;
+    if (slash == 0 || path.n == 0 || path.p[0] == '/')
+        return path;
+    return arena_printf(a, STR_FMT STR_FMT, STR_ARG(str_take(file, slash)), STR_ARG(path));
+}
+
+static enum err load_prom(struct cli_config *c, const struct conf_node *root, struct buf *diags_out, struct err_text *reterr)
+{
+    const struct conf_node *inline_part = prom_part(c->ctx->a, root);
+    if (c->prometheus_file.n && inline_part->n) {
+        IGNORE_ERR(conf_error(c->ctx, conf_get(root, STR("prometheus")),
+                              "either include a Prometheus file or write its sections here, not both (" STR_FMT ")",
+                              STR_ARG(inline_part->items[0]->text)));
+        return ERR_INVALID;
+    }
+    if (c->prometheus_file.n) {
+        c->prometheus_file = relative_to(c->ctx->a, c->file, c->prometheus_file);
+        return prom_config_load(arena_cstr(c->ctx->a, c->prometheus_file), &c->prom, diags_out, reterr);
+    }
+    return prom_config_from_node(c->file, inline_part, &c->prom, diags_out, reterr);
+}
+
+/* prometheus.yml may set the retention; what vane.yaml says itself wins. */
+static void take_from_prom(struct cli_config *c, const struct conf_node *root)
+{
+    const struct storage_config *s = &c->prom->storage;
+    const struct conf_node *r = conf_get(root, STR("retention")), *l = conf_get(root, STR("limits"));
+    if (s->tsdb.retention.time_ms && !conf_has(r, "time"))
+        c->retention.time_ms = s->tsdb.retention.time_ms;
+    if (s->tsdb.retention.bytes && !conf_has(r, "size"))
+        c->retention.bytes = s->tsdb.retention.bytes;
+    if (s->tsdb.ooo_window_ms && !conf_has(l, "out_of_order_window"))
+        c->limits.ooo_window_ms = s->tsdb.ooo_window_ms;
+    if (s->exemplars.max && !conf_has(l, "exemplars"))
+        c->limits.exemplars = (uint64_t)MAX(s->exemplars.max, 0);
+}
+
+static enum err read_root(struct conf_ctx *cx, const char *path, struct conf_node **ret)
+{
+    if (!path)
+        return conf_parse(cx, STR(""), STR(""), 0, ret);
+    TRY(conf_read(cx, path, 0, ret));
+    if (is_prometheus_file(*ret))
+        return OK;
+    return conf_read(cx, path, CONF_EXPAND, ret);
+}
+
+static enum err load(struct conf_ctx *cx, const char *path, struct cli_config **ret, struct buf *diags_out, struct err_text *reterr)
+{
+    struct conf_node *root;
+    struct file *f = arena_new(cx->a, struct file);
+    TRY(read_root(cx, path, &root));
+    TRY(conf_decode(cx, root, &cli_config_schema, f));
+    struct cli_config *c = &f->c;
+    c->ctx = cx;
+    c->file = arena_str(cx->a, str_c(path));
+    c->web.tls_cert_file = relative_to(cx->a, c->file, c->web.tls_cert_file);
+    c->web.tls_key_file = relative_to(cx->a, c->file, c->web.tls_key_file);
+    TRY(load_prom(c, root, diags_out, reterr));
+    take_from_prom(c, root);
+    *ret = c;
+    return OK;
+}
+
+static void ctx_free(struct conf_ctx *cx)
+{
+    struct arena *a = cx->a;
+    conf_ctx_release(cx);
+    arena_deinit(a);
+    mem_free(a);
+    mem_free(cx);
+}
+
+enum err cli_config_load(const char *path, struct cli_config **ret, struct buf *diags_out, struct err_text *reterr)
+{
+    struct arena *a = mem_zalloc(sizeof(*a));
+    struct conf_ctx *cx = mem_zalloc(sizeof(*cx));
+    arena_init(a, 0);
+    *cx = conf_ctx_init(a, fs_os());
+    enum err e = load(cx, path, ret, diags_out, reterr);
+    if (diags_out)
+        conf_diags_print(diags_out, cx);
+    if (e) {
+        if (cx->n_errors)
+            conf_first_error(cx, reterr);
+        ctx_free(cx);
+    }
+    return e;
+}
+
+void cli_config_free(struct cli_config *c)
+{
+    if (!c)
+        return;
+    prom_config_unref(c->prom);
+    ctx_free(c->ctx);
+}
+
+void cli_config_print(const struct cli_config *c, struct buf *out)
+{
+    conf_print(out, &cli_config_schema, c);
+    prom_config_print(c->prom, out);
+}

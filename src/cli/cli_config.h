@@ -1,0 +1,77 @@
+/* vane.yaml: what one process is to do. Every key has a default, so no file at all works.
+ *
+ *   listen: 127.0.0.1:9090          # or a list; UI and all HTTP APIs
+ *   otlp_listen: 127.0.0.1:4318     # OTLP/HTTP; "" or [] switches it off
+ *   insecure: false                 # allow binding beyond loopback without authentication
+ *   data_dir: ./vane-data
+ *   retention: {time: 15d, size: 0}
+ *   limits: {memory: 0, series: 0, out_of_order_window: 2h, future: 10m, labels: 64,
+ *            label_name_length: 1024, label_value_length: 4096, exemplars: 100000}
+ *   prometheus: prometheus.yml      # include one, or write global, scrape_configs ... right here
+ *   host_metrics: true              # or {enabled: true, interval: 15s}
+ *   self_metrics: true              # vane's own metrics are stored, too
+ *   log: {level: info, format: logfmt}
+ *   query: {timeout: 2m, max_samples: 50000000, max_series: 0, memory: 0, concurrency: 0, lookback_delta: 5m}
+ *   web: {external_url: "", cors_origin: ".*", tls_cert_file: "", tls_key_file: ""}
+ *
+ * ${VAR}, ${VAR:-default} and ${file:/path} are replaced in every value. A file that has only keys of a
+ * prometheus.yml is one, and is read as Prometheus reads it. Memory: owned by the object. Threads: read-only. */
+#ifndef VANE_CLI_CLI_CONFIG_H
+#define VANE_CLI_CLI_CONFIG_H
+
+#include "conf/conf.h"
+#include "scrape/scrape_config.h"
+
+enum cli_log_level { CLI_LOG_DEBUG, CLI_LOG_INFO, CLI_LOG_WARN, CLI_LOG_ERROR };
+enum cli_log_format { CLI_LOG_LOGFMT, CLI_LOG_JSON };
+
+struct cli_listen { /* one address, taken apart */
+    str host; /* "127.0.0.1", "::1", "0.0.0.0" */
+    uint16_t port;
+};
+struct cli_config {
+    CONF_LIST_OF(struct cli_listen) listen, otlp_listen;
+    bool insecure;
+    str data_dir;
+    struct cli_retention {
+        int64_t time_ms; /* 0 = for ever */
+        uint64_t bytes;  /* 0 = no limit */
+    } retention;
+    struct cli_limits {
+        uint64_t memory_bytes, series; /* 0 = by the machine, no limit */
+        int64_t ooo_window_ms, future_ms;
+        uint64_t labels, label_name_bytes, label_value_bytes, exemplars;
+    } limits;
+    str prometheus_file; /* resolved against the folder of this file; "" = inline or none */
+    struct cli_host {
+        bool enabled;
+        int64_t interval_ms;
+    } host;
+    bool self_metrics;
+    struct cli_log {
+        int level;  /* enum cli_log_level: the numbers of enum log_level */
+        int format; /* enum cli_log_format: of enum log_format */
+    } log;
+    struct cli_query {
+        int64_t timeout_ms, lookback_ms;
+        uint64_t samples_max, series_max, memory_bytes, concurrency; /* 0 = no limit / by the machine */
+    } query;
+    struct cli_web {
+        str external_url, cors_origin, tls_cert_file, tls_key_file;
+    } web;
+    struct prom_config *prom; /* never NULL; a reference of this object's */
+    str file;                 /* "" = none */
+    struct conf_ctx *ctx;     /* private: owns everything */
+};
+extern const struct conf_schema cli_config_schema;
+
+/* path NULL: the defaults. Errors and warnings with source lines go to diags_out (may be NULL). */
+enum err cli_config_load(const char *path, struct cli_config **ret, struct buf *diags_out, struct err_text *reterr) MUST_CHECK;
+void cli_config_free(struct cli_config *c); /* NULL is fine */
+/* vane's own part, then the Prometheus part, as YAML without secrets. */
+void cli_config_print(const struct cli_config *c, struct buf *out);
+/* "127.0.0.1:9090", "[::1]:9090", ":9090" (all addresses), "9090" (loopback). */
+bool cli_listen_parse(str s, struct cli_listen *ret);
+bool cli_listen_is_loopback(const struct cli_listen *l);
+
+#endif

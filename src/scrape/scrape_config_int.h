@@ -1,0 +1,21 @@
+/* Private to the room scrape: what the schema files share. */
+#ifndef VANE_SCRAPE_SCRAPE_CONFIG_INT_H
+#define VANE_SCRAPE_SCRAPE_CONFIG_INT_H
+
+#include "base/check.h"
+#include "scrape/scrape_config.h"
+
+#define FAIL(...) IGNORE_ERR(conf_error(cx, n, __VA_ARGS__))
+#define SCHEMA(var, T, name, rows, ...) \
+    const struct conf_schema var = {    \
+        .type_name = (name), .size = sizeof(T), .fields = (rows), .n_fields = ARRAY_LEN(rows), ##__VA_ARGS__ \
+    }
+
+extern const struct conf_schema tls_config_schema, http_config_rw_schema, sd_configs_schema, target_group_schema;
+
+/* "dir/file" for relative paths; "" and absolute ones stay. */
+str scrape_join_dir(struct arena *a, str dir, str file);
+void http_config_set_dir(struct arena *a, struct http_config *c, str dir);
+void sd_configs_set_dir(struct arena *a, struct sd_configs *c, str dir);
+
+#endif

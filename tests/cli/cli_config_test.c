@@ -1,0 +1,132 @@
+/* vane.yaml: defaults, inclusion, expansion, refusals. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "cli/cli_config.h"
+
+static char dir[] = "/tmp/vane-cli-config-XXXXXX";
+static const char *put(const char *name, const char *text)
+{
+    static char path[200];
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    return path;
+}
+static int setup(void **state)
+{
+    (void)state;
+    return mkdtemp(dir) ? 0 : -1;
+}
+static int teardown(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "vane.yaml", "prometheus.yml" };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char path[200];
+        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    return rmdir(dir);
+}
+static struct cli_config *load(const char *text)
+{
+    struct cli_config *c = NULL;
+    struct err_text et = { .msg = "" };
+    if (cli_config_load(text ? put("vane.yaml", text) : NULL, &c, NULL, &et))
+        fail_msg("%s", et.msg);
+    return c;
+}
+
+static void no_file_is_fine(void **state)
+{
+    (void)state;
+    static const char *const texts[] = { NULL, "", "# nothing\n" };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct cli_config *c = load(texts[i]);
+        assert_int_equal(c->listen.n, 1);
+        assert_int_equal(c->listen.p[0].port, 9090);
+        assert_int_equal(c->retention.time_ms, 15ll * 86400000);
+        assert_true(c->host.enabled);
+        assert_non_null(c->prom);
+        assert_int_equal(c->prom->scrape_configs.n, 0);
+        cli_config_free(c);
+    }
+}
+
+static void all_forms_load(void **state)
+{
+    (void)state;
+    setenv("VANE_TEST_PORT", "9999", 1);
+    struct cli_config *c = load("listen: ['127.0.0.1:${VANE_TEST_PORT}', '[::1]:1']\notlp_listen: ''\nhost_metrics: off\nretention: {time: 3d, size: 1GB}\n"
+                                "log: {level: debug, format: json}\nscrape_configs: [{job_name: a}]\n");
+    assert_int_equal(c->listen.p[0].port, 9999);
+    assert_true(str_eq(c->listen.p[1].host, STR("::1")));
+    assert_int_equal(c->otlp_listen.n, 0);
+    assert_false(c->host.enabled);
+    assert_int_equal(c->retention.bytes, 1ull << 30);
+    assert_int_equal(c->log.format, CLI_LOG_JSON);
+    assert_true(str_eq(c->prom->scrape_configs.p[0].job_name, STR("a")));
+    AUTO_BUF struct buf out;
+    buf_init(&out, 0);
+    cli_config_print(c, &out);
+    assert_true(str_has_prefix(buf_str(&out), STR("listen:\n- 127.0.0.1:9999\n- \"[::1]:1\"\notlp_listen: []\n")));
+    cli_config_free(c);
+
+    /* a prometheus.yml is a configuration; ${...} stays as Prometheus reads it */
+    c = load("global: {scrape_interval: 7s}\nstorage: {tsdb: {retention: {time: 2d}}}\nscrape_configs:\n- job_name: a\n"
+             "  relabel_configs: [{target_label: x, replacement: '${NOT_SET}'}]\n");
+    assert_int_equal(c->prom->scrape_configs.p[0].interval_ms, 7000);
+    assert_int_equal(c->retention.time_ms, 2 * 86400000);
+    cli_config_free(c);
+
+    put("prometheus.yml", "scrape_configs:\n- job_name: included\n");
+    c = load("prometheus: prometheus.yml\n");
+    assert_true(str_eq(c->prom->scrape_configs.p[0].job_name, STR("included")));
+    cli_config_free(c);
+}
+
+static const struct {
+    const char *text, *error;
+} bad[] = {
+    { "listn: x\n", "vane.yaml:1:1: field listn not found in type vane.yaml, did you mean \"listen\"?" },
+    { "listen: 0.0.0.0:9090\n", "set insecure: true" },
+    { "listen: here\n", "not a listen address: \"here\"" },
+    { "retention: {tiem: 3d}\n", "did you mean \"time\"?" },
+    { "log:\n  level: loud\n", "vane.yaml:2:10: unknown value \"loud\", expected one of: debug, info, warn, error" },
+    { "data_dir: ${VANE_TEST_UNSET}\n", "environment variable VANE_TEST_UNSET is not set" },
+    { "host_metrics: maybe\n", "expected true or false" },
+    { "data_dir: x\nscrape_configs:\n- job_nmae: a\n", "vane.yaml:3:3: field job_nmae not found in type config.ScrapeConfig, did you mean \"job_name\"?" },
+    { "prometheus: p.yml\nscrape_configs: []\n", "not both" },
+    { "prometheus: nowhere.yml\n", "nowhere.yml: no such file or directory" },
+    { "web: {tls_cert_file: a}\n", "must be given together" },
+};
+static void mistakes_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct cli_config *c;
+        struct err_text et = { .msg = "" };
+        assert_int_not_equal(cli_config_load(put("vane.yaml", bad[i].text), &c, NULL, &et), OK);
+        if (!strstr(et.msg, bad[i].error))
+            fail_msg("row %zu: %s", i, et.msg);
+    }
+    struct cli_config *c = load("listen: :9090\ninsecure: true\n");
+    assert_true(str_eq(c->listen.p[0].host, STR("0.0.0.0")));
+    cli_config_free(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(no_file_is_fine), cmocka_unit_test(all_forms_load),
+                                        cmocka_unit_test(mistakes_are_refused) };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
