@@ -1,0 +1,665 @@
+/* Recipes of rows: how a selector, a range function over a selector or subquery, and element-wise functions above
+ * them are computed one series at a time.
+ *
+ * Range functions are fused with their selector: window bounds of all steps are found with two pointers over the
+ * timestamps, once per timeline (series scraped together share one, and so do the bounds and all of extrapolation
+ * that does not depend on values), then a kernel runs over the steps. Series with staleness markers inside, with
+ * histograms or with start timestamps take a general path that calls a function per window. */
+#include "promql/promql_int.h"
+
+/* ---- reading ---- */
+enum err pq_read(struct pq_worker *w, uint64_t id, int64_t from, int64_t to, struct promql_points *ret)
+{
+    struct pq_run *r = w->run;
+    if (!w->reader)
+        w->reader = r->src->reader_new(r->view);
+    enum err e = r->src->read(w->reader, id, from, to, ret);
+    if (e != OK)
+        return pq_fail(w, e, "reading series: %s", err_describe(e));
+    w->samples_read += ret->n;
+    w->series_read++;
+    return OK;
+}
+
+enum err pq_select(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, const struct promql_series **ret,
+                   size_t *ret_n)
+{
+    struct pq_worker *w = pq_main(r);
+    int64_t from, to;
+    pq_selector_span(n, tl, r->env.lookback_ms, &from, &to);
+    struct promql_series *series = NULL;
+    size_t left = r->cfg->series_max - MIN(r->cfg->series_max, r->series_touched);
+    *ret_n = 0;
+    enum err e = r->src->select(r->view, n->sel->matchers, n->sel->n_matchers, from, to, left, r->a, &series, ret_n);
+    if (e == ERR_LIMIT)
+        return pq_fail(w, e, "the query would touch more than %zu series", r->cfg->series_max);
+    if (e != OK)
+        return pq_fail(w, e, "selecting series: %s", err_describe(e));
+    r->series_touched += *ret_n;
+    *ret = series;
+    return pq_check(w);
+}
+
+static bool any_stale(const double *v, size_t n)
+{
+    uint64_t found = 0;
+    for (size_t i = 0; i < n; i++)
+        found |= (uint64_t)(f64_bits(v[i]) == STALE_NAN_BITS);
+    return found != 0;
+}
+
+static bool any_histogram(const struct promql_points *p)
+{
+    if (!p->h)
+        return false;
+    for (size_t i = 0; i < p->n; i++)
+        if (p->h[i])
+            return true;
+    return false;
+}
+
+static bool any_start(const struct promql_points *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (p->start_ms[i] != 0)
+            return true;
+    return false;
+}
+
+static void split_slow(struct pq_worker *w, const struct promql_points *p, struct pq_series_buf *ret, bool starts)
+{
+    vec_clear(&w->ft);
+    vec_clear(&w->fv);
+    vec_clear(&w->fst);
+    vec_clear(&w->ht);
+    vec_clear(&w->hh);
+    vec_clear(&w->hst);
+    for (size_t i = 0; i < p->n; i++) {
+        int64_t start = starts ? p->start_ms[i] : 0;
+        const struct histogram *h = p->h ? p->h[i] : NULL;
+        if (h) {
+            if (is_stale(h->sum))
+                continue;
+            vec_push(&w->ht, p->ts[i]);
+            vec_push(&w->hh, h);
+            vec_push(&w->hst, start);
+        } else if (!is_stale(p->v[i])) {
+            vec_push(&w->ft, p->ts[i]);
+            vec_push(&w->fv, p->v[i]);
+            vec_push(&w->fst, start);
+        }
+    }
+    *ret = (struct pq_series_buf){ w->ft.p, w->ht.p, w->fv.p, w->hh.p, starts ? w->fst.p : NULL,
+                                   starts ? w->hst.p : NULL, w->ft.n, w->ht.n, true };
+}
+
+void pq_split_points(struct pq_worker *w, const struct promql_points *p, struct pq_series_buf *ret)
+{
+    bool starts = (w->run->features & PROMQL_START_TIMESTAMPS) && p->start_ms && any_start(p);
+    if (!any_histogram(p) && !any_stale(p->v, p->n))
+        *ret = (struct pq_series_buf){ .ft = p->ts, .fv = p->v, .fst = starts ? p->start_ms : NULL, .nf = p->n };
+    else
+        split_slow(w, p, ret, starts);
+}
+
+/* ---- window bounds ---- */
+static void bounds_find(const int64_t *t, size_t n, const struct pq_node *sel, const struct pq_tl *tl, int64_t before,
+                        int64_t after, struct pq_bounds *b)
+{
+    uint32_t lo = 0, hi = 0;
+    for (size_t s = 0; s < tl->n; s++) {
+        int64_t end = pq_ref_time(sel, pq_ts(tl, s)) + after, start = end - after - before;
+        while (hi < n && t[hi] <= end)
+            hi++;
+        while (lo < hi && t[lo] <= start)
+            lo++;
+        b->lo[s] = lo;
+        b->hi[s] = hi;
+    }
+}
+
+static struct pq_bounds bounds_buf(struct pq_worker *w, int which, size_t n)
+{
+    switch (which) {
+    case 0:
+        vec_reserve(&w->lo, n);
+        vec_reserve(&w->hi, n);
+        return (struct pq_bounds){ w->lo.p, w->hi.p };
+    case 1:
+        vec_reserve(&w->lo2, n);
+        vec_reserve(&w->hi2, n);
+        return (struct pq_bounds){ w->lo2.p, w->hi2.p };
+    default:
+        vec_reserve(&w->hlo, n);
+        vec_reserve(&w->hhi, n);
+        return (struct pq_bounds){ w->hlo.p, w->hhi.p };
+    }
+}
+
+/* How far the samples of a window reach before and after the reference time. */
+static void window_reach(const struct pq_rows *r, int64_t lookback, int64_t *before, int64_t *after)
+{
+    *before = r->sel->kind == PQ_VECTOR ? lookback : r->sel->range_ms;
+    *after = 0;
+    if (r->sel->kind == PQ_MATRIX && (r->sel->sel->anchored || r->sel->sel->smoothed))
+        *before += lookback;
+    if (r->sel->kind == PQ_MATRIX && r->sel->sel->smoothed)
+        *after = lookback;
+}
+
+/* Bounds of the float samples; those of a shared timeline are kept for the next series. */
+static struct pq_bounds float_bounds(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                                     uint64_t timeline, bool *shared)
+{
+    int64_t before, after;
+    window_reach(r, w->run->env.lookback_ms, &before, &after);
+    *shared = !b->own_timeline;
+    struct pq_bounds bd = bounds_buf(w, *shared ? 0 : 1, r->tl.n);
+    if (*shared && timeline != 0 && w->timeline == timeline && w->timeline_of == r->id)
+        return bd;
+    bounds_find(b->ft, b->nf, r->sel, &r->tl, before, after, &bd);
+    if (*shared) {
+        w->timeline = timeline;
+        w->timeline_of = r->id;
+        w->rate_ready = false;
+    }
+    return bd;
+}
+
+static struct pq_rate_pre rate_pre(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                                   const struct pq_bounds *bd, bool shared)
+{
+    vec_reserve(&w->pre_sampled, r->tl.n);
+    vec_reserve(&w->pre_start, r->tl.n);
+    vec_reserve(&w->pre_end, r->tl.n);
+    vec_reserve(&w->pre_factor, r->tl.n);
+    struct pq_rate_pre pre = { w->pre_sampled.p, w->pre_start.p, w->pre_end.p, w->pre_factor.p };
+    if (!(shared && w->rate_ready && w->timeline != 0))
+        pq_rate_prepare(r, b->ft, bd, &pre);
+    w->rate_ready = shared;
+    return pre;
+}
+
+static const struct histogram **row_h(struct pq_worker *w, size_t n)
+{
+    vec_reserve(&w->row_h, n);
+    memset(w->row_h.p, 0, n * sizeof(*w->row_h.p));
+    return w->row_h.p;
+}
+
+/* ---- bases ---- */
+static enum err compute_instant(struct pq_worker *w, const struct pq_rows *r, size_t i, struct pq_row *row)
+{
+    struct promql_points p;
+    int64_t from, to;
+    pq_selector_span(r->sel, &r->tl, w->run->env.lookback_ms, &from, &to);
+    TRY(pq_read(w, r->series[i].id, from, to, &p));
+    struct pq_bounds bd = bounds_buf(w, 0, r->tl.n);
+    if (!(p.timeline != 0 && w->timeline == p.timeline && w->timeline_of == r->id)) {
+        bounds_find(p.ts, p.n, r->sel, &r->tl, w->run->env.lookback_ms, 0, &bd);
+        w->timeline = p.timeline;
+        w->timeline_of = r->id;
+        w->rate_ready = false;
+    }
+    row->h = NULL;
+    for (size_t s = 0; s < r->tl.n; s++) {
+        row->v[s] = pq_none();
+        if (bd.lo[s] == bd.hi[s])
+            continue;
+        size_t k = bd.hi[s] - 1;
+        const struct histogram *h = p.h ? p.h[k] : NULL;
+        if (h ? is_stale(h->sum) : is_stale(p.v[k]))
+            continue;
+        if (r->base == BASE_TIMESTAMP) {
+            row->v[s] = (double)p.ts[k] / 1000;
+        } else if (r->base == BASE_START_TIMESTAMP) {
+            row->v[s] = p.start_ms ? (double)p.start_ms[k] / 1000 : 0;
+        } else if (h) {
+            if (!row->h)
+                row->h = row_h(w, r->tl.n);
+            row->h[s] = h;
+            row->v[s] = 0;
+        } else {
+            row->v[s] = p.v[k];
+        }
+    }
+    return OK;
+}
+
+/* A plain `m smoothed`: between two samples the line between them, after the last one its value. */
+static enum err compute_smoothed(struct pq_worker *w, const struct pq_rows *r, size_t i, struct pq_row *row)
+{
+    struct promql_points p;
+    struct pq_series_buf b;
+    int64_t from, to, lookback = w->run->env.lookback_ms;
+    pq_selector_span(r->sel, &r->tl, lookback, &from, &to);
+    TRY(pq_read(w, r->series[i].id, from, to, &p));
+    pq_split_points(w, &p, &b);
+    struct pq_bounds bd = bounds_buf(w, 1, r->tl.n);
+    bounds_find(b.ft, b.nf, r->sel, &r->tl, lookback, lookback, &bd);
+    if (b.nh > 0)
+        return pq_fail(w, ERR_EXEC, "smoothed and anchored modifiers do not work with native histograms");
+    row->h = NULL;
+    for (size_t s = 0; s < r->tl.n; s++) {
+        int64_t ts = pq_ref_time(r->sel, pq_ts(&r->tl, s));
+        size_t k = bd.lo[s];
+        row->v[s] = pq_none();
+        while (k < bd.hi[s] && b.ft[k] < ts)
+            k++;
+        if (k < bd.hi[s] && b.ft[k] == ts)
+            row->v[s] = b.fv[k];
+        else if (k > bd.lo[s] && k < bd.hi[s])
+            row->v[s] = b.fv[k - 1] + (b.fv[k] - b.fv[k - 1]) * (double)(ts - b.ft[k - 1]) / (double)(b.ft[k] - b.ft[k - 1]);
+        else if (k > bd.lo[s])
+            row->v[s] = b.fv[k - 1];
+    }
+    return OK;
+}
+
+/* The samples of row i of a subquery as points. Hints of counter resets are forgotten: samples between the steps
+ * were not seen. */
+static void subquery_points(struct pq_worker *w, const struct pq_rows *r, size_t i, struct pq_series_buf *ret)
+{
+    const struct pq_series *s = &r->vec.p[i];
+    size_t n = r->vec_tl.n;
+    if (!s->h && !any_stale(s->v, n)) {
+        *ret = (struct pq_series_buf){ .ft = r->vec_ts, .fv = s->v, .nf = n };
+        return;
+    }
+    struct promql_points p = { .ts = r->vec_ts, .v = s->v, .n = n };
+    split_slow(w, &p, ret, false);
+    if (!s->h)
+        return;
+    vec_clear(&w->ft);
+    vec_clear(&w->fv);
+    for (size_t k = 0; k < n; k++) {
+        const struct histogram *h = s->h[k];
+        if (pq_is_none(s->v[k]))
+            continue;
+        if (h) {
+            if (h->reset == HIST_RESET_YES || h->reset == HIST_RESET_NO) {
+                struct histogram *copy = arena_new(&w->a, struct histogram);
+                *copy = *h;
+                copy->reset = HIST_RESET_UNKNOWN;
+                h = copy;
+            }
+            vec_push(&w->ht, r->vec_ts[k]);
+            vec_push(&w->hh, h);
+        } else {
+            vec_push(&w->ft, r->vec_ts[k]);
+            vec_push(&w->fv, s->v[k]);
+        }
+    }
+    *ret = (struct pq_series_buf){ .ft = w->ft.p, .fv = w->fv.p, .nf = w->ft.n, .ht = w->ht.p, .hh = w->hh.p, .nh = w->ht.n,
+                                   .own_timeline = true };
+}
+
+static enum err range_windows(struct pq_worker *w, const struct pq_rows *r, size_t i, const struct pq_series_buf *b,
+                              const struct pq_bounds *fb, struct pq_row *row)
+{
+    int64_t before, after;
+    window_reach(r, w->run->env.lookback_ms, &before, &after);
+    struct pq_bounds hb = { 0 };
+    if (b->nh > 0) {
+        hb = bounds_buf(w, 2, r->tl.n);
+        bounds_find(b->ht, b->nh, r->sel, &r->tl, before, after, &hb);
+        if (before != r->sel->range_ms)
+            return pq_fail(w, ERR_EXEC, "smoothed and anchored modifiers do not work with native histograms");
+    }
+    struct pq_win win = { .w = w, .rows = r, .arg = r->sel, .labels = pq_rows_labels(r, i) };
+    for (size_t s = 0; s < r->tl.n; s++) {
+        uint32_t lo = fb->lo[s], hlo = b->nh ? hb.lo[s] : 0;
+        win.nf = fb->hi[s] - lo;
+        win.nh = b->nh ? hb.hi[s] - hlo : 0;
+        row->v[s] = pq_none();
+        if (win.nf + win.nh == 0)
+            continue;
+        win.step = s;
+        win.ts = pq_ts(&r->tl, s);
+        win.range_end = pq_ref_time(r->sel, win.ts);
+        win.range_start = win.range_end - r->sel->range_ms;
+        win.ft = b->ft + lo;
+        win.fv = b->fv + lo;
+        win.fst = b->fst ? b->fst + lo : NULL;
+        if (b->nh > 0) {
+            win.ht = b->ht + hlo;
+            win.hh = b->hh + hlo;
+            win.hst = b->hst ? b->hst + hlo : NULL;
+        }
+        double v = 0;
+        const struct histogram *h = NULL;
+        if (r->fn->win(&win, &v, &h)) {
+            row->v[s] = h ? 0 : v;
+            if (h && !row->h)
+                row->h = row_h(w, r->tl.n);
+            if (h)
+                row->h[s] = h;
+        }
+        if (w->err != OK)
+            return w->err;
+    }
+    return OK;
+}
+
+/* rate() of something that does not look like a counter. */
+static void note_non_counter(struct pq_worker *w, const struct pq_rows *r, size_t i)
+{
+    struct labels ls = pq_rows_labels(r, i);
+    str name = pq_metric_name(ls);
+    if (!name.n)
+        return;
+    if (w->run->features & PROMQL_TYPE_AND_UNIT) {
+        str type = labels_get(ls, STR("__type__"));
+        if (!str_eq(type, STR("counter")) && !str_eq(type, STR("histogram")))
+            pq_note_add(&w->notes, &(struct pq_note){ .kind = NOTE_POSSIBLE_NON_COUNTER_TYPE, .pos = r->sel->pos, .a = type,
+                                                      .b = name });
+    } else if (!str_has_suffix(name, STR("_total")) && !str_has_suffix(name, STR("_sum")) &&
+               !str_has_suffix(name, STR("_count")) && !str_has_suffix(name, STR("_bucket"))) {
+        pq_note(&w->notes, NOTE_POSSIBLE_NON_COUNTER, r->sel->pos, name);
+    }
+}
+
+static bool row_has_float(const struct pq_row *row, size_t n)
+{
+    for (size_t s = 0; s < n; s++)
+        if (!pq_is_none(row->v[s]) && !(row->h && row->h[s]))
+            return true;
+    return false;
+}
+
+static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size_t i, struct pq_row *row)
+{
+    struct pq_series_buf b;
+    uint64_t timeline = 1; /* a subquery's rows share theirs */
+    if (r->series) {
+        struct promql_points p;
+        int64_t from, to;
+        pq_selector_span(r->sel, &r->tl, w->run->env.lookback_ms, &from, &to);
+        TRY(pq_read(w, r->series[i].id, from, to, &p));
+        pq_split_points(w, &p, &b);
+        timeline = p.timeline;
+    } else {
+        subquery_points(w, r, i, &b);
+    }
+    bool shared, extended = r->sel->kind == PQ_MATRIX && (r->sel->sel->anchored || r->sel->sel->smoothed);
+    struct pq_bounds bd = float_bounds(w, r, &b, timeline, &shared);
+    row->h = NULL;
+    if (r->fn->fast && b.nh == 0 && !extended && !(b.fst && r->fn->start_times)) {
+        struct pq_rate_pre pre = { 0 };
+        if (r->fn->rate)
+            pre = rate_pre(w, r, &b, &bd, shared);
+        r->fn->fast(w, r, &b, &bd, &pre, row->v);
+    } else {
+        TRY(range_windows(w, r, i, &b, &bd, row));
+    }
+    if (r->fn->rate && r->fn->counter && row_has_float(row, r->tl.n))
+        note_non_counter(w, r, i);
+    return OK;
+}
+
+static enum err compute_vec(struct pq_worker *w, const struct pq_rows *r, size_t i, struct pq_row *row)
+{
+    const struct pq_series *s = &r->vec.p[i];
+    memcpy(row->v, s->v, r->tl.n * sizeof(*row->v));
+    row->h = NULL;
+    if (s->h) {
+        row->h = row_h(w, r->tl.n);
+        memcpy(row->h, s->h, r->tl.n * sizeof(*row->h));
+    }
+    return OK;
+}
+
+enum err pq_rows_compute(struct pq_worker *w, const struct pq_rows *r, size_t i, struct pq_row *row, size_t *ret_n)
+{
+    if ((w->tick++ & 15) == 0)
+        TRY(pq_check(w));
+    if (r->base == BASE_RANGE)
+        TRY(compute_range(w, r, i, row));
+    else if (r->base == BASE_VEC)
+        TRY(compute_vec(w, r, i, row));
+    else if (r->sel->sel->smoothed)
+        TRY(compute_smoothed(w, r, i, row));
+    else
+        TRY(compute_instant(w, r, i, row));
+    for (size_t m = 0; m < r->n_maps; m++)
+        TRY(r->maps[m].fn(w, &r->maps[m], r, i, row));
+    *ret_n = pq_row_count(row->v, r->tl.n);
+    return OK;
+}
+
+/* ---- preparing ---- */
+/* Do the matchers pin __name__ to one value, so that dropping it cannot make two series equal? */
+static bool name_is_pinned(const struct pq_node *sel, const struct promql_series *series, size_t n)
+{
+    if (sel->kind == PQ_SUBQUERY)
+        return false;
+    bool pinned = false;
+    for (size_t i = 0; i < sel->sel->n_matchers; i++) {
+        const struct matcher *m = &sel->sel->matchers[i];
+        pinned = pinned || (m->type == MATCH_EQ && str_eq(m->name, LABEL_NAME) && m->value.n > 0);
+    }
+    for (size_t i = 0; pinned && i < n; i++)
+        if (series[i].labels.n > 1 && (labels_has(series[i].labels, STR("__type__")) || labels_has(series[i].labels, STR("__unit__"))))
+            return false;
+    return pinned;
+}
+
+static enum err prepare_selector(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, enum pq_base base,
+                                 struct pq_rows *ret)
+{
+    *ret = (struct pq_rows){ .id = ++r->next_id, .base = base, .sel = n, .tl = *tl };
+    TRY(pq_select(r, n, tl, &ret->series, &ret->n));
+    if (!ret->series)
+        ret->series = arena_array(r->a, struct promql_series, 1);
+    return OK;
+}
+
+static enum err prepare_subquery(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_rows *ret)
+{
+    *ret = (struct pq_rows){ .id = ++r->next_id, .base = BASE_RANGE, .sel = n, .tl = *tl };
+    if (!pq_subquery_tl(n, tl, &ret->vec_tl))
+        return OK;
+    size_t steps = ret->vec_tl.n;
+    if (steps > r->cfg->samples_max)
+        return pq_fail(pq_main(r), ERR_LIMIT,
+                       "query processing would load too many samples into memory in query execution");
+    TRY(pq_eval(r, n->args[0], &ret->vec_tl, &ret->vec));
+    int64_t *ts = arena_array(r->a, int64_t, steps);
+    for (size_t i = 0; i < steps; i++)
+        ts[i] = pq_ts(&ret->vec_tl, i);
+    ret->vec_ts = ts;
+    ret->n = ret->vec.n;
+    return OK;
+}
+
+static enum err check_modifiers(struct pq_run *r, const struct pq_node *call, const struct pq_node *arg,
+                                const struct pq_range_fn *fn)
+{
+    const char *name = promql_functions[call->e->call.fn].name.p;
+    int len = (int)promql_functions[call->e->call.fn].name.n;
+    if (arg->kind != PQ_MATRIX)
+        return OK;
+    if (arg->sel->anchored && !fn->anchored_ok)
+        return pq_fail(pq_main(r), ERR_EXEC,
+                       "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with %.*s", len, name);
+    if (arg->sel->smoothed && !fn->smoothed_ok)
+        return pq_fail(pq_main(r), ERR_EXEC, "smoothed modifier can only be used with: delta, increase, rate - not with %.*s", len,
+                       name);
+    return OK;
+}
+
+static enum err prepare_range(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_rows *ret)
+{
+    const struct pq_range_fn *fn = pq_range_fn_of(n->e->call.fn);
+    const struct pq_node *arg = NULL;
+    const double *scalars[2] = { NULL, NULL };
+    size_t k = 0;
+    for (size_t i = 0; i < n->n_args; i++) {
+        if (n->args[i]->type == PROMQL_MATRIX)
+            arg = n->args[i];
+        else if (k < 2)
+            TRY(pq_eval_scalar(r, n->args[i], tl, &scalars[k++]));
+    }
+    TRY(check_modifiers(r, n, arg, fn));
+    if (arg->kind == PQ_SUBQUERY)
+        TRY(prepare_subquery(r, arg, tl, ret));
+    else
+        TRY(prepare_selector(r, arg, tl, BASE_RANGE, ret));
+    ret->call = n;
+    ret->fn = fn;
+    ret->s1 = scalars[0];
+    ret->s2 = scalars[1];
+    ret->drop_name = !fn->keep_name;
+    ret->single_name = ret->series && name_is_pinned(arg, ret->series, ret->n);
+    return OK;
+}
+
+static enum err prepare_vec(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_rows *ret)
+{
+    *ret = (struct pq_rows){ .id = ++r->next_id, .base = BASE_VEC, .tl = *tl };
+    TRY(pq_eval(r, n, tl, &ret->vec));
+    ret->n = ret->vec.n;
+    return OK;
+}
+
+static struct pq_map *push_map(struct pq_rows *rows, const struct pq_node *n)
+{
+    struct pq_map *m = &rows->maps[rows->n_maps++];
+    *m = (struct pq_map){ .node = n };
+    return m;
+}
+
+/* Deep chains end in a materialised vector so that the list of maps stays short. */
+static enum err prepare_child(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_rows *ret)
+{
+    TRY(pq_rows_prepare(r, n, tl, ret));
+    if (ret->n_maps < PQ_MAPS_MAX)
+        return OK;
+    struct pq_vec v;
+    TRY(pq_rows_materialise(r, ret, &v));
+    *ret = (struct pq_rows){ .id = ++r->next_id, .base = BASE_VEC, .tl = *tl, .vec = v, .n = v.n };
+    return OK;
+}
+
+static enum err prepare_binary(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_rows *ret)
+{
+    bool swap = n->args[0]->type == PROMQL_SCALAR;
+    const double *s;
+    TRY(prepare_child(r, n->args[swap ? 1 : 0], tl, ret));
+    TRY(pq_eval_scalar(r, n->args[swap ? 0 : 1], tl, &s));
+    struct pq_map *m = push_map(ret, n);
+    m->fn = pq_map_scalar_binary;
+    m->op = n->e->binary.op;
+    m->return_bool = n->e->binary.return_bool;
+    m->swap = swap;
+    m->s1 = s;
+    if (m->return_bool || pq_op_changes_schema(m->op))
+        ret->drop_name = true;
+    return OK;
+}
+
+/* timestamp() and start_timestamp() look at the sample itself when given a selector. */
+static const struct pq_node *sample_time_selector(const struct pq_node *n)
+{
+    bool which = n->kind == PQ_CALL && (n->e->call.fn == PQ_FN_timestamp || n->e->call.fn == PQ_FN_start_timestamp);
+    return which && n->args[0]->kind == PQ_VECTOR ? n->args[0] : NULL;
+}
+
+enum err pq_rows_prepare(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_rows *ret)
+{
+    if (n->invariant && tl->n > 1)
+        return prepare_vec(r, n, tl, ret);
+    if (n->kind == PQ_VECTOR) {
+        TRY(prepare_selector(r, n, tl, BASE_INSTANT, ret));
+        ret->single_name = name_is_pinned(n, ret->series, ret->n);
+        return OK;
+    }
+    const struct pq_node *selector = sample_time_selector(n);
+    if (selector) {
+        bool start = n->e->call.fn == PQ_FN_start_timestamp;
+        TRY(prepare_selector(r, selector, tl, start ? BASE_START_TIMESTAMP : BASE_TIMESTAMP, ret));
+        ret->single_name = name_is_pinned(selector, ret->series, ret->n);
+        ret->drop_name = true;
+        return OK;
+    }
+    if (n->kind == PQ_CALL && pq_range_fn_of(n->e->call.fn))
+        return prepare_range(r, n, tl, ret);
+    if (n->kind == PQ_CALL && pq_is_element_call(n->e->call.fn) && n->n_args > 0) {
+        size_t v = n->args[0]->type == PROMQL_VECTOR ? 0 : n->n_args - 1;
+        TRY(prepare_child(r, n->args[v], tl, ret));
+        ret->drop_name = true;
+        return pq_push_element_call(r, n, ret);
+    }
+    if (n->kind == PQ_UNARY && n->type == PROMQL_VECTOR) {
+        TRY(prepare_child(r, n->args[0], tl, ret));
+        if (n->e->unary.negative) {
+            push_map(ret, n)->fn = pq_map_negate;
+            ret->drop_name = true;
+        }
+        return OK;
+    }
+    if (n->kind == PQ_BINARY && n->type == PROMQL_VECTOR &&
+        (n->args[0]->type == PROMQL_SCALAR || n->args[1]->type == PROMQL_SCALAR))
+        return prepare_binary(r, n, tl, ret);
+    return prepare_vec(r, n, tl, ret);
+}
+
+/* ---- materialising ---- */
+struct materialise {
+    const struct pq_rows *rows;
+    struct pq_series *out; /* v == NULL: no samples */
+    size_t samples[PQ_WORKERS_MAX];
+};
+
+static enum err materialise_slice(struct pq_worker *w, void *ctx, unsigned slice, size_t lo, size_t hi)
+{
+    struct materialise *m = ctx;
+    const struct pq_rows *r = m->rows;
+    size_t steps = r->tl.n, total = 0;
+    double *v = NULL;
+    for (size_t i = lo; i < hi; i++) {
+        struct pq_row row = { .v = v ? v : arena_array(&w->a, double, steps) };
+        size_t n;
+        v = row.v;
+        TRY(pq_rows_compute(w, r, i, &row, &n));
+        if (n == 0)
+            continue;
+        TRY(pq_take_samples(w, n));
+        total += n;
+        const struct histogram **h = NULL;
+        if (row.h) {
+            h = arena_array(&w->a, const struct histogram *, steps);
+            memcpy(h, row.h, steps * sizeof(*h));
+            for (size_t s = 0; s < steps; s++) /* what the reader lent lasts only until its next read */
+                if (h[s] && r->series && (s == 0 || row.h[s] != row.h[s - 1]))
+                    h[s] = histogram_copy(&w->a, h[s]);
+                else if (h[s] && r->series)
+                    h[s] = h[s - 1];
+        }
+        m->out[i] = (struct pq_series){ .labels = pq_rows_labels(r, i), .drop_name = pq_rows_drops(r, i), .v = row.v, .h = h };
+        v = NULL;
+    }
+    m->samples[slice] = total;
+    return OK;
+}
+
+enum err pq_rows_materialise(struct pq_run *r, struct pq_rows *rows, struct pq_vec *ret)
+{
+    if (rows->base == BASE_VEC && rows->n_maps == 0) {
+        *ret = rows->vec;
+        return OK;
+    }
+    struct materialise m = { .rows = rows, .out = arena_zarray(r->a, struct pq_series, rows->n + 1) };
+    unsigned slices = pq_slices(r, rows->n, rows->tl.n * 4);
+    TRY(pq_parallel(r, slices, rows->n, materialise_slice, &m));
+    *ret = (struct pq_vec){ .p = m.out, .ordered = rows->base == BASE_VEC && rows->vec.ordered };
+    for (size_t i = 0; i < rows->n; i++)
+        if (m.out[i].v)
+            m.out[ret->n++] = m.out[i];
+    for (unsigned i = 0; i < slices; i++)
+        ret->samples += m.samples[i];
+    if (!rows->series) {
+        pq_drop_samples(r, rows->vec.samples);
+    }
+    return r->delayed || !rows->drop_name ? OK : pq_vec_drop_names(r, &rows->tl, ret);
+}
