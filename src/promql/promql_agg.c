@@ -97,7 +97,7 @@ static void group_init(struct arena *a, struct group *g, enum promql_agg_op op, 
 {
     g->x = arena_array(a, double, steps);
     for (size_t s = 0; s < steps; s++)
-        g->x[s] = op == PQ_AGG_MIN || op == PQ_AGG_MAX ? NAN : -0.0;
+        g->x[s] = op == PQ_AGG_MIN || op == PQ_AGG_MAX ? (double)NAN : -0.0;
     g->flags = arena_zarray(a, uint8_t, steps);
     if (op == PQ_AGG_SUM || op == PQ_AGG_AVG || op == PQ_AGG_STDDEV || op == PQ_AGG_STDVAR)
         g->c = arena_zarray(a, double, steps);
@@ -113,7 +113,7 @@ static void fold_sum(double *restrict x, double *restrict c, uint8_t *restrict f
         bool has = !pq_is_none(v[s]);
         double inc = has ? v[s] : -0.0, sum = x[s], t = sum + inc, back = t - sum;
         double lost = (sum - (t - back)) + (inc - back);
-        c[s] = fabs(t) == INFINITY ? 0 : c[s] + lost;
+        c[s] = fabs(t) == (double)INFINITY ? 0 : c[s] + lost;
         x[s] = t;
         flags[s] |= has;
     }

@@ -27,7 +27,7 @@ static enum err eval_scalar_of_vector(struct pq_run *r, const struct pq_node *n,
 static double pick_of(bool max, double a, double b)
 {
     if (isnan(a) || isnan(b)) {
-        double winner = max ? INFINITY : -INFINITY;
+        double winner = max ? (double)INFINITY : (double)-INFINITY;
         return a == winner || b == winner ? winner : NAN;
     }
     return max ? (a > b ? a : b) : (a < b ? a : b);

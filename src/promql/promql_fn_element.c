@@ -162,7 +162,7 @@ static enum err map_clamp(struct pq_worker *w, const struct pq_map *m, const str
     (void)w, (void)i;
     drop_histograms(r, row);
     EACH_SAMPLE (s, r, row) {
-        double min = m->s1 ? m->s1[s] : -INFINITY, max = m->s2 ? m->s2[s] : INFINITY;
+        double min = m->s1 ? m->s1[s] : -(double)INFINITY, max = m->s2 ? m->s2[s] : (double)INFINITY;
         row->v[s] = max < min ? pq_none() : go_max(min, go_min(max, row->v[s]));
     }
     return OK;

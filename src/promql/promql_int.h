@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "base/os.h"
+#include "model/histogram_math.h"
 #include "promql/ast.h"
 
 #define PQ_WORKERS_MAX 16
@@ -339,15 +340,14 @@ struct histogram *pq_hist_sub(struct arena *a, const struct histogram *x, const 
 struct histogram *pq_hist_scale(struct arena *a, const struct histogram *h, double by);
 struct histogram *pq_hist_div(struct arena *a, const struct histogram *h, double by);
 struct histogram *pq_hist_compact(struct arena *a, struct histogram *h);
-struct histogram *pq_hist_to_schema(struct arena *a, const struct histogram *h, int32_t schema);
+const struct histogram *pq_hist_to_schema(struct arena *a, const struct histogram *h, int32_t schema);
 bool pq_hist_is_reset(const struct histogram *now, const struct histogram *before);
 bool pq_hist_eq(const struct histogram *x, const struct histogram *y);
 void pq_hist_print(struct buf *out, const struct histogram *h); /* {count:.., sum:.., (1,2]:3} */
 struct histogram *pq_hist_trim(struct arena *a, const struct histogram *h, double at, bool upper);
 /* Sum or mean of histograms, with compensation (Kahan) of every number; the mean turns incremental on overflow. */
 struct pq_hist_acc {
-    struct arena *a;
-    struct histogram *sum, *c; /* c: what was lost to rounding */
+    struct hist_sum s;
     double count;
     bool mean, incremental, reset_seen, no_reset_seen, reconciled, failed;
 };
