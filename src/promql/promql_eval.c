@@ -28,7 +28,7 @@ static double pick_of(bool max, double a, double b)
 {
     if (isnan(a) || isnan(b)) {
         double winner = max ? (double)INFINITY : (double)-INFINITY;
-        return a == winner || b == winner ? winner : NAN;
+        return a == winner || b == winner ? winner : (double)NAN;
     }
     return max ? (a > b ? a : b) : (a < b ? a : b);
 }
