@@ -85,11 +85,19 @@ struct api_targets {
     const struct api_pool_count *dropped_counts; /* all of them, per pool */
     size_t n_dropped_counts;
 };
+struct api_target_metadata {
+    struct labels target;
+    str metric;
+    struct metric_meta meta;
+};
 struct api_scrape {
     void *ctx;
     /* A snapshot, copied into a. want_dropped false: n_dropped is 0. */
     enum err (*targets)(void *ctx, bool want_active, bool want_dropped, struct arena *a, struct api_targets *ret);
     enum err (*pools)(void *ctx, struct arena *a, str **ret, size_t *ret_n); /* names, sorted */
+    /* Of the targets that match (NULL = all); metric "" = all; at most limit rows (0 = all). NULL: none are known. */
+    enum err (*metadata)(void *ctx, str metric, bool (*match)(void *match_ctx, struct labels target), void *match_ctx,
+                         size_t limit, struct arena *a, struct api_target_metadata **ret, size_t *ret_n);
 };
 
 /* ---- the process as the API sees it ---- */

@@ -1,0 +1,214 @@
+/* JSON of Prometheus' HTTP API: the envelope, samples, native histograms, results. */
+#include <math.h>
+
+#include "api/api_int.h"
+
+struct json_out api_begin(struct http_response *rs)
+{
+    buf_clear(&rs->body);
+    struct json_out j = json_out_init(&rs->body);
+    json_obj(&j);
+    json_kstr(&j, "status", STR("success"));
+    json_key(&j, STR("data"));
+    return j;
+}
+
+static void notes_json(struct json_out *j, str key, bool info, const struct promql_note *notes, size_t n)
+{
+    bool open = false;
+    for (size_t i = 0; i < n; i++) {
+        if (notes[i].info != info)
+            continue;
+        if (!open) {
+            json_key(j, key);
+            json_arr(j);
+            open = true;
+        }
+        json_str(j, notes[i].text);
+    }
+    if (open)
+        json_arr_end(j);
+}
+
+void api_end(struct json_out *j, const struct promql_note *notes, size_t n_notes)
+{
+    notes_json(j, STR("warnings"), false, notes, n_notes);
+    notes_json(j, STR("infos"), true, notes, n_notes);
+    json_obj_end(j);
+}
+
+void api_end_truncated(struct json_out *j, bool truncated)
+{
+    const struct promql_note note = { .text = STR(API_TRUNCATED) };
+    api_end(j, &note, truncated ? 1 : 0);
+}
+
+void api_json_value(struct json_out *j, int64_t ts_ms, double v)
+{
+    json_arr(j);
+    json_ms_as_s(j, ts_ms);
+    json_f64_str(j, v);
+    json_arr_end(j);
+}
+
+/* ---- native histograms: buckets from the lowest to the highest, empty ones left out ---- */
+
+/* Upper bound of bucket `i` on the positive side. */
+static double bucket_bound(const struct histogram *h, int32_t i)
+{
+    if (histogram_is_custom(h)) {
+        if (i < 0)
+            return -(double)INFINITY;
+        return (size_t)i < h->n_custom ? h->custom[i] : (double)INFINITY;
+    }
+    if (h->schema <= 0)
+        return ldexp(1, i * (1 << -h->schema));
+    int32_t per_octave = 1 << h->schema, whole = i >> h->schema;
+    return ldexp(exp2((double)(i - whole * per_octave) / per_octave), whole);
+}
+
+static void bucket_json(struct json_out *j, double lower, double upper, double count)
+{
+    bool lower_in = lower < 0, upper_in = upper > 0;
+    json_arr(j);
+    json_i64(j, lower_in ? (upper_in ? 3 : 1) : (upper_in ? 0 : 2));
+    json_f64_str(j, lower);
+    json_f64_str(j, upper);
+    json_f64_str(j, count);
+    json_arr_end(j);
+}
+
+static void positive_json(struct json_out *j, const struct histogram *h)
+{
+    int32_t index = 0;
+    size_t k = 0;
+    for (size_t s = 0; s < h->pos.n_spans; s++) {
+        index += h->pos.spans[s].offset;
+        for (uint32_t i = 0; i < h->pos.spans[s].length; i++, index++, k++)
+            if (h->pos.buckets[k] != 0)
+                bucket_json(j, bucket_bound(h, index - 1), bucket_bound(h, index), h->pos.buckets[k]);
+    }
+}
+
+static void negative_json(struct json_out *j, const struct histogram *h)
+{
+    int32_t index = 0;
+    size_t k = h->neg.n_buckets;
+    for (size_t s = 0; s < h->neg.n_spans; s++)
+        index += h->neg.spans[s].offset + (int32_t)h->neg.spans[s].length;
+    for (size_t s = h->neg.n_spans; s-- > 0;) {
+        for (uint32_t i = 0; i < h->neg.spans[s].length; i++) {
+            index--;
+            if (h->neg.buckets[--k] != 0)
+                bucket_json(j, -bucket_bound(h, index), -bucket_bound(h, index - 1), h->neg.buckets[k]);
+        }
+        index -= h->neg.spans[s].offset;
+    }
+}
+
+void api_json_histogram(struct json_out *j, int64_t ts_ms, const struct histogram *h)
+{
+    json_arr(j);
+    json_ms_as_s(j, ts_ms);
+    json_obj(j);
+    json_key(j, STR("count"));
+    json_f64_str(j, h->count);
+    json_key(j, STR("sum"));
+    json_f64_str(j, h->sum);
+    struct buf buckets;
+    buf_init(&buckets, 0);
+    struct json_out jb = json_out_init(&buckets);
+    json_arr(&jb);
+    negative_json(&jb, h);
+    if (h->zero_count != 0)
+        bucket_json(&jb, -h->zero_threshold, h->zero_threshold, h->zero_count);
+    positive_json(&jb, h);
+    json_arr_end(&jb);
+    if (buckets.n > 2) { /* upstream leaves the key out when nothing is in it */
+        json_key(j, STR("buckets"));
+        json_raw(j, buf_str(&buckets));
+    }
+    buf_deinit(&buckets);
+    json_obj_end(j);
+    json_arr_end(j);
+}
+
+/* ---- results ---- */
+
+static void series_values(struct json_out *j, const struct promql_result_series *s, bool histograms, str key)
+{
+    bool open = false;
+    for (size_t i = 0; i < s->n_points; i++) {
+        const struct promql_point *p = &s->points[i];
+        if ((p->h != NULL) != histograms)
+            continue;
+        if (!open) {
+            json_key(j, key);
+            json_arr(j);
+            open = true;
+        }
+        if (p->h)
+            api_json_histogram(j, p->ts_ms, p->h);
+        else
+            api_json_value(j, p->ts_ms, p->v);
+    }
+    if (open)
+        json_arr_end(j);
+}
+
+static void vector_json(struct json_out *j, const struct promql_result_series *s)
+{
+    const struct promql_point *p = &s->points[0];
+    json_key(j, p->h ? STR("histogram") : STR("value"));
+    if (p->h)
+        api_json_histogram(j, p->ts_ms, p->h);
+    else
+        api_json_value(j, p->ts_ms, p->v);
+}
+
+void api_json_result(struct json_out *j, const struct promql_result *r, size_t limit)
+{
+    static const char *const names[] = { [PROMQL_NONE] = "none", [PROMQL_SCALAR] = "scalar", [PROMQL_VECTOR] = "vector",
+                                         [PROMQL_MATRIX] = "matrix", [PROMQL_STRING] = "string" };
+    json_kstr(j, "resultType", str_c(names[r->type]));
+    json_key(j, STR("result"));
+    if (r->type == PROMQL_SCALAR) {
+        api_json_value(j, r->scalar.ts_ms, r->scalar.v);
+        return;
+    }
+    if (r->type == PROMQL_STRING) {
+        json_arr(j);
+        json_ms_as_s(j, r->string_ts_ms);
+        json_str(j, r->string);
+        json_arr_end(j);
+        return;
+    }
+    json_arr(j);
+    for (size_t i = 0; i < r->n_series && (!limit || i < limit); i++) {
+        const struct promql_result_series *s = &r->series[i];
+        json_obj(j);
+        json_key(j, STR("metric"));
+        labels_json(j, s->labels);
+        if (r->type == PROMQL_VECTOR) {
+            vector_json(j, s);
+        } else {
+            series_values(j, s, false, STR("values"));
+            series_values(j, s, true, STR("histograms"));
+        }
+        json_obj_end(j);
+    }
+    json_arr_end(j);
+}
+
+void api_json_rfc3339(struct json_out *j, int64_t ts_ms)
+{
+    if (ts_ms == 0) {
+        json_str(j, STR("0001-01-01T00:00:00Z"));
+        return;
+    }
+    struct buf b;
+    buf_init(&b, 0);
+    buf_rfc3339_ms(&b, ts_ms);
+    json_str(j, buf_str(&b));
+    buf_deinit(&b);
+}

@@ -1,0 +1,116 @@
+/* POST /api/v1/write: Prometheus remote write 1.0. 204 once everything is durable.
+ *
+ * The status tells the sender what to do: 4xx other than 429 = drop the request and go on (what could be stored has
+ * been stored), 429 and 5xx = send it again later. Refused samples (too old, bad labels) give 400 after the
+ * others were taken, in the words of the reference receiver. */
+#include "wire/compress.h"
+#include "wire/remote_write.h"
+
+#include "api/api_int.h"
+
+static struct stat requests_taken = STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"taken\"");
+static struct stat requests_partial = STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"partial\"");
+static struct stat requests_refused = STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"refused\"");
+static struct stat requests_later = STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"later\"");
+static struct stat samples_taken = STAT_COUNTER("vane_ingested_samples_total", "Samples taken over push protocols", "");
+static struct stat samples_refused = STAT_COUNTER("vane_refused_samples_total", "Samples refused over push protocols", "");
+
+const char *api_reject_text(const struct tsdb_write_result *r)
+{
+    static const char *const words[TSDB_REJECT_N] = {
+        [TSDB_REJECT_TOO_OLD] = "out of order sample",        [TSDB_REJECT_FUTURE] = "timestamp is too far in the future",
+        [TSDB_REJECT_LABELS] = "labels are not valid",        [TSDB_REJECT_SERIES_LIMIT] = "limit of active series reached",
+        [TSDB_REJECT_HISTOGRAM] = "histogram is not valid",
+    };
+    for (size_t i = 0; i < TSDB_REJECT_N; i++)
+        if (r->rejected[i])
+            return words[i];
+    return NULL;
+}
+
+enum err api_store_write(struct api *api, const struct batch *b, struct tsdb_write_result *ret, struct err_text *reterr)
+{
+    const struct api_store *st = &api->d.store;
+    memset(ret, 0, sizeof(*ret));
+    reterr->msg[0] = 0;
+    if (b->series.n == 0 && b->families.n == 0)
+        return OK;
+    enum err e = st->write(st->ctx, b, ret);
+    if (e == OK && ret->lsn)
+        e = st->wait(st->ctx, ret->lsn);
+    if (e == ERR_BUSY)
+        return err_fail(reterr, e, "overloaded: no memory for more samples right now, try again");
+    if (e == ERR_NO_SPACE)
+        return err_fail(reterr, e, "no space left on the data disk: writes are refused until there is");
+    if (e != OK)
+        return err_fail(reterr, e == ERR_CLOSED ? e : ERR_IO, "not stored: %s", err_describe(e));
+    size_t refused = 0;
+    for (size_t i = 0; i < TSDB_REJECT_N; i++)
+        refused += ret->rejected[i];
+    stat_add(&samples_taken, (int64_t)ret->samples);
+    if (refused)
+        stat_add(&samples_refused, (int64_t)refused);
+    return OK;
+}
+
+static void count(const struct http_response *rs, bool partial)
+{
+    bool later = rs->status == 429 || rs->status >= 500;
+    stat_add(rs->status == 204 ? &requests_taken : later ? &requests_later : partial ? &requests_partial : &requests_refused, 1);
+}
+
+static enum err decode(struct http_request *rq, struct batch *batch, struct wire_rejects *rejects, struct err_text *why)
+{
+    const struct api_deps *d = &api_of(rq)->d;
+    size_t plain_max = d->write_body_bytes_max ? d->write_body_bytes_max : RW_BODY_BYTES_MAX;
+    enum rw_version version;
+    TRY(rw_version_of(http_header(rq, STR("Content-Type")), rq->content_encoding, &version, why));
+    if (version != RW_V1)
+        return err_fail(why, ERR_UNSUPPORTED, "remote write 2.0 is not supported: send prometheus.WriteRequest");
+    return rw1_decode(rq->a, rq->body, plain_max, &d->write_limits, batch, rejects, why);
+}
+
+/* The first refusal in words: of the decoder, or of the store with the reference receiver's phrase in front. */
+static void refused_answer(struct http_response *rs, const struct wire_rejects *rejects, const struct tsdb_write_result *r)
+{
+    const char *phrase = api_reject_text(r);
+    struct err_text text;
+    if (phrase)
+        IGNORE_ERR(err_fail(&text, OK, "%s: %s", phrase, r->first.msg));
+    else
+        text = rejects->first;
+    api_write_fail(rs, ERR_INVALID, text.msg);
+}
+
+static void remote_write(struct http_request *rq, struct http_response *rs)
+{
+    struct api *api = api_of(rq);
+    struct batch batch = { .a = rq->a };
+    struct wire_rejects rejects = { 0 };
+    struct tsdb_write_result result = { 0 };
+    struct err_text why = { .msg = "" };
+    if (api_not_ready(api, rs)) {
+        count(rs, false);
+        return;
+    }
+    enum err e = decode(rq, &batch, &rejects, &why);
+    if (e == OK)
+        e = api_store_write(api, &batch, &result, &why);
+    if (e != OK) {
+        api_write_fail(rs, e, why.msg);
+        count(rs, false);
+        return;
+    }
+    bool partial = rejects.series || rejects.samples || api_reject_text(&result);
+    if (partial)
+        refused_answer(rs, &rejects, &result);
+    else
+        rs->status = 204;
+    count(rs, partial);
+}
+
+static const struct http_limits write_limits = { .body_bytes_max = 32 << 20, .decoded_bytes_max = 64 << 20, .body_ms_max = 60000 };
+const struct http_route api_write_routes[] = {
+    { HTTP_BIT(HTTP_POST), "/api/v1/write", remote_write, HTTP_INGEST, &write_limits, HTTP_RAW_BODY | HTTP_NO_FORM },
+};
+const size_t api_write_routes_n = ARRAY_LEN(api_write_routes);
