@@ -172,7 +172,7 @@ static enum err eval_quantile(struct picking *p)
     double *values = arena_array(a, double, p->in->n + 1);
     p->ret->p = arena_zarray(a, struct pq_series, p->groups->n + 1);
     for (size_t g = 0; g < p->groups->n; g++) {
-        TRY(pq_check(pq_main(p->run)));
+        TRY(pq_poll(pq_main(p->run)));
         struct pq_series s = { .labels = p->groups->labels[g], .v = arena_array(a, double, p->tl->n) };
         quantile_group(p, g, values, s.v, &s.drop_name);
         size_t n = pq_row_count(s.v, p->tl->n);
@@ -309,7 +309,7 @@ static enum err eval_picking(struct picking *p)
     p->out = arena_zarray(a, struct pq_series, p->in->n + 1);
     p->ret->p = arena_array(a, struct pq_series, p->in->n + 1);
     for (size_t g = 0; g < p->groups->n; g++) {
-        TRY(pq_check(pq_main(p->run)));
+        TRY(pq_poll(pq_main(p->run)));
         for (size_t s = 0; s < p->tl->n; s++)
             pick_step(p, g, s);
     }
@@ -409,7 +409,7 @@ enum err pq_eval_count_values(struct pq_run *r, const struct pq_node *n, const s
         for (size_t i = 0; i < in.n; i++)
             if (pq_row_has(&in.p[i], s))
                 count_value(&c, &in.p[i], s);
-        e = pq_check(w);
+        e = pq_poll(w);
     }
     buf_deinit(&c.text);
     buf_deinit(&c.scratch);

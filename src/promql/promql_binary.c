@@ -338,7 +338,7 @@ enum err pq_eval_vector_binary(struct pq_run *r, const struct pq_node *n, const 
     for (size_t g = 0; g < j.n_groups && e == OK; g++) {
         e = join_group(&j, g);
         if (e == OK && (g & 63) == 0)
-            e = pq_check(j.w);
+            e = pq_poll(j.w);
     }
     pq_index_free(&j.index);
     return e == OK ? join_finish(&j, ret) : e;

@@ -113,7 +113,7 @@ static enum err eval_once(struct pq_run *r, const struct pq_node *n, const struc
             if (s->h)
                 s->h[k] = v.p[i].h[0];
         }
-        TRY(pq_check(pq_main(r)));
+        TRY(pq_poll(pq_main(r)));
     }
     return OK;
 }
@@ -250,7 +250,7 @@ static bool is_row_wise(const struct pq_node *n)
 
 enum err pq_eval(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret)
 {
-    TRY(pq_check(pq_main(r)));
+    TRY(pq_poll(pq_main(r)));
     *ret = (struct pq_vec){ 0 };
     if (n->type == PROMQL_SCALAR) {
         const double *v;

@@ -37,7 +37,7 @@ enum err pq_select(struct pq_run *r, const struct pq_node *n, const struct pq_tl
         return pq_fail(w, e, "selecting series: %s", err_describe(e));
     r->series_touched += *ret_n;
     *ret = series;
-    return pq_check(w);
+    return pq_poll(w);
 }
 
 static bool any_stale(const double *v, size_t n)
@@ -412,7 +412,7 @@ static enum err compute_vec(struct pq_worker *w, const struct pq_rows *r, size_t
 enum err pq_rows_compute(struct pq_worker *w, const struct pq_rows *r, size_t i, struct pq_row *row, size_t *ret_n)
 {
     if ((w->tick++ & 15) == 0)
-        TRY(pq_check(w));
+        TRY(pq_poll(w));
     if (r->base == BASE_RANGE)
         TRY(compute_range(w, r, i, row));
     else if (r->base == BASE_VEC)

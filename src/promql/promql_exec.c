@@ -55,7 +55,7 @@ static enum err fail_timeout(struct pq_worker *w)
     return e;
 }
 
-enum err pq_check(struct pq_worker *w)
+enum err pq_poll(struct pq_worker *w)
 {
     struct pq_run *r = w->run;
     if (w->err != OK)
@@ -222,7 +222,7 @@ static enum err result_of_vector(struct pq_run *r, const struct pq_node *n, cons
         if (pq_row_count(v.p[i].v, tl->n) > 0)
             copy_series(a, tl, &v.p[i], &ret->series[ret->n_series++]);
         if ((i & 255) == 0)
-            TRY(pq_check(pq_main(r)));
+            TRY(pq_poll(pq_main(r)));
     }
     if (!r->q->instant)
         qsort(ret->series, ret->n_series, sizeof(*ret->series), cmp_result);
@@ -294,7 +294,7 @@ static enum err result_of_range(struct pq_run *r, const struct pq_node *n, const
         struct promql_result_series *s = &ret->series[ret->n_series];
         TRY(result_of_points(r, n, &series[i], tl, a, s));
         ret->n_series += s->n_points > 0;
-        TRY(pq_check(pq_main(r)));
+        TRY(pq_poll(pq_main(r)));
     }
     qsort(ret->series, ret->n_series, sizeof(*ret->series), cmp_result);
     return OK;

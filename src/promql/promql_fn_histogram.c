@@ -379,12 +379,12 @@ static enum err eval_all(struct call *c)
         if (c->hs.in.p[i].h)
             eval_native(c, i, any_conflict);
         if ((i & 63) == 0)
-            TRY(pq_check(c->w));
+            TRY(pq_poll(c->w));
     }
     for (size_t k = 0; k < c->hs.n_classic; k++) {
         eval_classic(c, &c->hs.classic[k]);
         if ((k & 63) == 0)
-            TRY(pq_check(c->w));
+            TRY(pq_poll(c->w));
     }
     return OK;
 }
@@ -409,7 +409,7 @@ static enum err eval_quantile_value(struct call *c)
             eval_native(c, k, true);
     for (size_t k = 0; k < c->hs.n_classic; k++)
         eval_classic(c, &c->hs.classic[k]);
-    return pq_check(c->w);
+    return pq_poll(c->w);
 }
 
 /* Each quantile may differ from step to step: every value it takes gives series of its own. */

@@ -291,7 +291,7 @@ static enum err join_all(struct info *f)
         }
         e = join_series(f, i, heads, chosen, last);
         if (e == OK)
-            e = pq_check(f->w);
+            e = pq_poll(f->w);
     }
     buf_deinit(&b);
     return e;
