@@ -37,9 +37,14 @@ struct otlp_options {
     bool keep_identifying_resource_attributes; /* service.* also on target_info */
     bool promote_scope_metadata_off;        /* no otel_scope_* labels */
     bool convert_histograms_to_custom;      /* classic histograms as one native custom-bucket series */
+    bool label_name_underscore_sanitization;       /* "_a" -> "key_a" */
+    bool label_name_preserve_multiple_underscores; /* "a__b" stays */
     struct wire_limits limits;
 };
-#define OTLP_OPTIONS_DEFAULT ((struct otlp_options){ .limits = WIRE_LIMITS_DEFAULT })
+#define OTLP_OPTIONS_DEFAULT                                                                       \
+    ((struct otlp_options){ .label_name_underscore_sanitization = true,                            \
+                            .label_name_preserve_multiple_underscores = true,                      \
+                            .limits = WIRE_LIMITS_DEFAULT })
 
 /* Decode one request body (already decompressed; borrowed). Bad points are left out and counted in
  * ret_rejects->samples (one per data point). ERR_PARSE (position), ERR_LIMIT: nothing of it is usable. */
