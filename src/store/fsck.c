@@ -183,8 +183,8 @@ static enum err check_log(struct fsck *k, const struct manifest *man, struct err
     vec_each(struct wal_file, f, &files) {
         AUTO_FREE char *path = wal_path(dir, f->h.epoch, false);
         k->total += f->bytes;
-        if (f->header_bad)
-            say(k, STORE_FINDING_DAMAGE, path, "the header is damaged");
+        if (f->header_bad) /* a crash can do that; what is missing shows as a gap in the records */
+            say(k, STORE_FINDING_NOTE, path, "the header is unreadable; its records were looked for without it");
     }
     if (e == OK && files.n && !files.p[0].header_bad)
         for (int s = 1; s < STORE_SIGNAL_MAX; s++)

@@ -26,6 +26,19 @@ static int by_epoch(const void *a, const void *b)
     return (x->h.epoch > y->h.epoch) - (x->h.epoch < y->h.epoch);
 }
 
+/* The base LSN of a file without a readable header: what precedes the batch of its first record; 0 if it has none. */
+static uint64_t base_guess(struct fs_file *file, uint32_t epoch, uint64_t seed)
+{
+    str map;
+    struct wal_record r;
+    if (fs_map(file, &map) != OK)
+        return 0;
+    struct wal_scan s = { .file = map, .off = WAL_HEADER_BYTES, .seed = seed, .epoch = epoch };
+    uint64_t base = wal_scan_next(&s, &r) ? r.lsn - r.back - 1 : 0;
+    fs_unmap(file, map);
+    return base;
+}
+
 /* ERR_UNSUPPORTED stops; a header that does not parse is noted and the file kept. */
 static enum err header_read(struct fs *fs, const char *dir, uint64_t seed, struct wal_file *f, struct err_text *reterr)
 {
@@ -42,6 +55,8 @@ static enum err header_read(struct fs *fs, const char *dir, uint64_t seed, struc
     if (e == ERR_UNSUPPORTED)
         return err_fail(reterr, e, "%s was written by a newer vane", path);
     f->header_bad = e != OK;
+    if (f->header_bad)
+        f->h.base_lsn = base_guess(file, f->h.epoch, seed);
     return OK;
 }
 
@@ -86,7 +101,7 @@ static void walk_hole(struct walk_state *s, const char *path, uint64_t first, ui
 static uint64_t walk_limit(const struct wal_walk *k, size_t i)
 {
     for (size_t j = i + 1; j < k->n_files; j++)
-        if (!k->files[j].header_bad)
+        if (!k->files[j].header_bad || k->files[j].h.base_lsn)
             return MIN(k->files[j].h.base_lsn, k->end_lsn);
     return k->end_lsn;
 }
@@ -96,7 +111,7 @@ static enum err walk_records(struct walk_state *s, const char *path, str file, s
     const struct wal_file *f = &s->k->files[i];
     uint64_t limit = walk_limit(s->k, i);
     struct wal_scan scan = { .file = file, .off = WAL_HEADER_BYTES, .seed = s->k->seed, .epoch = f->h.epoch,
-                             .last_lsn = f->header_bad ? 0 : f->h.base_lsn };
+                             .last_lsn = f->h.base_lsn };
     for (struct wal_record r; wal_scan_next(&scan, &r) && r.lsn <= limit;) {
         if (s->expected && r.lsn < s->expected)
             continue;
@@ -120,7 +135,7 @@ static enum err walk_file(struct walk_state *s, size_t i, uint64_t done, struct 
     e = e ? e : fs_map(file, &map);
     if (e != OK)
         return err_fail(reterr, e, "%s: %s", path, err_describe(e));
-    if (!f->header_bad) {
+    if (!f->header_bad || f->h.base_lsn) {
         if (s->expected && f->h.base_lsn + 1 > s->expected)
             walk_hole(s, path, s->expected, f->h.base_lsn);
         if (!s->expected || f->h.base_lsn + 1 > s->expected)
