@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../tests/promql/mem_source.h"
+#include "../tests/promql/array_source.h"
 #include "base/check.h"
 #include "base/os.h"
 
@@ -35,7 +35,7 @@ static void make_data(struct arena *a)
     }
 }
 
-static void make_series(struct mem_source *s, bool shared)
+static void make_series(struct array_source *s, bool shared)
 {
     uint64_t n = 0;
     for (int h = 0; h < N_HANDLERS; h++)
@@ -44,7 +44,7 @@ static void make_series(struct mem_source *s, bool shared)
             snprintf(handler, sizeof(handler), "/api/%02d", h);
             snprintf(instance, sizeof(instance), "host-%03d:9100", i);
             const char *labels[] = { "__name__", "http_requests_total", "handler", handler, "instance", instance, "job", "api", NULL };
-            mem_source_add(s, labels, (struct mem_series){ .ts = times, .v = values[n % N_VALUES], .n = N_SAMPLES,
+            array_source_add(s, labels, (struct array_series){ .ts = times, .v = values[n % N_VALUES], .n = N_SAMPLES,
                                                            .timeline = shared ? n / 600 + 1 : 0 });
         }
 }
@@ -54,7 +54,7 @@ struct run {
     size_t series;
 };
 
-static struct run run_query(struct promql_engine *e, struct mem_source *s, const char *text, bool instant)
+static struct run run_query(struct promql_engine *e, struct array_source *s, const char *text, bool instant)
 {
     struct run best = { INFINITY, INFINITY, 0 };
     for (int i = 0; i < 3; i++) {
@@ -87,16 +87,16 @@ static void report(const char *name, struct run r, bool last)
 int main(void)
 {
     struct arena a;
-    struct mem_source shared, own, one;
+    struct array_source shared, own, one;
     arena_init(&a, 0);
     make_data(&a);
-    mem_source_init(&shared, &a);
-    mem_source_init(&own, &a);
-    mem_source_init(&one, &a);
+    array_source_init(&shared, &a);
+    array_source_init(&own, &a);
+    array_source_init(&one, &a);
     make_series(&shared, true);
     make_series(&own, false);
-    mem_source_add(&one, (const char *[]){ "__name__", "up", "job", "api", NULL },
-                   (struct mem_series){ .ts = times, .v = values[1], .n = N_SAMPLES });
+    array_source_add(&one, (const char *[]){ "__name__", "up", "job", "api", NULL },
+                   (struct array_series){ .ts = times, .v = values[1], .n = N_SAMPLES });
     struct promql_engine_config cfg;
     promql_engine_config_defaults(&cfg);
     struct promql_engine *serial = promql_engine_new(&cfg);

@@ -12,7 +12,7 @@
 
 #include "base/check.h"
 #include "base/os.h"
-#include "mem_source.h"
+#include "array_source.h"
 
 #define N_SERIES 40
 #define N_POINTS 120
@@ -21,7 +21,7 @@
 
 struct world {
     struct arena a;
-    struct mem_source source;
+    struct array_source source;
     struct pool *pool;
     struct promql_engine *serial, *parallel;
 };
@@ -43,7 +43,7 @@ static void random_series(struct world *w, struct rng *rng, int i)
     char instance[16], group[16];
     snprintf(instance, sizeof(instance), "i%d", i / 3);
     snprintf(group, sizeof(group), "g%d", i % 4);
-    struct mem_series s = { .ts = arena_array(&w->a, int64_t, N_POINTS), .v = arena_array(&w->a, double, N_POINTS) };
+    struct array_series s = { .ts = arena_array(&w->a, int64_t, N_POINTS), .v = arena_array(&w->a, double, N_POINTS) };
     bool regular = rng_below(rng, 2);
     s.timeline = regular ? 7 : 0;
     double prev = 0;
@@ -56,7 +56,7 @@ static void random_series(struct world *w, struct rng *rng, int i)
             prev = s.v[s.n];
         s.n++;
     }
-    mem_source_add(&w->source, (const char *[]){ "__name__", names[i % 3], "instance", instance, "group", group, NULL }, s);
+    array_source_add(&w->source, (const char *[]){ "__name__", names[i % 3], "instance", instance, "group", group, NULL }, s);
 }
 
 static int setup(void **state)
@@ -64,7 +64,7 @@ static int setup(void **state)
     struct world *w = mem_zalloc(sizeof(*w));
     struct rng rng = { 20261121 };
     arena_init(&w->a, 0);
-    mem_source_init(&w->source, &w->a);
+    array_source_init(&w->source, &w->a);
     for (int i = 0; i < N_SERIES; i++)
         random_series(w, &rng, i);
     struct promql_engine_config cfg;
@@ -269,7 +269,7 @@ static const struct {
     { "max_over_time", slow_max }, { "last_over_time", slow_last }, { "changes", slow_changes },
 };
 
-static void take_window(const struct mem_series *s, int64_t from, int64_t to, struct window *w)
+static void take_window(const struct array_series *s, int64_t from, int64_t to, struct window *w)
 {
     *w = (struct window){ .from = from, .to = to };
     for (size_t i = 0; i < s->n; i++)
@@ -290,7 +290,7 @@ static void windows_equal_loops(void **state)
         snprintf(text, sizeof(text), "label_replace(%s({__name__=~\".+\"}[5m]), \"n\", \"$1\", \"__name__\", \"(.*)\")", window_fns[f].fn);
         assert_true(exec(w->serial, w, text, false, 0, 2100000, 41000, &a, &r));
         for (size_t i = 0; i < w->source.series.n; i++) {
-            const struct mem_series *s = &w->source.series.p[i];
+            const struct array_series *s = &w->source.series.p[i];
             struct label_builder b;
             lb_init(&b, &a);
             lb_reset(&b, s->labels);
