@@ -1,0 +1,361 @@
+/* Opening and closing, the memory account, what is freed later, facts. The map of the room is in tsdb_int.h. */
+#include <roaring/roaring.h>
+
+#include "tsdb/tsdb_int.h"
+
+void tsdb_config_defaults(struct tsdb_config *cfg)
+{
+    *cfg = (struct tsdb_config){ .retention_ms = 15 * DAY_MS,
+                                 .ooo_window_ms = 2 * 3600 * 1000LL,
+                                 .future_max_ms = 10 * 60 * 1000,
+                                 .label_name_bytes_max = 1024,
+                                 .label_value_bytes_max = 4096,
+                                 .labels_max = 64,
+                                 .exemplars_max = 100000 };
+}
+
+/* ---- memory ---- */
+uint64_t tsdb_memory_used(const struct tsdb *db)
+{
+    return (uint64_t)(atomic_load_explicit(&db->bytes_chunks, memory_order_relaxed) +
+                      atomic_load_explicit(&db->bytes_timelines, memory_order_relaxed) +
+                      atomic_load_explicit(&db->bytes_series, memory_order_relaxed) +
+                      atomic_load_explicit(&db->bytes_meta, memory_order_relaxed) +
+                      atomic_load_explicit(&db->bytes_index, memory_order_relaxed));
+}
+
+unsigned tsdb_memory_percent(const struct tsdb *db)
+{
+    return (unsigned)(tsdb_memory_used(db) * 100 / db->memory_max);
+}
+
+static void release(struct tsdb *db, void (*fn)(void *, void *), void *p)
+{
+    if (fn)
+        fn(db, p);
+    else
+        mem_free(p);
+}
+
+void tsdb_retire(struct tsdb *db, void (*fn)(void *db, void *p), void *p)
+{
+    if (atomic_load(&db->n_queries) == 0) { /* pairs with the increment in pin_locked: later queries see the new state */
+        release(db, fn, p);
+        return;
+    }
+    mtx_lock(&db->limbo_mu);
+    vec_push(&db->limbo, ((struct limbo_item){ fn, p, atomic_load(&db->query_seq) }));
+    mtx_unlock(&db->limbo_mu);
+}
+
+void tsdb_limbo_drain(struct tsdb *db, bool all)
+{
+    uint64_t oldest = UINT64_MAX;
+    VEC(struct limbo_item) done = { 0 };
+    mtx_lock(&db->view_mu);
+    for (struct tsdb_query *q = db->queries; q && !all; q = q->next)
+        oldest = MIN(oldest, q->seq);
+    mtx_lock(&db->limbo_mu);
+    size_t k = 0;
+    for (size_t i = 0; i < db->limbo.n; i++) {
+        if (db->limbo.p[i].seq < oldest)
+            vec_push(&done, db->limbo.p[i]);
+        else
+            db->limbo.p[k++] = db->limbo.p[i];
+    }
+    db->limbo.n = k;
+    mtx_unlock(&db->limbo_mu);
+    mtx_unlock(&db->view_mu);
+    vec_each(struct limbo_item, x, &done) release(db, x->fn, x->p);
+    vec_free(&done);
+}
+
+/* ---- open, close ---- */
+static void on_wal_pressure(void *ctx)
+{
+    struct tsdb *db = ctx;
+    atomic_store(&db->wal_pressure, true);
+    tsdb_kick(db);
+}
+
+static void set_memory(struct tsdb *db)
+{
+    db->memory_max = db->cfg.memory_bytes_max ? db->cfg.memory_bytes_max : os_memory_limit() / 10 * 6;
+    db->memory_max = MAX(db->memory_max, 1u << 20);
+}
+
+static struct tsdb *tsdb_new(const struct tsdb_config *cfg, struct store *st, struct clock *clk)
+{
+    struct tsdb *db = mem_zalloc(sizeof(*db));
+    db->cfg = *cfg;
+    db->st = st;
+    db->clk = clk ? clk : os_clock();
+    db->seed = store_seed(st);
+    set_memory(db);
+    db->n_parts = cfg->partitions ? MIN(cfg->partitions, 255) : MIN(2 * os_cores(), 64);
+    db->parts = mem_zalloc(db->n_parts * sizeof(*db->parts));
+    db->gen = 1;
+    db->gen_began_ms = clock_now_ms(db->clk);
+    for (unsigned i = 0; i < db->n_parts; i++) {
+        struct part *p = &db->parts[i];
+        mtx_init(&p->mu, 110); /* a flush takes them all, in order of number */
+        p->no = (uint8_t)i;
+        p->gen = 1;
+        p->stamp = 1;
+        buf_init(&p->frame, 0);
+    }
+    mtx_init(&db->flush_mu, 100);
+    mtx_init(&db->meta_mu, 130);
+    mtx_init(&db->ex.mu, 135);
+    mtx_init(&db->view_mu, 140);
+    mtx_init(&db->limbo_mu, 150);
+    mtx_init(&db->tl_mu, 155);
+    mtx_init(&db->bg_mu, 170);
+    cond_init(&db->bg_cond);
+    db->ex.cap = cfg->exemplars_max;
+    atomic_init(&db->n_ids, 1);
+    atomic_init(&db->head_min, INT64_MAX);
+    atomic_init(&db->head_max, INT64_MIN);
+    index_init(db);
+    return db;
+}
+
+static void free_chain(struct tsdb *db, struct chunk *c)
+{
+    while (c) {
+        struct chunk *older = atomic_load(&c->prev);
+        chunk_free(db, c);
+        c = older;
+    }
+}
+
+static void tsdb_free(struct tsdb *db)
+{
+    tsdb_limbo_drain(db, true);
+    uint32_t n = atomic_load(&db->n_ids);
+    for (uint32_t id = 1; id < n; id++) {
+        struct series *s = series_at(db, id);
+        free_chain(db, atomic_load(&s->chunk));
+        free_chain(db, atomic_load(&s->ooo));
+        if (!s->dead)
+            mem_free((void *)(uintptr_t)s->labels);
+    }
+    for (unsigned i = 0; i < db->n_parts; i++) {
+        struct part *p = &db->parts[i];
+        while (p->timelines) {
+            struct timeline *t = p->timelines;
+            p->timelines = t->next;
+            timeline_free(db, t);
+        }
+        mem_free(p->table);
+        vec_free(&p->free_ids);
+        vec_free(&p->slots);
+        buf_deinit(&p->frame);
+        mtx_deinit(&p->mu);
+    }
+    for (uint32_t i = 0; i < SERIES_PAGES_MAX; i++)
+        mem_free(atomic_load_explicit(&db->pages[i], memory_order_relaxed));
+    index_deinit(db);
+    meta_deinit(db);
+    exemplars_deinit(db);
+    vec_free(&db->tl_free);
+    vec_free(&db->limbo);
+    vec_free(&db->slots);
+    vec_free(&db->no_compact);
+    mtx_deinit(&db->flush_mu);
+    mtx_deinit(&db->meta_mu);
+    mtx_deinit(&db->ex.mu);
+    mtx_deinit(&db->view_mu);
+    mtx_deinit(&db->limbo_mu);
+    mtx_deinit(&db->tl_mu);
+    mtx_deinit(&db->bg_mu);
+    cond_deinit(&db->bg_cond);
+    mem_free(db->parts);
+    mem_free(db);
+}
+
+/* Metadata of families from the newest segments; the log's is newer still. */
+static void load_families(struct tsdb *db)
+{
+    const struct segment_set *set = store_segments_ref(db->st, STORE_METRICS);
+    for (size_t i = 0; i < set->n; i++) { /* oldest first: later ones overwrite */
+        AUTO_ARENA struct arena a;
+        arena_init(&a, 0);
+        str raw;
+        if (seg_blob(set->p[i], SEG_FAMILIES, &a, &raw))
+            continue;
+        struct rd r = rd_init(raw);
+        while (rd_left(&r)) {
+            str name = rd_lstr(&r);
+            struct metric_meta m = { .type = (enum metric_type)rd_u8(&r) };
+            m.help = rd_lstr(&r);
+            m.unit = rd_lstr(&r);
+            if (rd_ok(&r))
+                meta_family_put(db, name, &m, 0);
+        }
+    }
+    segment_set_unref(set);
+}
+
+enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock *clk, struct tsdb **ret, struct err_text *reterr)
+{
+    struct tsdb_config defaults;
+    tsdb_config_defaults(&defaults);
+    struct tsdb *db = tsdb_new(cfg ? cfg : &defaults, st, clk);
+    struct store_hooks hooks = { .ctx = db, .segment_open = seg_open_hook, .segment_close = seg_close_hook, .wal_pressure = on_wal_pressure };
+    enum err e = store_attach(st, STORE_METRICS, &hooks, reterr);
+    if (e) {
+        tsdb_free(db);
+        return e;
+    }
+    load_families(db);
+    db->replaying = true;
+    mtx_lock(&db->flush_mu);
+    e = tsdb_wal_replay(db, reterr);
+    mtx_unlock(&db->flush_mu);
+    db->replaying = false;
+    for (unsigned i = 0; i < db->n_parts; i++) {
+        memset(db->parts[i].recent, 0, sizeof(db->parts[i].recent));
+        db->parts[i].last_lsn = store_wal_last_lsn(st); /* duplicates of replayed samples are durable with these */
+    }
+    if (!e)
+        e = upkeep_start(db);
+    if (e) {
+        store_detach(st, STORE_METRICS);
+        tsdb_free(db);
+        return e;
+    }
+    *ret = db;
+    return OK;
+}
+
+void tsdb_close(struct tsdb *db)
+{
+    if (!db)
+        return;
+    atomic_store(&db->closing, true);
+    upkeep_stop(db);
+    struct err_text why;
+    mtx_lock(&db->flush_mu);
+    if (!db->test_no_flush && flush_locked(db, 0, 0, &why))
+        LOG_WARN("last flush failed, the log keeps the samples", "err", why.msg);
+    mtx_unlock(&db->flush_mu);
+    store_detach(db->st, STORE_METRICS);
+    tsdb_free(db);
+}
+
+void tsdb_set_limits(struct tsdb *db, const struct tsdb_config *cfg)
+{
+    /* Plain words, each read on its own: a reader sees the old or the new limit. */
+    db->cfg.retention_ms = cfg->retention_ms;
+    db->cfg.retention_bytes = cfg->retention_bytes;
+    db->cfg.ooo_window_ms = cfg->ooo_window_ms;
+    db->cfg.future_max_ms = cfg->future_max_ms;
+    db->cfg.series_max = cfg->series_max;
+    db->cfg.label_name_bytes_max = cfg->label_name_bytes_max;
+    db->cfg.label_value_bytes_max = cfg->label_value_bytes_max;
+    db->cfg.labels_max = cfg->labels_max;
+    db->cfg.memory_bytes_max = cfg->memory_bytes_max;
+    set_memory(db);
+}
+
+/* ---- facts ---- */
+#define TOP 10
+static void top_put(struct tsdb_top *top, size_t *n, str name, uint64_t value)
+{
+    size_t i = *n;
+    if (i == TOP) {
+        if (value <= top[TOP - 1].value)
+            return;
+        i--;
+    } else {
+        ++*n;
+    }
+    for (; i && top[i - 1].value < value; i--)
+        top[i] = top[i - 1];
+    top[i] = (struct tsdb_top){ name, value };
+}
+
+static void top_copy(struct tsdb_top *top, size_t n, struct arena *a)
+{
+    for (size_t i = 0; i < n; i++)
+        top[i].name = arena_str(a, top[i].name);
+}
+
+static void tops(struct tsdb *db, struct arena *a, struct tsdb_stats *st)
+{
+    mtx_lock(&db->idx.mu);
+    struct { uint32_t name, value; uint64_t n; } pairs[TOP];
+    size_t n_pairs = 0;
+    uint32_t metric = sym_find(db, LABEL_NAME);
+    map_each(namemap, s, &db->idx.names)
+    {
+        uint64_t bytes = 0;
+        vec_each(uint32_t, v, &s->value.v)
+        {
+            const struct plist *l = pairmap_get(&db->idx.pairs, (uint64_t)s->key << 32 | *v);
+            bytes += sym_at(db, *v).n * l->n;
+            if (s->key == metric)
+                top_put(st->top_metrics, &st->n_top_metrics, sym_at(db, *v), l->n);
+            size_t i = n_pairs;
+            if (i == TOP) {
+                if (l->n <= pairs[TOP - 1].n)
+                    continue;
+                i--;
+            } else {
+                n_pairs++;
+            }
+            for (; i && pairs[i - 1].n < l->n; i--)
+                pairs[i] = pairs[i - 1];
+            pairs[i].name = s->key;
+            pairs[i].value = *v;
+            pairs[i].n = l->n;
+        }
+        top_put(st->top_labels, &st->n_top_labels, sym_at(db, s->key), s->value.v.n);
+        top_put(st->top_label_bytes, &st->n_top_label_bytes, sym_at(db, s->key), bytes);
+    }
+    for (size_t i = 0; i < n_pairs; i++) {
+        str n = sym_at(db, pairs[i].name), v = sym_at(db, pairs[i].value);
+        st->top_pairs[i] = (struct tsdb_top){ arena_printf(a, STR_FMT "=" STR_FMT, STR_ARG(n), STR_ARG(v)), pairs[i].n };
+    }
+    st->n_top_pairs = n_pairs;
+    top_copy(st->top_metrics, st->n_top_metrics, a);
+    top_copy(st->top_labels, st->n_top_labels, a);
+    top_copy(st->top_label_bytes, st->n_top_label_bytes, a);
+    mtx_unlock(&db->idx.mu);
+}
+
+enum err tsdb_stats(struct tsdb *db, bool with_top, struct arena *a, struct tsdb_stats *ret)
+{
+    struct tsdb_stats s = { .head_series = atomic_load(&db->n_series),
+                            .head_samples = (uint64_t)atomic_load(&db->gen_samples),
+                            .head_bytes = tsdb_memory_used(db),
+                            .head_chunks = atomic_load(&db->n_chunks),
+                            .head_min_ms = atomic_load(&db->head_min),
+                            .head_max_ms = atomic_load(&db->head_max),
+                            .wal_bytes = store_wal_bytes(db->st) };
+    if (s.head_min_ms == INT64_MAX)
+        s.head_min_ms = s.head_max_ms = 0;
+    bool any = s.head_max_ms != 0;
+    s.min_ms = any ? s.head_min_ms : INT64_MAX;
+    s.max_ms = any ? s.head_max_ms : INT64_MIN;
+    const struct segment_set *set = store_segments_ref(db->st, STORE_METRICS);
+    for (size_t i = 0; i < set->n; i++) {
+        const struct segment_meta *m = segment_meta(set->p[i]);
+        s.segments++;
+        s.segment_bytes += m->bytes;
+        s.min_ms = MIN(s.min_ms, m->min_time);
+        s.max_ms = MAX(s.max_ms, m->max_time);
+    }
+    if (!any && !set->n)
+        s.min_ms = s.max_ms = 0;
+    segment_set_unref(set);
+    mtx_lock(&db->idx.mu);
+    s.label_pairs = db->idx.pairs.n;
+    s.symbols = db->idx.syms.n;
+    mtx_unlock(&db->idx.mu);
+    if (with_top)
+        tops(db, a, &s);
+    *ret = s;
+    return OK;
+}

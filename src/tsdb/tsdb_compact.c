@@ -1,0 +1,268 @@
+/* Upkeep in the background: flush by age, bytes, memory and log size; compaction; retention; idle series.
+ *
+ * Compaction merges all segments of a 2 h slot into one of level 1 (when the slot is over, or when it has many),
+ * and all of a day into one of level 2 (when the day is over). It reads through the same cursor as a query, so
+ * what a query resolves (order, duplicates, last write wins) is what gets written. A failure leaves everything as
+ * it was; segments that are damaged are left alone so that nothing is lost silently. */
+#include <sys/resource.h>
+
+#include "tsdb/tsdb_int.h"
+
+#define SLOT_SEGMENTS_MAX 6
+#define UPKEEP_MS 1000
+#define SLOW_UPKEEP_MS 15000
+
+static struct stat compactions = STAT_COUNTER("vane_tsdb_compactions_total", "Compactions of segments", "");
+static struct stat compaction_failures = STAT_COUNTER("vane_tsdb_compaction_failures_total", "Compactions that failed", "");
+static struct stat retention_drops = STAT_COUNTER("vane_tsdb_retention_segments_total", "Segments dropped because of age or size", "");
+static struct stat gc_total = STAT_COUNTER("vane_tsdb_series_left_head_total", "Idle series that left the head", "");
+
+static int64_t floor_to(int64_t t, int64_t unit)
+{
+    return (t >= 0 ? t / unit : (t - unit + 1) / unit) * unit;
+}
+
+struct group { /* of segments to be merged */
+    int64_t from, to;
+    unsigned level;
+    struct segment **segs;
+    size_t n;
+};
+
+static bool skipped(struct tsdb *db, uint64_t id)
+{
+    vec_each(uint64_t, x, &db->no_compact) if (*x == id) return true;
+    return false;
+}
+
+/* All segments inside [from, from + unit) of at most this level; merged when there are enough. */
+static bool find_group(struct tsdb *db, const struct segment_set *set, int64_t unit, unsigned level, struct arena *a, struct group *ret)
+{
+    int64_t now = clock_now_ms(db->clk);
+    for (size_t i = 0; i < set->n; i++) {
+        const struct segment_meta *m = segment_meta(set->p[i]);
+        if (m->level >= level)
+            continue;
+        struct group g = { .from = floor_to(m->min_time, unit), .level = level };
+        g.to = g.from + unit - 1;
+        g.segs = arena_array(a, struct segment *, set->n);
+        bool ok = true;
+        for (size_t j = 0; j < set->n; j++) {
+            const struct segment_meta *x = segment_meta(set->p[j]);
+            if (x->max_time < g.from || x->min_time > g.to || x->level > level)
+                continue;
+            ok &= x->min_time >= g.from && x->max_time <= g.to && !skipped(db, x->id);
+            g.segs[g.n++] = set->p[j];
+        }
+        bool over = g.to + FLUSH_AGE_MS + 5 * 60 * 1000 < now;
+        if (ok && (over ? g.n > 1 : level == 1 && g.n >= SLOT_SEGMENTS_MAX)) {
+            *ret = g;
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err merge(struct tsdb *db, const struct group *g, struct err_text *reterr)
+{
+    struct query_spec spec = { .from_ms = INT64_MIN, .to_ms = INT64_MAX, .segs = g->segs, .n_segs = g->n };
+    struct tsdb_query *q;
+    query_open_raw(db, &spec, &q);
+    uint64_t first = UINT64_MAX, last = 0, *ids = mem_alloc(g->n * sizeof(*ids));
+    for (size_t i = 0; i < g->n; i++) {
+        const struct segment_meta *m = segment_meta(g->segs[i]);
+        first = MIN(first, m->lsn_first);
+        last = MAX(last, m->lsn_last);
+        ids[i] = m->id;
+    }
+    struct segment_writer *w = NULL;
+    enum err e = write_segment(db, q, g->level, INT64_MIN, INT64_MAX, first, last, &w, reterr);
+    tsdb_query_close(q);
+    if (!e) {
+        struct store_edit edit = { .signal = STORE_METRICS, .add = &w, .n_add = w != NULL, .remove = ids, .n_remove = g->n };
+        e = store_commit(db->st, &edit, reterr);
+        if (e)
+            segment_abort(w);
+    }
+    if (e == ERR_CORRUPT)
+        for (size_t i = 0; i < g->n; i++)
+            vec_push(&db->no_compact, ids[i]);
+    mem_free(ids);
+    return e;
+}
+
+enum err compact_round(struct tsdb *db, bool *ret_did, struct err_text *reterr)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    const struct segment_set *set = store_segments_ref(db->st, STORE_METRICS);
+    struct group g;
+    enum err e = OK;
+    *ret_did = find_group(db, set, SLOT_MS, 1, &a, &g) || find_group(db, set, DAY_MS, 2, &a, &g);
+    if (*ret_did) {
+        e = merge(db, &g, reterr);
+        stat_add(e ? &compaction_failures : &compactions, 1);
+    }
+    segment_set_unref(set);
+    return e;
+}
+
+enum err tsdb_compact(struct tsdb *db)
+{
+    struct err_text why;
+    bool did;
+    mtx_lock(&db->flush_mu);
+    enum err e = compact_round(db, &did, &why);
+    mtx_unlock(&db->flush_mu);
+    return e;
+}
+
+/* ---- retention ---- */
+static int cmp_age(const void *a, const void *b)
+{
+    const struct segment_meta *x = segment_meta(*(struct segment *const *)a), *y = segment_meta(*(struct segment *const *)b);
+    return (x->max_time > y->max_time) - (x->max_time < y->max_time);
+}
+
+enum err retention_apply(struct tsdb *db, struct err_text *reterr)
+{
+    const struct segment_set *set = store_segments_ref(db->st, STORE_METRICS);
+    struct segment **v = mem_alloc((set->n + 1) * sizeof(*v));
+    uint64_t *ids = mem_alloc((set->n + 1) * sizeof(*ids)), bytes = store_wal_bytes(db->st);
+    for (size_t i = 0; i < set->n; i++) {
+        v[i] = set->p[i];
+        bytes += segment_meta(v[i])->bytes;
+    }
+    qsort(v, set->n, sizeof(*v), cmp_age);
+    int64_t oldest = db->cfg.retention_ms ? clock_now_ms(db->clk) - db->cfg.retention_ms : INT64_MIN;
+    size_t n = 0;
+    for (size_t i = 0; i < set->n; i++) {
+        const struct segment_meta *m = segment_meta(v[i]);
+        bool too_big = db->cfg.retention_bytes && bytes > db->cfg.retention_bytes;
+        if (m->max_time >= oldest && !too_big)
+            break;
+        ids[n++] = m->id;
+        bytes -= m->bytes;
+    }
+    enum err e = OK;
+    if (n) {
+        struct store_edit edit = { .signal = STORE_METRICS, .remove = ids, .n_remove = n, .retention_set = oldest != INT64_MIN, .retention_ms = oldest };
+        e = store_commit(db->st, &edit, reterr);
+        if (!e)
+            stat_add(&retention_drops, (int64_t)n);
+    }
+    mem_free(v);
+    mem_free(ids);
+    segment_set_unref(set);
+    return e;
+}
+
+/* ---- the background thread ---- */
+static bool flush_wanted(struct tsdb *db, bool kicked)
+{
+    int64_t bytes = atomic_load(&db->gen_bytes);
+    if (!atomic_load(&db->gen_samples) && !db->slots.n)
+        return false;
+    return kicked || bytes > (int64_t)MIN(FLUSH_BYTES, db->memory_max / 4) || tsdb_memory_percent(db) >= 80 ||
+           clock_now_ms(db->clk) - db->gen_began_ms >= FLUSH_AGE_MS;
+}
+
+static void slow_upkeep(struct tsdb *db)
+{
+    struct err_text why;
+    mtx_lock(&db->flush_mu);
+    if (retention_apply(db, &why))
+        LOG_WARN("retention failed, trying again", "err", why.msg);
+    bool did = true;
+    for (int i = 0; did && i < 16 && !atomic_load(&db->closing); i++) {
+        if (compact_round(db, &did, &why)) {
+            LOG_WARN("compaction failed, segments stay as they are", "err", why.msg);
+            break;
+        }
+    }
+    mtx_unlock(&db->flush_mu);
+}
+
+static bool pressed(struct tsdb *db, bool *io_kick)
+{
+    *io_kick = atomic_exchange(&db->wal_pressure, false);
+    return *io_kick || tsdb_memory_percent(db) >= 80 ||
+           atomic_load(&db->gen_bytes) > (int64_t)MIN(FLUSH_BYTES, db->memory_max / 4);
+}
+
+static void upkeep(struct tsdb *db, int64_t *io_slow_ns, int64_t *io_gc_ns, int64_t *io_retry_ns)
+{
+    bool kick;
+    int64_t now = (int64_t)os_mono_ns();
+    (void)pressed(db, &kick);
+    flush_unlink_try(db);
+    if (flush_wanted(db, kick) && now >= *io_retry_ns) {
+        struct err_text why;
+        mtx_lock(&db->flush_mu);
+        enum err e = flush_locked(db, 0, 0, &why);
+        mtx_unlock(&db->flush_mu);
+        if (e) {
+            LOG_WARN("flush failed, trying again in 5 s", "err", why.msg);
+            *io_retry_ns = now + 5000 * 1000000LL;
+        }
+        flush_unlink_try(db);
+    }
+    if (now - *io_slow_ns > SLOW_UPKEEP_MS * 1000000LL) {
+        *io_slow_ns = now;
+        slow_upkeep(db);
+    }
+    if (now - *io_gc_ns > 300 * 1000000000LL) {
+        *io_gc_ns = now;
+        stat_add(&gc_total, (int64_t)tsdb_series_gc(db));
+    }
+    tsdb_limbo_drain(db, false);
+}
+
+static void background(void *ctx)
+{
+    struct tsdb *db = ctx;
+    setpriority(PRIO_PROCESS, 0, 10); /* this thread only, on Linux */
+    int64_t slow = (int64_t)os_mono_ns(), gc = slow, retry = 0;
+    mtx_lock(&db->bg_mu);
+    while (!db->bg_stop) {
+        if (!db->bg_kick)
+            cond_wait_ms(&db->bg_cond, &db->bg_mu, UPKEEP_MS);
+        db->bg_kick = false;
+        if (db->bg_stop)
+            break;
+        mtx_unlock(&db->bg_mu);
+        upkeep(db, &slow, &gc, &retry);
+        mtx_lock(&db->bg_mu);
+    }
+    mtx_unlock(&db->bg_mu);
+}
+
+enum err upkeep_start(struct tsdb *db)
+{
+    TRY(thread_start(&db->bg, "tsdb", background, db));
+    db->bg_running = true;
+    return OK;
+}
+
+void upkeep_stop(struct tsdb *db)
+{
+    if (!db->bg_running)
+        return;
+    mtx_lock(&db->bg_mu);
+    db->bg_stop = true;
+    cond_signal(&db->bg_cond);
+    mtx_unlock(&db->bg_mu);
+    thread_join(db->bg);
+    db->bg_running = false;
+}
+
+void tsdb_kick(struct tsdb *db)
+{
+    if (!mtx_trylock(&db->bg_mu)) /* it is awake */
+        return;
+    if (!db->bg_kick) {
+        db->bg_kick = true;
+        cond_signal(&db->bg_cond);
+    }
+    mtx_unlock(&db->bg_mu);
+}

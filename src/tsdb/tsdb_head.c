@@ -1,0 +1,805 @@
+/* The head: batches -> partitions -> series -> chunks of tokens on timelines.
+ *
+ * A request takes each partition's lock once. Inside, a sample that is newer than everything of its series goes to
+ * the open chunk (tokens, tsdb_tokens.c); an older one to the series' out-of-order chunk as it is. The same bytes
+ * go into the partition's log record. A chunk begins with an absolute token, and so does whatever a series logs
+ * first in a log context (stamp): a new one begins with every log file and every flush. */
+#include "tsdb/tsdb_int.h"
+
+#define GAP_MAX (1u << 20)
+#define WAL_FRAME_BYTES (4u << 20)
+#define OOO_CHUNK_MAX 4096
+#define CHUNK_OVERHEAD (sizeof(struct chunk) + 8)
+
+static struct stat rejected_old = STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"too_old\"");
+static struct stat rejected_future = STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"future\"");
+static struct stat rejected_labels = STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"labels\"");
+static struct stat rejected_limit = STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"series_limit\"");
+static struct stat rejected_hist = STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"histogram\"");
+static struct stat samples_total = STAT_COUNTER("vane_tsdb_samples_appended_total", "Samples accepted by the metrics store", "");
+static struct stat duplicates_total = STAT_COUNTER("vane_tsdb_duplicate_samples_total", "Samples with a timestamp that was there already", "");
+static struct stat conflicts_total = STAT_COUNTER("vane_tsdb_conflicting_samples_total", "Duplicates with another value: the last write won", "");
+static struct stat ooo_total = STAT_COUNTER("vane_tsdb_out_of_order_samples_total", "Samples accepted out of order", "");
+static struct stat busy_total = STAT_COUNTER("vane_tsdb_busy_total", "Requests refused because memory or the log was full", "");
+
+/* ---- chunks ---- */
+static struct chunk *chunk_new(struct tsdb *db, struct part *p, enum chunk_kind kind, uint32_t cap)
+{
+    struct chunk *c = mem_alloc(sizeof(*c) + cap);
+    atomic_init(&c->prev, NULL);
+    atomic_init(&c->state, 0);
+    c->tl = NULL;
+    c->tl_start = 0;
+    c->gen = p->gen;
+    c->cap = cap;
+    c->kind = (uint8_t)kind;
+    c->gap_extends = 0;
+    atomic_init(&c->has_start, false);
+    int64_t bytes = (int64_t)(CHUNK_OVERHEAD + cap);
+    atomic_fetch_add_explicit(&db->bytes_chunks, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->gen_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->n_chunks, 1, memory_order_relaxed);
+    return c;
+}
+
+void chunk_free(void *vdb, void *vc)
+{
+    struct tsdb *db = vdb;
+    struct chunk *c = vc;
+    atomic_fetch_sub_explicit(&db->bytes_chunks, (int64_t)(CHUNK_OVERHEAD + c->cap), memory_order_relaxed);
+    atomic_fetch_sub_explicit(&db->n_chunks, 1, memory_order_relaxed);
+    mem_free(c);
+}
+
+/* The same chunk with another capacity; readers see the old or the new one. */
+static struct chunk *chunk_resize(struct tsdb *db, struct part *p, _Atomic(struct chunk *) *slot, struct chunk *c, uint32_t cap)
+{
+    struct chunk *g = chunk_new(db, p, c->kind, cap);
+    uint64_t st = atomic_load_explicit(&c->state, memory_order_relaxed);
+    g->tl = c->tl;
+    g->tl_start = c->tl_start;
+    g->gen = c->gen;
+    g->gap_extends = c->gap_extends;
+    atomic_init(&g->has_start, atomic_load_explicit(&c->has_start, memory_order_relaxed));
+    memcpy(g->data, c->data, STATE_BYTES(st));
+    atomic_store_explicit(&g->state, st, memory_order_relaxed);
+    atomic_store_explicit(&g->prev, atomic_load_explicit(&c->prev, memory_order_relaxed), memory_order_relaxed);
+    atomic_store(slot, g);
+    atomic_fetch_sub_explicit(&db->gen_bytes, (int64_t)(CHUNK_OVERHEAD + c->cap), memory_order_relaxed);
+    tsdb_retire(db, chunk_free, c);
+    return g;
+}
+
+/* Append bytes and publish; returns the chunk, which may have moved. */
+static struct chunk *chunk_put(struct tsdb *db, struct part *p, _Atomic(struct chunk *) *slot, struct chunk *c,
+                               const void *bytes, size_t n, uint32_t slots)
+{
+    uint64_t st = atomic_load_explicit(&c->state, memory_order_relaxed);
+    size_t at = STATE_BYTES(st);
+    if (c->cap - at < n) {
+        size_t want = at + n;
+        uint32_t cap = c->cap;
+        while (cap < want)
+            cap += cap < 64 ? 24 : cap < 256 ? 48 : cap / 2;
+        c = chunk_resize(db, p, slot, c, cap);
+    }
+    if (n)
+        memcpy(c->data + at, bytes, n);
+    atomic_store_explicit(&c->state, st + STATE(1, slots, n), memory_order_release);
+    return c;
+}
+
+static inline void note_used(struct part *p, struct timeline *t)
+{
+    if (p->recent[(p->recent_i + ARRAY_LEN(p->recent) - 1) % ARRAY_LEN(p->recent)] != t)
+        timeline_note_recent(p, t);
+}
+
+/* Can ts be the chunk's next sample? Extends the timeline if need be. */
+static bool place(struct tsdb *db, struct part *p, struct chunk *c, uint64_t st, int64_t ts, uint32_t *ret_gap)
+{
+    struct timeline *t = c->tl;
+    uint32_t pos = c->tl_start + STATE_SLOTS(st);
+    *ret_gap = 0;
+    if (__builtin_expect(pos < t->n, 1)) {
+        int64_t at = timeline_ts(t, pos);
+        if (__builtin_expect(at == ts, 1))
+            return true;
+        if (at > ts)
+            return false;
+        uint32_t j = timeline_lower_bound(t, pos + 1, ts), k;
+        *ret_gap = j - pos;
+        if (*ret_gap > GAP_MAX)
+            return false;
+        if (j < t->n)
+            return timeline_ts(t, j) == ts;
+        if (c->gap_extends >= 2 || timeline_recent(p, ts, &k))
+            return false;
+        c->gap_extends++;
+    }
+    return timeline_extend(db, p, t, ts);
+}
+
+/* The timeline for a new chunk of a series whose last chunk is c (or NULL). */
+static struct timeline *timeline_pick(struct tsdb *db, struct part *p, struct chunk *c, int64_t ts, uint32_t *ret_index)
+{
+    struct timeline *t = c ? c->tl : NULL, *old = t;
+    while (t && t->gen != p->gen)
+        t = t->succ;
+    if (t) {
+        uint32_t k = timeline_lower_bound(t, 0, ts);
+        if (k < t->n && timeline_ts(t, k) == ts) {
+            *ret_index = k;
+            return t;
+        }
+        if (k == t->n && !(c->gen == p->gen && c->gap_extends >= 2) && timeline_extend(db, p, t, ts)) {
+            *ret_index = k;
+            return t;
+        }
+    }
+    t = timeline_recent(p, ts, ret_index);
+    if (!t) {
+        t = timeline_new(db, p, ts);
+        *ret_index = 0;
+    }
+    if (old && old->gen != p->gen && !old->succ)
+        old->succ = t;
+    return t;
+}
+
+static struct chunk *chunk_start(struct tsdb *db, struct part *p, struct series *s, enum chunk_kind kind, int64_t ts)
+{
+    struct chunk *old = atomic_load_explicit(&s->chunk, memory_order_relaxed);
+    uint32_t index;
+    struct timeline *t = timeline_pick(db, p, old, ts, &index);
+    if (old && old->gen == p->gen) { /* give back what it did not use */
+        uint32_t used = STATE_BYTES(atomic_load_explicit(&old->state, memory_order_relaxed));
+        if (old->cap > used + 24)
+            old = chunk_resize(db, p, &s->chunk, old, used);
+    }
+    struct chunk *c = chunk_new(db, p, kind, 16);
+    c->tl = t;
+    c->tl_start = index;
+    atomic_store_explicit(&c->prev, old, memory_order_relaxed);
+    atomic_store(&s->chunk, c);
+    s->run = 0;
+    return c;
+}
+
+/* ---- looking a sample up again: is it the same? ---- */
+static bool chunk_find_float(const struct chunk *c, int64_t ts, uint64_t *ret_bits)
+{
+    double v[CHUNK_SAMPLES_MAX];
+    uint32_t pos[CHUNK_SAMPLES_MAX];
+    uint64_t st = atomic_load_explicit(&c->state, memory_order_relaxed);
+    uint32_t k = timeline_lower_bound(c->tl, c->tl_start, ts);
+    if (k == c->tl->n || timeline_ts(c->tl, k) != ts || k - c->tl_start >= STATE_SLOTS(st))
+        return false;
+    size_t n = tok_decode(c->data, STATE_BYTES(st), STATE_SAMPLES(st), k - c->tl_start + 1, v, pos, NULL);
+    if (n == SIZE_MAX || n == 0 || pos[n - 1] != k - c->tl_start)
+        return false;
+    *ret_bits = f64_bits(v[n - 1]);
+    return true;
+}
+
+static bool ooo_find(const struct chunk *c, int64_t ts, uint64_t *ret_bits)
+{
+    uint32_t n = STATE_SAMPLES(atomic_load_explicit(&c->state, memory_order_relaxed));
+    for (uint32_t i = n; i--;) {
+        struct ooo_sample x;
+        memcpy(&x, c->data + i * sizeof(x), sizeof(x));
+        if (x.ts == ts) {
+            *ret_bits = x.bits;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the head has for ts: newest write first. Returns 0 nothing, 1 the same float, 2 something else. */
+static int head_has(struct series *s, int64_t ts, uint64_t bits)
+{
+    uint64_t have;
+    for (struct chunk *c = atomic_load_explicit(&s->ooo, memory_order_relaxed); c;
+         c = atomic_load_explicit(&c->prev, memory_order_relaxed))
+        if (c->kind == CHUNK_OOO && ooo_find(c, ts, &have))
+            return have == bits ? 1 : 2;
+    for (struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed); c;
+         c = atomic_load_explicit(&c->prev, memory_order_relaxed))
+        if (c->kind == CHUNK_FLOAT && chunk_find_float(c, ts, &have))
+            return have == bits ? 1 : 2;
+    return ts == s->last_ts ? 2 : 0;
+}
+
+static void ooo_put(struct tsdb *db, struct part *p, struct series *s, enum chunk_kind kind, const void *bytes, size_t n)
+{
+    struct chunk *c = atomic_load_explicit(&s->ooo, memory_order_relaxed);
+    if (!c || c->gen != p->gen || c->kind != kind ||
+        STATE_SAMPLES(atomic_load_explicit(&c->state, memory_order_relaxed)) >= OOO_CHUNK_MAX) {
+        struct chunk *fresh = chunk_new(db, p, kind, (uint32_t)n);
+        atomic_store_explicit(&fresh->prev, c, memory_order_relaxed);
+        atomic_store(&s->ooo, fresh);
+        c = fresh;
+    }
+    chunk_put(db, p, &s->ooo, c, bytes, n, 0);
+}
+
+static int64_t slot_of(int64_t ts)
+{
+    return (ts >= 0 ? ts / SLOT_MS : (ts - SLOT_MS + 1) / SLOT_MS) * SLOT_MS;
+}
+
+static void note_slot(struct part *p, int64_t ts)
+{
+    p->slot_from = slot_of(ts);
+    vec_each(int64_t, s, &p->slots) if (*s == p->slot_from) return;
+    vec_push(&p->slots, p->slot_from);
+}
+
+static void note_time(struct tsdb *db, struct part *p, int64_t ts)
+{
+    if (__builtin_expect(!p->slots.n || ts < p->slot_from || ts >= p->slot_from + SLOT_MS, 0))
+        note_slot(p, ts);
+    if (ts < atomic_load_explicit(&db->head_min, memory_order_relaxed))
+        atomic_store_explicit(&db->head_min, ts, memory_order_relaxed);
+    if (ts > atomic_load_explicit(&db->head_max, memory_order_relaxed))
+        atomic_store_explicit(&db->head_max, ts, memory_order_relaxed);
+}
+
+/* ts is not newer than the series' newest. */
+static enum append_result append_old(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts, uint64_t bits,
+                                     int64_t start, bool log)
+{
+    if (log && ts < s->last_ts - db->cfg.ooo_window_ms)
+        return APPEND_TOO_OLD;
+    int has = log ? head_has(s, ts, bits) : 0;
+    if (has == 1)
+        return APPEND_DUP;
+    struct ooo_sample x = { ts, bits, start };
+    ooo_put(db, p, s, CHUNK_OOO, &x, sizeof(x));
+    if (log)
+        tsdb_wal_put_raw(p, id, ts, bits, start);
+    note_time(db, p, ts);
+    return has == 2 ? APPEND_CONFLICT : APPEND_OOO;
+}
+
+enum append_result head_append(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts, uint64_t bits,
+                               int64_t start, bool log)
+{
+    if (__builtin_expect(ts <= s->last_ts, 0))
+        return append_old(db, p, s, id, ts, bits, start, log);
+    struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
+    uint64_t st = c ? atomic_load_explicit(&c->state, memory_order_relaxed) : 0;
+    uint32_t gap = 0;
+    bool fresh = !c || c->gen != p->gen || c->kind != CHUNK_FLOAT || STATE_SAMPLES(st) >= CHUNK_SAMPLES_MAX ||
+                 (log && s->tok_stamp != p->stamp) || !place(db, p, c, st, ts, &gap);
+    if (fresh) {
+        c = chunk_start(db, p, s, CHUNK_FLOAT, ts);
+        gap = 0;
+    }
+    note_used(p, c->tl);
+    uint8_t out[3 * TOK_BYTES_MAX], *tok = out + 2 * TOK_BYTES_MAX;
+    size_t n_tok = tok_put(&s->tok, bits, start, fresh, tok);
+    if (start)
+        atomic_store_explicit(&c->has_start, true, memory_order_relaxed);
+    if (n_tok == 0 && !gap) {
+        s->run++;
+        atomic_store_explicit(&c->state, st + STATE(1, 1, 0), memory_order_release);
+    } else {
+        size_t n = 0;
+        if (s->run)
+            n += tok_put_run(s->run, out);
+        if (gap)
+            n += tok_put_gap(gap, out + n);
+        s->run = n_tok == 0;
+        memmove(out + n, tok, n_tok);
+        uint8_t copy[TOK_BYTES_MAX];
+        memcpy(copy, out + n, n_tok);
+        chunk_put(db, p, &s->chunk, c, out, n + n_tok, gap + 1);
+        if (log) {
+            tsdb_wal_put_sample(p, id, ts, copy, n_tok);
+            s->tok_stamp = p->stamp;
+        }
+        s->last_ts = ts;
+        note_time(db, p, ts);
+        return APPEND_OK;
+    }
+    if (log)
+        tsdb_wal_put_sample(p, id, ts, tok, 0);
+    s->last_ts = ts;
+    note_time(db, p, ts);
+    return APPEND_OK;
+}
+
+/* Histogram entries: [a4 gap] c0 | svarint start | lstr body. Out of order: i64 ts | svarint start | lstr body. */
+enum append_result head_append_hist(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
+                                    const struct histogram *h, int64_t start, bool log)
+{
+    AUTO_BUF struct buf body = { 0 };
+    AUTO_BUF struct buf b = { 0 };
+    hist_encode(&body, h);
+    if (ts <= s->last_ts) {
+        if (log && ts < s->last_ts - db->cfg.ooo_window_ms)
+            return APPEND_TOO_OLD;
+        buf_u64(&b, (uint64_t)ts);
+        buf_svarint(&b, start);
+        buf_lstr(&b, buf_str(&body));
+        struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
+        if (log && ts == s->last_ts && c && c->kind == CHUNK_HIST) { /* the last entry again? */
+            size_t n = STATE_BYTES(atomic_load_explicit(&c->state, memory_order_relaxed));
+            if (n >= body.n && memcmp(c->data + n - body.n, body.p, body.n) == 0)
+                return APPEND_DUP;
+        }
+        ooo_put(db, p, s, CHUNK_OOO_HIST, b.p, b.n);
+        if (log)
+            tsdb_wal_put_hist(p, id, ts, start, buf_str(&body));
+        note_time(db, p, ts);
+        return ts == s->last_ts ? APPEND_CONFLICT : APPEND_OOO;
+    }
+    struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
+    uint64_t st = c ? atomic_load_explicit(&c->state, memory_order_relaxed) : 0;
+    uint32_t gap = 0;
+    if (!c || c->gen != p->gen || c->kind != CHUNK_HIST || STATE_SAMPLES(st) >= CHUNK_SAMPLES_MAX ||
+        STATE_BYTES(st) >= CHUNK_BYTES_MAX || !place(db, p, c, st, ts, &gap)) {
+        c = chunk_start(db, p, s, CHUNK_HIST, ts);
+        gap = 0;
+    }
+    note_used(p, c->tl);
+    if (gap) {
+        uint8_t g[TOK_BYTES_MAX];
+        buf_add(&b, g, tok_put_gap(gap, g));
+    }
+    buf_u8(&b, 0xc0);
+    buf_svarint(&b, start);
+    buf_lstr(&b, buf_str(&body));
+    if (start)
+        atomic_store_explicit(&c->has_start, true, memory_order_relaxed);
+    chunk_put(db, p, &s->chunk, c, b.p, b.n, gap + 1);
+    if (log)
+        tsdb_wal_put_hist(p, id, ts, start, buf_str(&body));
+    s->last_ts = ts;
+    note_time(db, p, ts);
+    return APPEND_OK;
+}
+
+/* ---- batches ---- */
+struct write {
+    struct tsdb *db;
+    const struct batch *b;
+    struct tsdb_write_result *ret;
+    uint8_t *part;
+    uint32_t *order; /* by partition */
+    hash128 *hash;   /* lo = hi = 0: not computed (ref) */
+    int64_t now_ms, oldest_ms;
+    uint32_t epoch;
+    unsigned memory_percent;
+    const struct labels *resource; /* of the last info looked up */
+    uint32_t info;
+    enum metric_type info_type;
+    enum temporality info_temporality;
+};
+
+static void reject(struct write *w, enum tsdb_reject why, size_t n, struct labels ls, const char *fmt, ...) PRINTF_LIKE(5, 6);
+static void reject(struct write *w, enum tsdb_reject why, size_t n, struct labels ls, const char *fmt, ...)
+{
+    static struct stat *const stats[TSDB_REJECT_N] = { &rejected_old, &rejected_future, &rejected_labels, &rejected_limit,
+                                                       &rejected_hist };
+    stat_add(stats[why], (int64_t)n);
+    w->ret->rejected[why] += n;
+    if (w->ret->first.msg[0])
+        return;
+    AUTO_BUF struct buf b;
+    buf_init(&b, 400);
+    labels_print(&b, ls);
+    va_list ap;
+    va_start(ap, fmt);
+    char text[300];
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    str s = buf_str(&b);
+    s = str_take(s, str_utf8_valid_len(s));
+    IGNORE_ERR(err_fail(&w->ret->first, ERR_INVALID, STR_FMT "%s: %s", STR_ARG(s), b.failed ? "..." : "", text));
+}
+
+static size_t samples_of(const struct batch_series *bs)
+{
+    return bs->n_samples + bs->n_hists;
+}
+
+static struct series *resolve(struct write *w, struct part *p, struct series *prev, uint32_t i, uint32_t *ret_id)
+{
+    struct tsdb *db = w->db;
+    const struct batch_series *bs = &w->b->series.p[i];
+    uint64_t ref = bs->ref ? *bs->ref : 0;
+    hash128 h = w->hash[i];
+    if (ref) {
+        uint32_t id = (uint32_t)ref;
+        if (id && id < atomic_load_explicit(&db->n_ids, memory_order_acquire)) {
+            struct series *s = series_at(db, id);
+            if (s->part == p->no && !s->dead && (s->serial & 0xffffff) == ref >> 40) {
+                *ret_id = id;
+                return s;
+            }
+        }
+        if (bs->labels.n == 0)
+            return NULL;
+        h = series_hash(db, bs->labels);
+    }
+    if (prev && prev->next) {
+        struct series *s = series_at(db, prev->next);
+        if (hash128_eq(s->id, h) && !s->dead) {
+            *ret_id = prev->next;
+            return s;
+        }
+    }
+    struct series *s = series_find(db, p, h, ret_id);
+    if (!s) {
+        struct err_text why;
+        size_t n = MAX(samples_of(bs), 1);
+        if (series_check_labels(db, bs->labels, &why)) {
+            reject(w, TSDB_REJECT_LABELS, n, bs->labels, "%s", why.msg);
+            return NULL;
+        }
+        uint64_t have = atomic_load_explicit(&db->n_series, memory_order_relaxed);
+        if (db->cfg.series_max && have >= db->cfg.series_max) {
+            reject(w, TSDB_REJECT_SERIES_LIMIT, n, bs->labels, "the limit of %llu active series is reached",
+                   (unsigned long long)db->cfg.series_max);
+            return NULL;
+        }
+        if (w->memory_percent >= 90) {
+            reject(w, TSDB_REJECT_SERIES_LIMIT, n, bs->labels, "memory is nearly full: no new series");
+            return NULL;
+        }
+        s = series_new(db, p, h, bs->labels, ret_id);
+        w->ret->new_series++;
+    }
+    if (prev)
+        prev->next = *ret_id;
+    if (bs->ref)
+        *bs->ref = series_ref_of(s, *ret_id);
+    return s;
+}
+
+/* The log must know the series before anything else is said of it. */
+static void define(struct write *w, struct part *p, struct series *s, uint32_t id, struct labels ls)
+{
+    if (s->stamp == p->stamp)
+        return;
+    struct tsdb *db = w->db;
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    if (!ls.n) {
+        ls = series_labels(db, s, &a);
+        p->frame_prev = LABELS_NONE;
+        tsdb_wal_put_def(db, p, s, id, ls);
+        p->frame_prev = LABELS_NONE;
+    } else {
+        tsdb_wal_put_def(db, p, s, id, ls);
+    }
+    s->stamp = p->stamp;
+    if (s->info) {
+        struct series_info info = meta_info(db, s->info);
+        tsdb_wal_put_info(p, id, &info);
+    }
+}
+
+static void put_info(struct write *w, struct part *p, struct series *s, uint32_t id, const struct batch_series *bs)
+{
+    struct tsdb *db = w->db;
+    if (!w->info || bs->resource != w->resource || bs->meta.type != w->info_type || bs->temporality != w->info_temporality) {
+        AUTO_BUF struct buf b = { 0 };
+        if (bs->resource)
+            meta_labels_encode(&b, *bs->resource);
+        w->info = meta_info_id(db, bs->meta.type, bs->temporality, buf_str(&b));
+        w->resource = bs->resource;
+        w->info_type = bs->meta.type;
+        w->info_temporality = bs->temporality;
+    }
+    if (s->info == w->info)
+        return;
+    s->info = w->info;
+    struct series_info info = meta_info(db, s->info);
+    tsdb_wal_put_info(p, id, &info);
+}
+
+static str family_name(str name, enum metric_type t)
+{
+    if (t == METRIC_HISTOGRAM || t == METRIC_GAUGE_HISTOGRAM) {
+        if (str_has_suffix(name, STR("_bucket")))
+            return str_take(name, name.n - 7);
+    }
+    if (t == METRIC_HISTOGRAM || t == METRIC_GAUGE_HISTOGRAM || t == METRIC_SUMMARY) {
+        if (str_has_suffix(name, STR("_count")))
+            return str_take(name, name.n - 6);
+        if (str_has_suffix(name, STR("_sum")))
+            return str_take(name, name.n - 4);
+    }
+    return name;
+}
+
+static void put_meta(struct write *w, struct part *p, struct series *s, uint32_t id, const struct batch_series *bs)
+{
+    if (bs->meta.type || bs->resource || bs->temporality)
+        put_info(w, p, s, id, bs);
+    if (s->info_gen == p->gen || (!bs->meta.type && !bs->meta.help.n && !bs->meta.unit.n))
+        return;
+    s->info_gen = p->gen;
+    str name = labels_name(bs->labels);
+    if (!name.n)
+        return;
+    name = family_name(name, bs->meta.type);
+    if (meta_family_put(w->db, name, &bs->meta, p->gen))
+        tsdb_wal_put_family(p, name, &bs->meta);
+}
+
+static void put_exemplars(struct write *w, struct part *p, struct series *s, uint32_t id, const struct batch_series *bs)
+{
+    for (size_t i = 0; i < bs->n_exemplars; i++) {
+        const struct exemplar *e = &bs->exemplars[i];
+        if (e->ts_ms > w->now_ms + w->db->cfg.future_max_ms)
+            continue;
+        AUTO_BUF struct buf b = { 0 };
+        meta_labels_encode(&b, e->labels);
+        if (b.n > 1024)
+            continue; /* OpenMetrics allows 128 characters; be generous, not endless */
+        tsdb_wal_put_exemplar(p, id, e->ts_ms, e->v, buf_str(&b));
+        exemplar_put(w->db, id, s->serial, p->gen, e->ts_ms, e->v, buf_str(&b));
+    }
+}
+
+static void count(struct write *w, enum append_result r, struct labels ls, int64_t ts)
+{
+    struct tsdb_write_result *ret = w->ret;
+    switch (r) {
+    case APPEND_OOO:
+        ret->out_of_order++;
+        ret->samples++;
+        break;
+    case APPEND_OK:
+        ret->samples++;
+        break;
+    case APPEND_CONFLICT:
+        ret->conflicts++;
+        ret->duplicates++;
+        ret->samples++;
+        break;
+    case APPEND_DUP:
+        ret->duplicates++;
+        break;
+    case APPEND_TOO_OLD:
+        reject(w, TSDB_REJECT_TOO_OLD, 1, ls, "timestamp %lld is outside the out-of-order window", (long long)ts);
+        break;
+    }
+}
+
+static inline bool in_time(struct write *w, int64_t ts, struct labels ls)
+{
+    if (__builtin_expect(ts >= w->oldest_ms && ts <= w->now_ms + w->db->cfg.future_max_ms, 1))
+        return true;
+    if (ts < w->oldest_ms)
+        reject(w, TSDB_REJECT_TOO_OLD, 1, ls, "timestamp %lld is older than the retention", (long long)ts);
+    else
+        reject(w, TSDB_REJECT_FUTURE, 1, ls, "timestamp %lld is too far in the future", (long long)ts);
+    return false;
+}
+
+static void apply_series(struct write *w, struct part *p, struct series *s, uint32_t id, const struct batch_series *bs)
+{
+    struct tsdb *db = w->db;
+    define(w, p, s, id, bs->labels);
+    put_meta(w, p, s, id, bs);
+    for (size_t k = 0; k < bs->n_samples; k++) {
+        int64_t ts = bs->samples[k].ts_ms;
+        if (in_time(w, ts, bs->labels))
+            count(w, head_append(db, p, s, id, ts, f64_bits(bs->samples[k].v), bs->start_ms ? bs->start_ms[k] : 0, true),
+                  bs->labels, ts);
+    }
+    for (size_t k = 0; k < bs->n_hists; k++) {
+        int64_t ts = bs->hists[k].ts_ms;
+        struct err_text why;
+        if (!in_time(w, ts, bs->labels))
+            continue;
+        if (!is_stale(bs->hists[k].h->sum) && histogram_validate(bs->hists[k].h, &why)) {
+            reject(w, TSDB_REJECT_HISTOGRAM, 1, bs->labels, "%s", why.msg);
+            continue;
+        }
+        int64_t start = bs->start_ms ? bs->start_ms[bs->n_samples + k] : 0;
+        count(w, head_append_hist(db, p, s, id, ts, bs->hists[k].h, start, true), bs->labels, ts);
+    }
+    if (bs->n_exemplars)
+        put_exemplars(w, p, s, id, bs);
+}
+
+static enum err apply_part(struct write *w, struct part *p, const uint32_t *order, size_t n)
+{
+    struct tsdb *db = w->db;
+    mtx_lock(&p->mu);
+    memset(p->recent, 0, sizeof(p->recent));
+    int64_t base = n && w->b->series.p[order[0]].n_samples ? w->b->series.p[order[0]].samples[0].ts_ms : w->now_ms;
+    tsdb_wal_frame_begin(p, w->epoch, base);
+    struct series *prev = NULL;
+    enum err e = OK;
+    for (size_t i = 0; i < n; i++) {
+        const struct batch_series *bs = &w->b->series.p[order[i]];
+        if (i + 1 < n && prev && prev->next)
+            __builtin_prefetch(series_at(db, prev->next));
+        uint32_t id;
+        size_t before = w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT];
+        struct series *s = resolve(w, p, prev, order[i], &id);
+        if (!s) {
+            if (before == w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT])
+                reject(w, TSDB_REJECT_LABELS, MAX(samples_of(bs), 1), bs->labels, "the series has left the head: send its labels");
+            continue;
+        }
+        apply_series(w, p, s, id, bs);
+        prev = s;
+        if (p->frame.n > WAL_FRAME_BYTES) {
+            if (!e)
+                e = tsdb_wal_frame_end(db, p);
+            tsdb_wal_frame_begin(p, w->epoch, base);
+        }
+    }
+    if (p->no == 0) {
+        for (size_t i = 0; i < w->b->families.n; i++) {
+            const struct batch_family *f = &w->b->families.p[i];
+            if (f->name.n && f->name.n <= db->cfg.label_value_bytes_max && meta_family_put(db, f->name, &f->meta, p->gen))
+                tsdb_wal_put_family(p, f->name, &f->meta);
+        }
+    }
+    enum err e2 = tsdb_wal_frame_end(db, p);
+    timelines_publish(p);
+    if (p->last_lsn > w->ret->lsn) /* also for duplicates: their first copy must be durable before they are acknowledged */
+        w->ret->lsn = p->last_lsn;
+    mtx_unlock(&p->mu);
+    return e ? e : e2;
+}
+
+/* Hash, choose partitions, counting sort. */
+static size_t split(struct write *w, uint32_t *first)
+{
+    struct tsdb *db = w->db;
+    const struct batch *b = w->b;
+    size_t bytes = 0;
+    for (size_t i = 0; i < b->series.n; i++) {
+        const struct batch_series *bs = &b->series.p[i];
+        uint64_t ref = bs->ref ? *bs->ref : 0;
+        unsigned part = (unsigned)(ref >> 32) & 0xff;
+        if (!ref || part >= db->n_parts) {
+            if (bs->ref)
+                *bs->ref = 0;
+            w->hash[i] = series_hash(db, bs->labels);
+            part = series_part(db, bs->labels, w->hash[i]);
+        } else {
+            w->hash[i] = (hash128){ 0, 0 };
+        }
+        w->part[i] = (uint8_t)part;
+        first[part + 1]++;
+        bytes += 4 * bs->n_samples + 200 * bs->n_hists + 100 * bs->n_exemplars + 8;
+    }
+    for (unsigned k = 0; k < db->n_parts; k++)
+        first[k + 1] += first[k];
+    uint32_t at[257];
+    memcpy(at, first, (db->n_parts + 1) * sizeof(*at));
+    for (size_t i = 0; i < b->series.n; i++)
+        w->order[at[w->part[i]]++] = (uint32_t)i;
+    return bytes;
+}
+
+static enum err write_batch(struct write *w)
+{
+    struct tsdb *db = w->db;
+    size_t n = w->b->series.n;
+    AUTO_FREE void *mem = mem_alloc(n * (sizeof(hash128) + 4 + 1) + 16);
+    w->hash = mem;
+    w->order = (uint32_t *)(void *)(w->hash + n);
+    w->part = (uint8_t *)(w->order + n);
+    uint32_t first[258] = { 0 };
+    size_t bytes = split(w, first);
+    enum err e = store_wal_pin(db->st, bytes, &w->epoch);
+    if (e) {
+        if (e == ERR_BUSY)
+            stat_add(&busy_total, 1);
+        return e;
+    }
+    for (unsigned k = 0; k < db->n_parts && !e; k++)
+        if (first[k + 1] > first[k] || (k == 0 && w->b->families.n))
+            e = apply_part(w, &db->parts[k], w->order + first[k], first[k + 1] - first[k]);
+    store_wal_unpin(db->st);
+    return e;
+}
+
+enum err tsdb_write(struct tsdb *db, const struct batch *b, struct tsdb_write_result *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    if (atomic_load(&db->closing))
+        return ERR_CLOSED;
+    if (b->series.n > UINT32_MAX / 2)
+        return ERR_LIMIT;
+    struct write w = { .db = db, .b = b, .ret = ret, .now_ms = clock_now_ms(db->clk) };
+    w.oldest_ms = db->cfg.retention_ms ? w.now_ms - db->cfg.retention_ms : TS_MS_MIN;
+    w.memory_percent = tsdb_memory_percent(db);
+    if (w.memory_percent >= 80)
+        tsdb_kick(db);
+    if (w.memory_percent >= 95) {
+        stat_add(&busy_total, 1);
+        return ERR_BUSY;
+    }
+    atomic_fetch_add_explicit(&db->writers, 1, memory_order_relaxed);
+    enum err e = write_batch(&w);
+    atomic_fetch_sub_explicit(&db->writers, 1, memory_order_relaxed);
+    stat_add(&samples_total, (int64_t)ret->samples);
+    atomic_fetch_add_explicit(&db->gen_samples, (int64_t)ret->samples, memory_order_relaxed);
+    if (ret->duplicates)
+        stat_add(&duplicates_total, (int64_t)ret->duplicates);
+    if (ret->conflicts)
+        stat_add(&conflicts_total, (int64_t)ret->conflicts);
+    if (ret->out_of_order)
+        stat_add(&ooo_total, (int64_t)ret->out_of_order);
+    if (atomic_load_explicit(&db->gen_bytes, memory_order_relaxed) > (int64_t)MIN(FLUSH_BYTES, db->memory_max / 4))
+        tsdb_kick(db);
+    return e;
+}
+
+enum err tsdb_wait(struct tsdb *db, uint64_t lsn)
+{
+    return lsn ? store_wal_wait(db->st, lsn) : OK;
+}
+
+/* ---- after a flush: what is in segments leaves the head ---- */
+static void unlink_chain(struct tsdb *db, _Atomic(struct chunk *) *slot, uint32_t gen)
+{
+    struct chunk *c = atomic_load_explicit(slot, memory_order_relaxed);
+    while (c && c->gen > gen) {
+        slot = &c->prev;
+        c = atomic_load_explicit(slot, memory_order_relaxed);
+    }
+    if (!c)
+        return;
+    atomic_store(slot, NULL);
+    while (c) {
+        struct chunk *older = atomic_load_explicit(&c->prev, memory_order_relaxed);
+        tsdb_retire(db, chunk_free, c);
+        c = older;
+    }
+}
+
+static void unlink_timelines(struct tsdb *db, struct part *p, uint32_t gen)
+{
+    struct timeline **at = &p->timelines;
+    while (*at) {
+        struct timeline *t = *at;
+        if (t->gen <= gen) {
+            *at = t->next;
+            tsdb_retire(db, timeline_free, t);
+        } else {
+            at = &t->next;
+        }
+    }
+}
+
+void head_unlink(struct tsdb *db, uint32_t gen)
+{
+    for (unsigned k = 0; k < db->n_parts; k++) {
+        struct part *p = &db->parts[k];
+        mtx_lock(&p->mu);
+        uint32_t cap = p->table_cap;
+        for (uint32_t i = 0; i < p->table_cap; i++) {
+            if (i % 2048 == 2047) { /* short holds; a table that grew meanwhile is walked again */
+                mtx_unlock(&p->mu);
+                mtx_lock(&p->mu);
+                if (cap != p->table_cap) {
+                    cap = p->table_cap;
+                    i = 0;
+                }
+            }
+            if (!p->table[i].id)
+                continue;
+            struct series *s = series_at(db, p->table[i].id);
+            unlink_chain(db, &s->chunk, gen);
+            unlink_chain(db, &s->ooo, gen);
+        }
+        memset(p->recent, 0, sizeof(p->recent));
+        unlink_timelines(db, p, gen);
+        mtx_unlock(&p->mu);
+    }
+}

@@ -1,0 +1,489 @@
+/* Queries: a pinned view of segments and head generations, and the choice of series.
+ *
+ * A series is one identity in any number of places (segments, the head). A select asks every place for its
+ * postings, joins the answers by identity (96 bits of the seeded hash) and returns them in order of labels; the
+ * head and each segment are sorted already, so this is a merge of few runs. */
+#include <roaring/roaring.h>
+
+#include "tsdb/tsdb_int.h"
+
+void query_damage(struct tsdb_query *q, const char *fmt, ...)
+{
+    mtx_lock(&q->why_mu);
+    if (!q->why[0]) {
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(q->why, sizeof(q->why), fmt, ap);
+        va_end(ap);
+        LOG_WARN("an answer misses samples", "why", q->why);
+    }
+    mtx_unlock(&q->why_mu);
+    atomic_store(&q->damaged, true);
+}
+
+bool tsdb_query_incomplete(const struct tsdb_query *cq, struct err_text *ret_why)
+{
+    struct tsdb_query *q = (struct tsdb_query *)(uintptr_t)cq;
+    if (!atomic_load(&q->damaged))
+        return false;
+    mtx_lock(&q->why_mu);
+    IGNORE_ERR(err_fail(ret_why, ERR_CORRUPT, "%s", q->why));
+    mtx_unlock(&q->why_mu);
+    return true;
+}
+
+/* ---- pins ---- */
+static void pin_locked(struct tsdb *db, struct tsdb_query *q)
+{
+    q->seq = ++db->query_seq;
+    q->next = db->queries;
+    if (q->next)
+        q->next->prev = q;
+    db->queries = q;
+    atomic_fetch_add(&db->n_queries, 1);
+}
+
+static struct tsdb_query *query_new(struct tsdb *db, int64_t from_ms, int64_t to_ms)
+{
+    struct tsdb_query *q = mem_zalloc(sizeof(*q));
+    q->db = db;
+    q->from_ms = from_ms;
+    q->to_ms = to_ms;
+    arena_init(&q->a, 0);
+    mtx_init(&q->why_mu, 160);
+    return q;
+}
+
+static void query_setup(struct tsdb_query *q)
+{
+    q->n_caps = q->head ? atomic_load(&q->db->n_tl_slots) : 0;
+    q->caps = mem_zalloc((q->n_caps + 1) * sizeof(*q->caps));
+    q->ctx = arena_zarray(&q->a, struct seg_ctx, q->n_segs + 1);
+    for (size_t i = 0; i < q->n_segs; i++)
+        seg_ctx_init(&q->ctx[i], segment_user(q->segs[i]), &q->a);
+}
+
+static int cmp_lsn(const void *a, const void *b)
+{
+    const struct segment_meta *x = segment_meta(*(struct segment *const *)a), *y = segment_meta(*(struct segment *const *)b);
+    int c = (x->lsn_last > y->lsn_last) - (x->lsn_last < y->lsn_last);
+    return c ? c : (x->id > y->id) - (x->id < y->id);
+}
+
+static void sort_segs(struct tsdb_query *q)
+{
+    if (q->n_segs > 1)
+        qsort(q->segs, q->n_segs, sizeof(*q->segs), cmp_lsn);
+}
+
+void query_open_raw(struct tsdb *db, const struct query_spec *spec, struct tsdb_query **ret)
+{
+    struct tsdb_query *q = query_new(db, spec->from_ms, spec->to_ms);
+    q->head = spec->head;
+    q->gen_min = spec->gen_min;
+    q->gen_max = spec->gen_max;
+    q->segs = arena_array(&q->a, struct segment *, spec->n_segs + 1);
+    for (size_t i = 0; i < spec->n_segs; i++)
+        q->segs[q->n_segs++] = segment_ref(spec->segs[i]);
+    sort_segs(q);
+    mtx_lock(&db->view_mu);
+    pin_locked(db, q);
+    mtx_unlock(&db->view_mu);
+    query_setup(q);
+    *ret = q;
+}
+
+enum err tsdb_query_open(struct tsdb *db, int64_t from_ms, int64_t to_ms, struct tsdb_query **ret)
+{
+    if (atomic_load(&db->closing))
+        return ERR_CLOSED;
+    struct tsdb_query *q = query_new(db, from_ms, to_ms);
+    q->head = true;
+    q->gen_max = UINT32_MAX;
+    mtx_lock(&db->view_mu);
+    pin_locked(db, q);
+    q->set = store_segments_ref(db->st, STORE_METRICS);
+    uint64_t lsn = 0;
+    for (size_t i = 0; i < q->set->n; i++)
+        lsn = MAX(lsn, segment_meta(q->set->p[i])->lsn_last);
+    q->gen_min = db->gen_flushed + 1;
+    if (db->gen_frozen && lsn >= db->frozen_cut)
+        q->gen_min = MAX(q->gen_min, db->gen_frozen + 1);
+    mtx_unlock(&db->view_mu);
+    q->segs = arena_array(&q->a, struct segment *, q->set->n + 1);
+    for (size_t i = 0; i < q->set->n; i++) {
+        const struct segment_meta *m = segment_meta(q->set->p[i]);
+        if (m->min_time <= to_ms && m->max_time >= from_ms)
+            q->segs[q->n_segs++] = q->set->p[i];
+    }
+    sort_segs(q);
+    for (size_t i = 0; i < q->set->n_damaged; i++) {
+        const struct segment_meta *m = &q->set->damaged[i];
+        if (m->min_time <= to_ms && m->max_time >= from_ms)
+            query_damage(q, "segment %llu is damaged and was left out", (unsigned long long)m->id);
+    }
+    if (atomic_load(&db->wal_damaged))
+        query_damage(q, "%s", db->damage);
+    query_setup(q);
+    *ret = q;
+    return OK;
+}
+
+void tsdb_query_close(struct tsdb_query *q)
+{
+    if (!q)
+        return;
+    struct tsdb *db = q->db;
+    mtx_lock(&db->view_mu);
+    if (q->prev)
+        q->prev->next = q->next;
+    else
+        db->queries = q->next;
+    if (q->next)
+        q->next->prev = q->prev;
+    atomic_fetch_sub(&db->n_queries, 1);
+    mtx_unlock(&db->view_mu);
+    for (size_t i = 0; i < q->n_segs; i++) {
+        seg_ctx_deinit(&q->ctx[i]);
+        if (!q->set)
+            segment_unref(q->segs[i]);
+    }
+    segment_set_unref(q->set);
+    identmap_free(&q->by_ident);
+    mem_free(q->caps);
+    arena_deinit(&q->a);
+    mtx_deinit(&q->why_mu);
+    mem_free(q);
+    tsdb_limbo_drain(db, false);
+}
+
+/* ---- select ---- */
+struct select {
+    struct tsdb_query *q;
+    struct arena *a;
+    VEC(struct tsdb_series) acc; /* merged so far, sorted */
+    VEC(struct tsdb_series) run; /* of the place being asked */
+};
+
+static int cmp_rank(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int cmp_head(const void *a, const void *b, void *ctx)
+{
+    struct tsdb *db = ctx;
+    return series_cmp(db, series_at(db, (uint32_t)*(const uint64_t *)a), series_at(db, (uint32_t)*(const uint64_t *)b));
+}
+
+static void sort_head(struct tsdb *db, uint64_t *ids, size_t n)
+{
+    if (n < 256) {
+        qsort_r(ids, n, sizeof(*ids), cmp_head, db);
+        return;
+    }
+    struct head_order *o = order_get(db);
+    bool complete = true;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t rank = ids[i] <= o->max_id ? o->rank[ids[i]] : UINT32_MAX;
+        complete &= rank != UINT32_MAX;
+        ids[i] |= (uint64_t)rank << 32;
+    }
+    if (complete) {
+        qsort(ids, n, sizeof(*ids), cmp_rank);
+    }
+    for (size_t i = 0; i < n; i++)
+        ids[i] &= UINT32_MAX;
+    if (!complete) /* a series left while the order was built */
+        qsort_r(ids, n, sizeof(*ids), cmp_head, db);
+    order_unref(o);
+}
+
+/* The series with this identity. *ret_first: this select did not meet it before. */
+static struct qseries *join(struct select *s, hash128 ident, bool *ret_first)
+{
+    struct tsdb_query *q = s->q;
+    ident.hi &= UINT32_MAX;
+    bool is_new;
+    struct qseries **slot = identmap_put(&q->by_ident, ident, &is_new);
+    if (is_new) {
+        *slot = arena_new(&q->a, struct qseries);
+        (*slot)->ident = ident;
+        (*slot)->created_in = q->select_no;
+    }
+    *ret_first = (*slot)->seen_in != q->select_no;
+    (*slot)->seen_in = q->select_no;
+    return *slot;
+}
+
+static bool sees_any(struct tsdb_query *q, _Atomic(struct chunk *) *slot)
+{
+    struct chunk *c = atomic_load(slot);
+    return c && c->gen >= q->gen_min;
+}
+
+static enum err select_head(struct select *s, const struct matcher *m, size_t n_m)
+{
+    struct tsdb_query *q = s->q;
+    roaring_bitmap_t *b;
+    TRY(index_select(q->db, m, n_m, &b));
+    size_t n = roaring_bitmap_get_cardinality(b);
+    uint64_t *ids = mem_alloc((n + 1) * sizeof(*ids));
+    uint32_t *raw = mem_alloc((n + 1) * sizeof(*raw));
+    roaring_bitmap_to_uint32_array(b, raw);
+    roaring_bitmap_free(b);
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) { /* without data here it can only come from segments */
+        struct series *x = series_at(q->db, raw[i]);
+        if (q->n_segs || sees_any(q, &x->chunk) || sees_any(q, &x->ooo))
+            ids[k++] = raw[i];
+    }
+    mem_free(raw);
+    sort_head(q->db, ids, k);
+    for (size_t i = 0; i < k; i++) {
+        struct series *hs = series_at(q->db, (uint32_t)ids[i]);
+        bool first;
+        struct qseries *x = join(s, hs->id, &first);
+        if (x->created_in == q->select_no) {
+            x->head_id = (uint32_t)ids[i];
+            x->head_data = sees_any(q, &hs->chunk) || sees_any(q, &hs->ooo);
+        }
+        struct tsdb_series out = { LABELS_NONE, (uint64_t)(uintptr_t)x };
+        vec_push(&s->acc, out);
+    }
+    mem_free(ids);
+    return OK;
+}
+
+static void merge_run(struct select *s)
+{
+    if (!s->run.n)
+        return;
+    size_t n = s->acc.n + s->run.n;
+    struct tsdb_series *out = mem_alloc(n * sizeof(*out));
+    size_t i = 0, j = 0, k = 0;
+    while (i < s->acc.n && j < s->run.n)
+        out[k++] = labels_cmp(s->acc.p[i].labels, s->run.p[j].labels) <= 0 ? s->acc.p[i++] : s->run.p[j++];
+    while (i < s->acc.n)
+        out[k++] = s->acc.p[i++];
+    while (j < s->run.n)
+        out[k++] = s->run.p[j++];
+    mem_free(s->acc.p);
+    s->acc.p = out;
+    s->acc.n = s->acc.cap = n;
+    vec_clear(&s->run);
+}
+
+static enum err select_seg(struct select *s, size_t src, const struct matcher *m, size_t n_m)
+{
+    struct tsdb_query *q = s->q;
+    struct seg_ctx *c = &q->ctx[src];
+    roaring_bitmap_t *b;
+    TRY(seg_select(c, m, n_m, &b));
+    size_t n = roaring_bitmap_get_cardinality(b);
+    uint32_t *rows = mem_alloc((n + 1) * sizeof(*rows));
+    roaring_bitmap_to_uint32_array(b, rows);
+    roaring_bitmap_free(b);
+    enum err e = OK;
+    for (size_t i = 0; i < n && !e; i++) {
+        hash128 ident;
+        bool first;
+        e = seg_ident(c, rows[i], &ident);
+        if (e)
+            break;
+        struct qseries *x = join(s, ident, &first);
+        if (x->created_in == q->select_no) {
+            struct qref *r = arena_new(&q->a, struct qref); 
+            r->src = (uint32_t)src;
+            r->row = rows[i];
+            if (x->last)
+                x->last->next = r;
+            else
+                x->first = r;
+            x->last = r;
+        }
+        if (first) {
+            struct tsdb_series out = { LABELS_NONE, (uint64_t)(uintptr_t)x };
+            e = seg_labels(c, rows[i], s->a, &out.labels);
+            vec_push(&s->run, out);
+        }
+    }
+    mem_free(rows);
+    return e;
+}
+
+static void fill_labels(struct select *s, struct tsdb_series *x)
+{
+    struct tsdb *db = s->q->db;
+    if (!x->labels.p)
+        x->labels = series_labels(db, series_at(db, qseries_of(x->id)->head_id), s->a);
+}
+
+static enum err select_all(struct select *s, const struct matcher *m, size_t n_m)
+{
+    struct tsdb_query *q = s->q;
+    if (q->head)
+        TRY(select_head(s, m, n_m));
+    for (size_t i = 0; i < q->n_segs; i++) {
+        enum err e = select_seg(s, i, m, n_m);
+        if (e)
+            query_damage(q, "the index of %s is damaged", segment_path(q->segs[i]));
+        if (s->run.n) {
+            vec_each(struct tsdb_series, x, &s->acc) fill_labels(s, x);
+            merge_run(s);
+        }
+        if (arena_over(s->a))
+            return ERR_LIMIT;
+    }
+    return OK;
+}
+
+enum err tsdb_select(struct tsdb_query *q, const struct matcher *m, size_t n_matchers, size_t series_max, struct arena *a,
+                     struct tsdb_series **ret, size_t *ret_n)
+{
+    struct select s = { .q = q, .a = a };
+    q->select_no++;
+    enum err e = select_all(&s, m, n_matchers);
+    size_t k = 0;
+    for (size_t i = 0; i < s.acc.n && !e; i++) {
+        const struct qseries *x = qseries_of(s.acc.p[i].id);
+        if (!x->first && !x->head_data)
+            continue;
+        if (series_max && k == series_max)
+            e = ERR_LIMIT;
+        fill_labels(&s, &s.acc.p[i]);
+        s.acc.p[k++] = s.acc.p[i];
+    }
+    if (!e) {
+        *ret = arena_array(a, struct tsdb_series, k + 1);
+        if (k)
+            memcpy(*ret, s.acc.p, k * sizeof(**ret));
+        *ret_n = k;
+    }
+    vec_free(&s.acc);
+    vec_free(&s.run);
+    return e;
+}
+
+enum err query_series_info(struct tsdb_query *q, const struct qseries *x, struct series_info *ret)
+{
+    if (x->head_id) {
+        uint32_t info = series_at(q->db, x->head_id)->info;
+        if (info) {
+            *ret = meta_info(q->db, info);
+            return OK;
+        }
+    }
+    *ret = (struct series_info){ 0 };
+    for (struct qref *r = x->first; r; r = r->next) { /* the newest that says something */
+        struct series_info i;
+        TRY(seg_series_info(&q->ctx[r->src], r->row, &i));
+        if (i.type || i.temporality || i.resource.n)
+            *ret = i;
+    }
+    return OK;
+}
+
+/* ---- names and values ---- */
+static int cmp_str(const void *a, const void *b)
+{
+    return str_cmp(*(const str *)a, *(const str *)b);
+}
+
+struct names {
+    struct arena *a;
+    struct symmap seen;
+};
+
+static void names_add(struct names *n, str s)
+{
+    if (!symmap_get(&n->seen, s))
+        symmap_put(&n->seen, arena_str(n->a, s), NULL);
+}
+
+static void names_end(struct names *n, size_t limit, str **ret, size_t *ret_n)
+{
+    str *v = arena_array(n->a, str, n->seen.n + 1);
+    size_t k = 0;
+    map_each(symmap, s, &n->seen) v[k++] = s->key;
+    qsort(v, k, sizeof(*v), cmp_str);
+    *ret = v;
+    *ret_n = limit && k > limit ? limit : k;
+    symmap_free(&n->seen);
+}
+
+static void head_names(struct tsdb *db, str name, struct names *n)
+{
+    mtx_lock(&db->idx.mu);
+    if (name.p) {
+        uint32_t sym = sym_find(db, name);
+        struct namevals *nv = sym ? namemap_get(&db->idx.names, sym) : NULL;
+        for (size_t i = 0; nv && i < nv->v.n; i++)
+            names_add(n, sym_at(db, nv->v.p[i]));
+    } else {
+        map_each(namemap, s, &db->idx.names) names_add(n, sym_at(db, s->key));
+    }
+    mtx_unlock(&db->idx.mu);
+}
+
+static enum err seg_names(struct tsdb_query *q, size_t src, str name, struct names *n)
+{
+    uint32_t *v;
+    size_t k;
+    AUTO_ARENA struct arena tmp;
+    arena_init(&tmp, 0);
+    TRY(seg_values(&q->ctx[src], name, &tmp, &v, &k));
+    for (size_t i = 0; i < k; i++) {
+        str s;
+        TRY(seg_symbol(&q->ctx[src], v[i], &s));
+        names_add(n, s);
+    }
+    return OK;
+}
+
+static enum err names_or_values(struct tsdb_query *q, str name, const struct matcher *m, size_t n_matchers, size_t limit,
+                                struct arena *a, str **ret, size_t *ret_n)
+{
+    struct names n = { .a = a };
+    if (!n_matchers) {
+        head_names(q->db, name, &n);
+        for (size_t i = 0; i < q->n_segs; i++)
+            if (seg_names(q, i, name, &n))
+                query_damage(q, "the index of %s is damaged", segment_path(q->segs[i]));
+        names_end(&n, limit, ret, ret_n);
+        return OK;
+    }
+    AUTO_ARENA struct arena tmp;
+    arena_init(&tmp, 0);
+    struct tsdb_series *s;
+    size_t k;
+    enum err e = tsdb_select(q, m, n_matchers, 0, &tmp, &s, &k);
+    for (size_t i = 0; i < k && !e; i++) {
+        labels_each(l, s[i].labels) {
+            if (!name.p)
+                names_add(&n, l->name);
+            else if (str_eq(name, l->name))
+                names_add(&n, l->value);
+        }
+    }
+    if (e)
+        symmap_free(&n.seen);
+    else
+        names_end(&n, limit, ret, ret_n);
+    return e;
+}
+
+enum err tsdb_label_names(struct tsdb_query *q, const struct matcher *m, size_t n_matchers, size_t limit, struct arena *a,
+                          str **ret, size_t *ret_n)
+{
+    return names_or_values(q, STR_NONE, m, n_matchers, limit, a, ret, ret_n);
+}
+
+enum err tsdb_label_values(struct tsdb_query *q, str name, const struct matcher *m, size_t n_matchers, size_t limit,
+                           struct arena *a, str **ret, size_t *ret_n)
+{
+    if (!name.p)
+        name = STR("");
+    return names_or_values(q, name, m, n_matchers, limit, a, ret, ret_n);
+}
