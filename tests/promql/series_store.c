@@ -11,7 +11,7 @@ struct stored {
 struct series_store {
     struct arena a;
     VEC(struct stored *) series;
-    struct mem_source source;
+    struct array_source source;
     bool published;
 };
 
@@ -53,10 +53,10 @@ void series_store_add(struct series_store *st, struct labels ls, const struct st
 }
 
 /* Timestamps are shared with an earlier series that has the same. */
-static void share_timeline(struct series_store *st, struct mem_series *m)
+static void share_timeline(struct series_store *st, struct array_series *m)
 {
     for (size_t k = 0; k < st->source.series.n; k++) {
-        const struct mem_series *o = &st->source.series.p[k];
+        const struct array_series *o = &st->source.series.p[k];
         if (o->n == m->n && memcmp(o->ts, m->ts, m->n * sizeof(*m->ts)) == 0) {
             m->ts = o->ts;
             m->timeline = o->timeline;
@@ -69,7 +69,7 @@ static void share_timeline(struct series_store *st, struct mem_series *m)
 static void publish_series(struct series_store *st, const struct stored *s)
 {
     size_t n = s->samples.n;
-    struct mem_series m = { .labels = s->labels, .n = n };
+    struct array_series m = { .labels = s->labels, .n = n };
     m.ts = arena_array(&st->a, int64_t, n);
     m.v = arena_array(&st->a, double, n);
     const struct histogram **h = arena_zalloc(&st->a, n * sizeof(*h));
@@ -92,7 +92,7 @@ static void publish_series(struct series_store *st, const struct stored *s)
 struct promql_source *series_store_source(struct series_store *st)
 {
     if (!st->published) {
-        mem_source_init(&st->source, &st->a);
+        array_source_init(&st->source, &st->a);
         for (size_t i = 0; i < st->series.n; i++)
             publish_series(st, st->series.p[i]);
         st->published = true;

@@ -1,9 +1,9 @@
-/* Series that are loaded sample by sample (the promqltest runner), published as a mem_source: series with equal
+/* Series that are loaded sample by sample (the promqltest runner), published as a array_source: series with equal
  * timestamps share one timeline, as in the real store. One thread. */
 #ifndef VANE_TESTS_PROMQL_SERIES_STORE_H
 #define VANE_TESTS_PROMQL_SERIES_STORE_H
 
-#include "mem_source.h"
+#include "array_source.h"
 
 struct store_sample {
     int64_t ts_ms, start_ms; /* start_ms 0: unknown */
