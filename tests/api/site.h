@@ -1,0 +1,38 @@
+/* A whole site for tests of the API: memory store, engine, api, server on a free port, client. */
+#ifndef VANE_TESTS_API_SITE_H
+#define VANE_TESTS_API_SITE_H
+
+#include "memory_store.h"
+
+struct site {
+    struct memory_store store;
+    struct promql_source *source;
+    struct promql_engine *engine;
+    struct api_process process;
+    struct api_scrape scrape;
+    struct clock clock;
+    struct api *api;
+    struct http_server *server;
+    struct http_client *client;
+    struct arena a; /* of answers; site_reset empties it */
+    bool ready, reload_fails, quit_called;
+    int reloads;
+    int64_t now_ms;
+    char base[64];
+};
+extern struct site site;
+
+int site_open(void **state);
+int site_close(void **state);
+
+struct answer {
+    int status;
+    str body, content_type;
+    struct http_result r;
+};
+struct answer site_get(const char *path_and_query);
+/* type NULL: none; encoding NULL: none */
+struct answer site_post(const char *path, const char *type, const char *encoding, str body);
+struct answer site_ask(enum http_method method, const char *path_and_query, const struct http_pair *headers, size_t n, str body);
+
+#endif
