@@ -54,18 +54,18 @@ static const struct {
 
 static int usage(void)
 {
-    printf("usage: promqltest [-q] [-v] [--once] [--threads N] [--without FEATURE]... FILE|FOLDER...\nfeatures:");
+    printf("usage: promqltest [-q] [-v] [--once] [--threads N] [--with FEATURE]... [--without FEATURE]... FILE|FOLDER...\nfeatures:");
     for (size_t i = 0; i < sizeof(features) / sizeof(*features); i++)
         printf(" %s", features[i].name);
     printf("\n");
     return 2;
 }
 
-static bool switch_off(struct promqltest_options *o, const char *name)
+static bool switch_feature(struct promqltest_options *o, const char *name, bool on)
 {
     for (size_t i = 0; i < sizeof(features) / sizeof(*features); i++) {
         if (strcmp(features[i].name, name) == 0) {
-            o->features &= ~features[i].bit;
+            o->features = on ? o->features | features[i].bit : o->features & ~features[i].bit;
             return true;
         }
     }
@@ -84,7 +84,9 @@ static bool parse_args(int argc, char **argv, struct promqltest_options *o, unsi
             o->no_variants = true;
         else if (strcmp(a, "--threads") == 0 && i + 1 < argc)
             *threads = (unsigned)atoi(argv[++i]);
-        else if (strcmp(a, "--without") == 0 && i + 1 < argc && switch_off(o, argv[i + 1]))
+        else if (strcmp(a, "--without") == 0 && i + 1 < argc && switch_feature(o, argv[i + 1], false))
+            i++;
+        else if (strcmp(a, "--with") == 0 && i + 1 < argc && switch_feature(o, argv[i + 1], true))
             i++;
         else if (a[0] == '-')
             return false;

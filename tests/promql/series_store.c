@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/vec.h"
+#include "model/histogram_math.h"
 
 struct stored {
     struct labels labels;
@@ -66,6 +67,32 @@ static void share_timeline(struct series_store *st, struct array_series *m)
     m->timeline = st->source.series.n + 1;
 }
 
+/* Would a store continue its chunk of counter histograms with h after prev? */
+static bool continues(const struct histogram *prev, const struct histogram *h)
+{
+    if (!prev || prev->reset == HIST_RESET_GAUGE || h->reset == HIST_RESET_YES || is_stale(prev->sum) || is_stale(h->sum))
+        return false;
+    if (prev->schema != h->schema || prev->zero_threshold != h->zero_threshold || prev->n_custom != h->n_custom)
+        return false;
+    if (h->n_custom && memcmp(prev->custom, h->custom, h->n_custom * sizeof(*h->custom)) != 0)
+        return false;
+    struct histogram unhinted = *h;
+    unhinted.reset = HIST_RESET_UNKNOWN;
+    return !histogram_reset_between(prev, &unhinted);
+}
+
+/* Reset hints as a store hands them out: what goes on without a reset says so, what comes first is unknown. */
+static const struct histogram *with_stored_hint(struct series_store *st, const struct histogram *prev,
+                                                const struct histogram *h)
+{
+    if (h->reset == HIST_RESET_GAUGE)
+        return h;
+    struct histogram *r = arena_new(&st->a, struct histogram);
+    *r = *h;
+    r->reset = continues(prev, h) ? HIST_RESET_NO : HIST_RESET_UNKNOWN;
+    return r;
+}
+
 static void publish_series(struct series_store *st, const struct stored *s)
 {
     size_t n = s->samples.n;
@@ -78,7 +105,7 @@ static void publish_series(struct series_store *st, const struct stored *s)
         const struct store_sample *x = &s->samples.p[i];
         m.ts[i] = x->ts_ms;
         m.v[i] = x->v;
-        h[i] = x->h;
+        h[i] = x->h ? with_stored_hint(st, i ? s->samples.p[i - 1].h : NULL, x->h) : NULL;
         start[i] = x->start_ms;
         if (x->h)
             m.h = h;
