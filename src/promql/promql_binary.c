@@ -329,9 +329,9 @@ enum err pq_eval_vector_binary(struct pq_run *r, const struct pq_node *n, const 
     struct join j;
     TRY(join_init(&j, r, n, tl));
     const struct promql_matching *m = j.match;
-    const double *left = m->has_fill_left ? &m->fill_left : NULL, *right = m->has_fill_right ? &m->fill_right : NULL;
-    j.fill_many = j.swapped ? right : left;
-    j.fill_one = j.swapped ? left : right;
+    /* As upstream has it: with group_right, too, fill_right stands in for a missing series of the "one" side. */
+    j.fill_many = m->has_fill_left ? &m->fill_left : NULL;
+    j.fill_one = m->has_fill_right ? &m->fill_right : NULL;
     j.one_at = arena_array(r->a, size_t, tl->n);
     j.matched = arena_array(r->a, bool, tl->n);
     enum err e = OK;

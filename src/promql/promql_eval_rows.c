@@ -227,6 +227,38 @@ static enum err compute_instant(struct pq_worker *w, const struct pq_rows *r, si
 }
 
 /* A plain `m smoothed`: between two samples the line between them, after the last one its value. */
+static bool smoothed_float(const struct pq_series_buf *b, size_t lo, size_t hi, int64_t ts, double *ret)
+{
+    size_t k = lo;
+    while (k < hi && b->ft[k] < ts)
+        k++;
+    if (k < hi && b->ft[k] == ts)
+        *ret = b->fv[k];
+    else if (k > lo && k < hi)
+        *ret = b->fv[k - 1] + (b->fv[k] - b->fv[k - 1]) * (double)(ts - b->ft[k - 1]) / (double)(b->ft[k] - b->ft[k - 1]);
+    else if (k > lo)
+        *ret = b->fv[k - 1];
+    else
+        return false;
+    return true;
+}
+
+static const struct histogram *smoothed_hist(struct pq_worker *w, const struct pq_rows *r, struct labels ls,
+                                             const struct pq_series_buf *b, size_t lo, size_t hi, int64_t ts)
+{
+    size_t k = lo;
+    while (k < hi && b->ht[k] < ts)
+        k++;
+    if (k < hi && b->ht[k] == ts)
+        return b->hh[k];
+    if (k == lo)
+        return NULL;
+    if (k == hi)
+        return b->hh[k - 1];
+    bool counter = b->hh[k - 1]->reset != HIST_RESET_GAUGE && b->hh[k]->reset != HIST_RESET_GAUGE;
+    return pq_hist_between(w, r->sel->pos, ls, b->hh[k - 1], b->ht[k - 1], b->hh[k], b->ht[k], ts, counter);
+}
+
 static enum err compute_smoothed(struct pq_worker *w, const struct pq_rows *r, size_t i, struct pq_row *row)
 {
     struct promql_points p;
@@ -235,23 +267,30 @@ static enum err compute_smoothed(struct pq_worker *w, const struct pq_rows *r, s
     pq_selector_span(r->sel, &r->tl, lookback, &from, &to);
     TRY(pq_read(w, r->series[i].id, from, to, &p));
     pq_split_points(w, &p, &b);
-    struct pq_bounds bd = bounds_buf(w, 1, r->tl.n);
+    struct pq_bounds bd = bounds_buf(w, 1, r->tl.n), hb = bounds_buf(w, 2, r->tl.n);
     bounds_find(b.ft, b.nf, r->sel, &r->tl, lookback, lookback, &bd);
-    if (b.nh > 0)
-        return pq_fail(w, ERR_EXEC, "smoothed and anchored modifiers do not work with native histograms");
+    bounds_find(b.ht, b.nh, r->sel, &r->tl, lookback, lookback, &hb);
     row->h = NULL;
     for (size_t s = 0; s < r->tl.n; s++) {
         int64_t ts = pq_ref_time(r->sel, pq_ts(&r->tl, s));
-        size_t k = bd.lo[s];
         row->v[s] = pq_none();
-        while (k < bd.hi[s] && b.ft[k] < ts)
-            k++;
-        if (k < bd.hi[s] && b.ft[k] == ts)
-            row->v[s] = b.fv[k];
-        else if (k > bd.lo[s] && k < bd.hi[s])
-            row->v[s] = b.fv[k - 1] + (b.fv[k] - b.fv[k - 1]) * (double)(ts - b.ft[k - 1]) / (double)(b.ft[k] - b.ft[k - 1]);
-        else if (k > bd.lo[s])
-            row->v[s] = b.fv[k - 1];
+        if (hb.lo[s] == hb.hi[s]) {
+            double v;
+            if (smoothed_float(&b, bd.lo[s], bd.hi[s], ts, &v))
+                row->v[s] = v;
+            continue;
+        }
+        if (bd.lo[s] != bd.hi[s]) {
+            pq_note(&w->notes, NOTE_MIXED_FLOATS_HISTOGRAMS, r->sel->pos, pq_metric_name(r->series[i].labels));
+            continue;
+        }
+        const struct histogram *h = smoothed_hist(w, r, r->series[i].labels, &b, hb.lo[s], hb.hi[s], ts);
+        if (!h)
+            continue;
+        if (!row->h)
+            row->h = row_h(w, r->tl.n);
+        row->h[s] = h;
+        row->v[s] = 0;
     }
     return OK;
 }
@@ -303,8 +342,6 @@ static enum err range_windows(struct pq_worker *w, const struct pq_rows *r, size
     if (b->nh > 0) {
         hb = bounds_buf(w, 2, r->tl.n);
         bounds_find(b->ht, b->nh, r->sel, &r->tl, before, after, &hb);
-        if (before != r->sel->range_ms)
-            return pq_fail(w, ERR_EXEC, "smoothed and anchored modifiers do not work with native histograms");
     }
     struct pq_win win = { .w = w, .rows = r, .arg = r->sel, .labels = pq_rows_labels(r, i) };
     for (size_t s = 0; s < r->tl.n; s++) {

@@ -330,12 +330,13 @@ static double eval_one_native(struct call *c, const struct histogram *h, size_t 
     if (c->fn == PQ_FN_histogram_fraction) {
         v = histogram_fraction(c->a[s], c->b[s], h, &nan);
         if (nan != HIST_NAN_NONE)
-            pq_note(&c->w->notes, NOTE_FRACTION_NAN, c->q_pos, name);
+            pq_note(&c->w->notes, NOTE_FRACTION_NAN, c->vec_arg->pos, name);
         return v;
     }
     v = histogram_quantile(c->a[s], h, &nan);
     if (nan != HIST_NAN_NONE)
-        pq_note(&c->w->notes, nan == HIST_NAN_RESULT ? NOTE_QUANTILE_NAN : NOTE_QUANTILE_NAN_SKEW, c->q_pos, name);
+        pq_note(&c->w->notes, nan == HIST_NAN_RESULT ? NOTE_QUANTILE_NAN : NOTE_QUANTILE_NAN_SKEW, c->vec_arg->pos,
+                name);
     return v;
 }
 
@@ -421,7 +422,6 @@ static enum err eval_quantiles(struct call *c)
         TRY(pq_eval_scalar(c->run, n->args[i], c->tl, &c->a));
         c->q_pos = n->args[i]->pos;
         note_quantiles(c);
-        c->q_pos = n->args[0]->pos;
         for (size_t s = 0; s < c->tl->n; s++) {
             bool seen = false;
             for (size_t t = 0; t < s && !seen; t++)

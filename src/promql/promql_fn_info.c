@@ -14,6 +14,7 @@ struct info {
     size_t n_data;
     const struct matcher *names; /* matchers of __name__ */
     size_t n_names;
+    bool positive; /* one of them says what the name is, not only what it is not */
     struct pq_vec base;
     bool *ignored; /* base series that are info series themselves */
     const struct promql_series *series;
@@ -52,6 +53,8 @@ static enum err split_matchers(struct info *f, const struct pq_node *n)
     f->names = names;
     if (n->n_args < 2)
         names[f->n_names++] = (struct matcher){ .type = MATCH_EQ, .name = LABEL_NAME, .value = STR("target_info") };
+    for (size_t i = 0; i < f->n_names; i++)
+        f->positive = f->positive || names[i].type == MATCH_EQ || names[i].type == MATCH_RE;
     return OK;
 }
 
@@ -59,24 +62,33 @@ static void mark_ignored(struct info *f)
 {
     f->ignored = arena_zarray(f->run->a, bool, f->base.n + 1);
     for (size_t i = 0; i < f->base.n; i++) {
-        bool all = f->n_names > 0;
+        bool all = f->positive;
         for (size_t k = 0; k < f->n_names; k++)
             all = all && matcher_matches(&f->names[k], pq_metric_name(f->base.p[i].labels));
         f->ignored[i] = all;
     }
 }
 
-/* The selector whose @ and offset the info series follow: the first one below the first argument. */
-static const struct pq_node *first_selector(const struct pq_node *n)
+/* Info series are looked up at the time of the first selector below the first argument: follows its @ and offset, and
+ * those of subqueries around it. */
+static bool follow_time(const struct pq_node *n, struct pq_node *when)
 {
-    if (n->kind == PQ_VECTOR || n->kind == PQ_MATRIX)
-        return n;
-    for (size_t i = 0; i < n->n_args; i++) {
-        const struct pq_node *s = first_selector(n->args[i]);
-        if (s)
-            return s;
+    struct pq_node saved = *when;
+    if (n->kind == PQ_VECTOR || n->kind == PQ_MATRIX || n->kind == PQ_SUBQUERY) {
+        if (n->has_at) {
+            when->has_at = true;
+            when->at_ms = n->at_ms;
+            when->offset_ms = 0;
+        }
+        when->offset_ms += n->offset_ms;
+        if (n->kind != PQ_SUBQUERY)
+            return true;
     }
-    return NULL;
+    for (size_t i = 0; i < n->n_args; i++)
+        if (follow_time(n->args[i], when))
+            return true;
+    *when = saved;
+    return false;
 }
 
 static bool has_identity(const struct info *f)
@@ -126,12 +138,11 @@ static void index_info(struct info *f)
 static enum err select_info(struct info *f, const struct pq_node *n)
 {
     struct arena *a = f->run->a;
-    const struct pq_node *like = first_selector(n->args[0]);
     struct pq_node *sel = arena_new(a, struct pq_node);
     struct promql_vector_sel *vs = arena_new(a, struct promql_vector_sel);
     struct matcher *ms = arena_array(a, struct matcher, f->n_names + f->n_data + 1);
     size_t k = 0;
-    if (f->n_names == 0)
+    if (!f->positive)
         ms[k++] = (struct matcher){ .type = MATCH_EQ, .name = LABEL_NAME, .value = STR("target_info") };
     for (size_t i = 0; i < f->n_names; i++)
         ms[k++] = f->names[i];
@@ -139,11 +150,7 @@ static enum err select_info(struct info *f, const struct pq_node *n)
         ms[k++] = f->data[i];
     *vs = (struct promql_vector_sel){ .matchers = ms, .n_matchers = k };
     *sel = (struct pq_node){ .kind = PQ_VECTOR, .type = PROMQL_VECTOR, .sel = vs, .pos = n->pos };
-    if (like) {
-        sel->has_at = like->has_at;
-        sel->at_ms = like->at_ms;
-        sel->offset_ms = like->offset_ms;
-    }
+    follow_time(n->args[0], sel);
     if (!has_identity(f))
         return OK;
     TRY(pq_select(f->run, sel, f->tl, &f->series, &f->n_series));

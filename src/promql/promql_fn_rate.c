@@ -149,7 +149,7 @@ static bool find_boundary(const int64_t *t, const double *v, size_t n, int64_t s
     first = first > 0 ? first - 1 : 0;
     if (smoothed)
         last = first_after(t, last, end, true);
-    if (t[last] <= start)
+    if (t[last] <= start || (smoothed && t[first] > end))
         return false;
     ret->left = smoothed && t[first] < start ? line_at(t[first], v[first], t[first + 1], v[first + 1], start, counter) : v[first];
     ret->right = smoothed && last > 0 && t[last] > end ? line_at(t[last - 1], v[last - 1], t[last], v[last], end, counter) : v[last];
@@ -198,6 +198,7 @@ static bool extended_rate(const struct pq_win *w, bool counter, bool per_second,
 }
 
 /* ---- histograms ---- */
+static bool extended_histogram(const struct pq_win *w, bool counter, bool per_second, const struct histogram **reth);
 static const struct histogram *not_combinable(const struct pq_win *w)
 {
     pq_note(&w->w->notes, NOTE_MIXED_EXPONENTIAL_CUSTOM, w->arg->pos, pq_metric_name(w->labels));
@@ -290,6 +291,89 @@ static bool histogram_rate(const struct pq_win *w, bool counter, bool per_second
     return true;
 }
 
+/* ---- anchored and smoothed histograms ---- */
+static bool hists_are_alike(const struct pq_win *w, size_t first, size_t last, bool counter)
+{
+    for (size_t i = first; i <= last; i++) {
+        if (histogram_is_custom(w->hh[i]) != histogram_is_custom(w->hh[first])) {
+            not_combinable(w);
+            return false;
+        }
+        if (counter && w->hh[i]->reset == HIST_RESET_GAUGE)
+            pq_note(&w->w->notes, NOTE_NOT_COUNTER, w->arg->pos, pq_metric_name(w->labels));
+    }
+    return true;
+}
+
+static struct histogram *add_noted(const struct pq_win *w, struct histogram *h, const struct histogram *other)
+{
+    struct pq_hist_flags f = { 0 };
+    h = pq_hist_add(&w->w->a, h, other, &f);
+    if (!h)
+        not_combinable(w);
+    else if (f.reconciled)
+        pq_note(&w->w->notes, NOTE_BOUNDS_RECONCILED, w->arg->pos, STR("addition"));
+    return h;
+}
+
+/* Adds to h what resets between samples first and last hid. left and right are the values at the boundaries, made from
+ * those two samples: if the left one was interpolated across a reset, that reset is in it already. */
+static struct histogram *add_resets(const struct pq_win *w, size_t first, size_t last, const struct histogram *left,
+                                    const struct histogram *right, struct histogram *h)
+{
+    size_t i = first + 1;
+    const struct histogram *prev = left;
+    if (w->arg->sel->smoothed && w->ht[first] < w->range_start && pq_hist_is_reset(w->hh[first + 1], w->hh[first]))
+        prev = w->hh[i++];
+    if (i > last)
+        return h;
+    for (; i < last && h; i++) {
+        if (pq_hist_is_reset(w->hh[i], prev))
+            h = add_noted(w, h, prev);
+        prev = w->hh[i];
+    }
+    return h && pq_hist_is_reset(right, prev) ? add_noted(w, h, prev) : h;
+}
+
+static bool extended_histogram(const struct pq_win *w, bool counter, bool per_second, const struct histogram **reth)
+{
+    bool smoothed = w->arg->sel->smoothed;
+    size_t last = w->nh - 1, first = first_after(w->ht, last, w->range_start, false);
+    first = first > 0 ? first - 1 : 0;
+    if (smoothed)
+        last = first_after(w->ht, last, w->range_end, true);
+    if (w->ht[last] <= w->range_start || (smoothed && w->ht[first] > w->range_end) || !hists_are_alike(w, first, last, counter))
+        return false;
+    struct promql_pos pos = w->arg->pos;
+    const struct histogram *left = w->hh[first], *right = w->hh[last];
+    if (smoothed && w->ht[first] < w->range_start)
+        left = pq_hist_between(w->w, pos, w->labels, left, w->ht[first], w->hh[first + 1], w->ht[first + 1], w->range_start, counter);
+    if (smoothed && last > 0 && w->ht[last] > w->range_end)
+        right = pq_hist_between(w->w, pos, w->labels, w->hh[last - 1], w->ht[last - 1], right, w->ht[last], w->range_end, counter);
+    if (!left || !right)
+        return false;
+    if (!counter && (left->reset != HIST_RESET_GAUGE || right->reset != HIST_RESET_GAUGE))
+        pq_note(&w->w->notes, NOTE_NOT_GAUGE, pos, pq_metric_name(w->labels));
+    struct pq_hist_flags f = { 0 };
+    struct histogram *h = pq_hist_sub(&w->w->a, right, left, &f);
+    if (!h) {
+        not_combinable(w);
+        return false;
+    }
+    if (f.reconciled)
+        pq_note(&w->w->notes, NOTE_BOUNDS_RECONCILED, pos, STR("subtraction"));
+    if (counter)
+        h = add_resets(w, first, last, left, right, h);
+    if (!h)
+        return false;
+    if (per_second)
+        h = pq_hist_div(&w->w->a, h, (double)w->arg->range_ms / 1000);
+    h = pq_hist_compact(&w->w->a, h);
+    h->reset = HIST_RESET_GAUGE;
+    *reth = h;
+    return true;
+}
+
 /* ---- rate, increase, delta: one window ---- */
 static bool float_rate(const struct pq_win *w, bool counter, bool per_second, double *ret)
 {
@@ -319,12 +403,12 @@ static bool float_rate(const struct pq_win *w, bool counter, bool per_second, do
 
 static bool any_rate(const struct pq_win *w, bool counter, bool per_second, double *ret, const struct histogram **reth)
 {
-    if (w->arg->kind == PQ_MATRIX && (w->arg->sel->anchored || w->arg->sel->smoothed))
-        return extended_rate(w, counter, per_second, ret);
     if (w->nf > 0 && w->nh > 0) {
         pq_note(&w->w->notes, NOTE_MIXED_FLOATS_HISTOGRAMS, w->arg->pos, pq_metric_name(w->labels));
         return false;
     }
+    if (w->arg->kind == PQ_MATRIX && (w->arg->sel->anchored || w->arg->sel->smoothed))
+        return w->nh > 0 ? extended_histogram(w, counter, per_second, reth) : extended_rate(w, counter, per_second, ret);
     if (counter) {
         note_overlaps(w, w->ft, w->fst, w->nf);
         note_overlaps(w, w->ht, w->hst, w->nh);
@@ -443,28 +527,34 @@ static bool is_change(const struct point *prev, const struct point *p)
     return p->f != prev->f && !(p->f != p->f && prev->f != prev->f);
 }
 
+/* The next sample in time, floats and histograms together. */
+static bool next_point(const struct pq_win *w, size_t *f, size_t *h, struct point *ret)
+{
+    if (*f >= w->nf && *h >= w->nh)
+        return false;
+    if (*h >= w->nh || (*f < w->nf && w->ft[*f] <= w->ht[*h])) {
+        *ret = (struct point){ w->ft[*f], w->fst ? w->fst[*f] : 0, w->fv[*f], NULL };
+        ++*f;
+    } else {
+        *ret = (struct point){ w->ht[*h], w->hst ? w->hst[*h] : 0, 0, w->hh[*h] };
+        ++*h;
+    }
+    return true;
+}
+
 static bool count_pairs(const struct pq_win *w, bool (*test)(const struct point *prev, const struct point *p), double *ret)
 {
+    bool anchored = w->arg->kind == PQ_MATRIX && w->arg->sel->anchored, any = false;
     size_t f = 0, h = 0, count = 0;
-    if (w->arg->kind == PQ_MATRIX && w->arg->sel->anchored) {
-        if (w->nf == 0 || w->ft[w->nf - 1] <= w->range_start)
-            return false;
-        f = first_after(w->ft, w->nf - 1, w->range_start, false);
-        f = f > 0 ? f - 1 : 0;
-    }
     struct point prev = { 0 }, p;
-    for (bool first = true; f < w->nf || h < w->nh; first = false, prev = p) {
-        if (h >= w->nh || (f < w->nf && w->ft[f] <= w->ht[h])) {
-            p = (struct point){ w->ft[f], w->fst ? w->fst[f] : 0, w->fv[f], NULL };
-            f++;
-        } else {
-            p = (struct point){ w->ht[h], w->hst ? w->hst[h] : 0, 0, w->hh[h] };
-            h++;
-        }
-        count += !first && test(&prev, &p);
+    while (next_point(w, &f, &h, &p)) {
+        bool inside = !anchored || p.t > w->range_start; /* the anchor is the last sample that is not */
+        count += inside && f + h > 1 && test(&prev, &p);
+        any = any || inside;
+        prev = p;
     }
     *ret = (double)count;
-    return true;
+    return any;
 }
 
 bool pq_win_resets(const struct pq_win *w, double *ret, const struct histogram **reth)

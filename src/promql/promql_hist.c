@@ -58,6 +58,28 @@ void pq_hist_print(struct buf *out, const struct histogram *h)
     histogram_print(out, h);
 }
 
+const struct histogram *pq_hist_between(struct pq_worker *w, struct promql_pos pos, struct labels ls, const struct histogram *h1,
+                                        int64_t t1, const struct histogram *h2, int64_t t2, int64_t t, bool counter)
+{
+    if (t == t1 || t == t2)
+        return t == t1 ? h1 : h2;
+    double part = (double)(t - t1) / (double)(t2 - t1);
+    if (counter && pq_hist_is_reset(h2, h1))
+        return histogram_mul(&w->a, h2, part); /* as if it had counted up from zero */
+    struct pq_hist_flags f = { 0 };
+    struct histogram *h = pq_hist_sub(&w->a, h2, h1, &f);
+    if (h && f.reconciled)
+        pq_note(&w->notes, NOTE_BOUNDS_RECONCILED, pos, STR("subtraction"));
+    f = (struct pq_hist_flags){ 0 };
+    if (h)
+        h = pq_hist_add(&w->a, histogram_mul(&w->a, h, part), h1, &f);
+    if (h && f.reconciled)
+        pq_note(&w->notes, NOTE_BOUNDS_RECONCILED, pos, STR("addition"));
+    if (!h)
+        pq_note(&w->notes, NOTE_MIXED_EXPONENTIAL_CUSTOM, pos, pq_metric_name(ls));
+    return h;
+}
+
 /* ---- sums and means ---- */
 void pq_hist_acc_init(struct pq_hist_acc *acc, struct arena *a, bool mean)
 {

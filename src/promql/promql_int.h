@@ -343,6 +343,9 @@ struct histogram *pq_hist_compact(struct arena *a, struct histogram *h);
 const struct histogram *pq_hist_to_schema(struct arena *a, const struct histogram *h, int32_t schema);
 bool pq_hist_is_reset(const struct histogram *now, const struct histogram *before);
 bool pq_hist_eq(const struct histogram *x, const struct histogram *y);
+/* Between h1 at t1 and h2 at t2, at t; NULL (and a note) if they cannot be combined. */
+const struct histogram *pq_hist_between(struct pq_worker *w, struct promql_pos pos, struct labels ls, const struct histogram *h1,
+                                        int64_t t1, const struct histogram *h2, int64_t t2, int64_t t, bool counter);
 void pq_hist_print(struct buf *out, const struct histogram *h); /* {count:.., sum:.., (1,2]:3} */
 struct histogram *pq_hist_trim(struct arena *a, const struct histogram *h, double at, bool upper);
 /* Sum or mean of histograms, with compensation (Kahan) of every number; the mean turns incremental on overflow. */
