@@ -40,7 +40,7 @@ static void rows(void **state)
         { "[{\"name\":\"m\",\"value\":1},5]", "JSON line 1, column 26: element 1: an object expected" },
         { "{\"name\":\"m\",\"value\":1,", "JSON line 1, column 23: unexpected end of document" },
         { "{\"name\":\"m\",\"value\":1,\"type\":\"gouge\"}",
-          "JSON line 1, column 38: type: counter, gauge, histogram, summary or unknown expected" },
+          "JSON line 1, column 37: type: counter, gauge, histogram, summary or unknown expected" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         AUTO_ARENA struct arena a;

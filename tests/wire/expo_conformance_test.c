@@ -210,12 +210,29 @@ static void captures(void **state)
     jt_each(row, &rows) capture(&a, row);
 }
 
+/* The specification's verdicts, by the strict checker. */
+static void openmetrics_suite(void **state)
+{
+    (void)state;
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct jt rows = load(&a, "openmetrics-suite/index.json");
+    jt_each(row, &rows) {
+        struct err_text why;
+        char *file = arena_cstr(&a, jt_str(row, "file"));
+        enum err e = expo_check_openmetrics(text_of(&a, "openmetrics-suite/", file), &why);
+        if ((e == OK) != jt_true(row, "should_parse"))
+            fail_msg("%s: %s", file, e == OK ? "accepted" : why.msg);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parse_entry_by_entry),
         cmocka_unit_test(errors),
         cmocka_unit_test(captures),
+        cmocka_unit_test(openmetrics_suite),
     };
     return cmocka_run_group_tests_name("wire/expo conformance", tests, NULL, NULL);
 }
