@@ -73,7 +73,7 @@ static enum err pools(void *ctx, struct arena *a, str **ret, size_t *ret_n)
 
 static const struct http_pair flags[] = { { STR_INIT("storage.path"), STR_INIT("/data") } };
 static const struct http_file files[] = {
-    { STR_INIT("/index.html"), STR_INIT("text/html; charset=utf-8"), STR_INIT("\x1f\x8b\x08\0\0\0\0\0\0\x03\xb3\xc9\x28\xc9\xcd\xb1\x03\0\x7b\x5c\x2e\xd4\x06\0\0\0"), STR_INIT("\"i\""), false },
+    { STR_INIT("/index.html"), STR_INIT("text/html; charset=utf-8"), STR_INIT("\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\xb3\xc9\x28\xc9\xcd\xb1\x03\x00\x41\x0c\x43\xc7\x06\x00\x00\x00"), STR_INIT("\"i\""), false },
 };
 
 int site_open(void **state)

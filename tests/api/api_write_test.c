@@ -1,0 +1,157 @@
+/* Writing over HTTP: remote write, OTLP, /metrics/custom: what is stored, and what each kind of bad request or trouble
+ * of the store tells the sender. */
+#include "test.h"
+
+#include "site.h"
+#include "wire/compress.h"
+#include "wire/remote_write.h"
+
+static struct label up_a[] = { { STR_INIT("__name__"), STR_INIT("up") }, { STR_INIT("job"), STR_INIT("a") } };
+static struct label up_b[] = { { STR_INIT("__name__"), STR_INIT("up") }, { STR_INIT("job"), STR_INIT("b") } };
+
+/* One body with a sample for each of two series. */
+static str rw_body(int64_t ts_a, int64_t ts_b)
+{
+    struct sample *s = arena_array(&site.a, struct sample, 2);
+    s[0] = (struct sample){ ts_a, 1 };
+    s[1] = (struct sample){ ts_b, 2 };
+    struct batch b = { .a = &site.a };
+    struct batch_series x = { .labels = { up_a, 2 }, .samples = &s[0], .n_samples = 1 }, y = { .labels = { up_b, 2 }, .samples = &s[1], .n_samples = 1 };
+    avec_push(&site.a, &b.series, x);
+    avec_push(&site.a, &b.series, y);
+    struct buf plain, packed;
+    buf_init(&plain, 0);
+    buf_init(&packed, 0);
+    rw1_encode(&plain, &b);
+    snappy_pack(buf_str(&plain), &packed);
+    str body = arena_str(&site.a, buf_str(&packed));
+    buf_deinit(&plain);
+    buf_deinit(&packed);
+    return body;
+}
+static struct answer rw(str body)
+{
+    return site_post("/api/v1/write", "application/x-protobuf", "snappy", body);
+}
+
+static void remote_write(void **state)
+{
+    (void)state;
+    struct answer a = rw(rw_body(1000, 1000));
+    assert_int_equal(a.status, 204);
+    assert_int_equal(a.body.n, 0);
+    assert_int_equal(site.store.n_samples, 2);
+    assert_int_equal(site.store.waited, site.store.lsn); /* acknowledged after it was durable */
+
+    a = rw(rw_body(500, 2000)); /* one too old, the other taken */
+    assert_int_equal(a.status, 400);
+    assert_true(str_contains(a.body, STR("out of order sample")));
+    assert_true(str_contains(a.body, STR("up{job=\"a\"}")));
+    assert_int_equal(site.store.n_samples, 3);
+    assert_null(http_result_header(&a.r, STR("Retry-After")).p);
+}
+
+static void remote_write_malformed(void **state)
+{
+    (void)state;
+    assert_int_equal(rw(STR("not snappy at all")).status, 400);
+    struct buf packed;
+    buf_init(&packed, 0);
+    snappy_pack(STR("\x0a\xff\xff\xff\x7f"), &packed); /* a length past the end */
+    assert_int_equal(rw(buf_str(&packed)).status, 400);
+    buf_deinit(&packed);
+    str good = rw_body(1000, 1000);
+    assert_int_equal(site_post("/api/v1/write", "text/plain", "snappy", good).status, 415);
+    assert_int_equal(site_post("/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy", good).status, 415);
+    assert_int_equal(site_post("/api/v1/write", "application/x-protobuf", "br", good).status, 415);
+    /* A header that promises 4 GiB */
+    assert_int_equal(rw(STR("\xff\xff\xff\xff\x0f\x00")).status, 413);
+    up_b[1].value = STR("\xff\xfe"); /* invalid UTF-8: that series is refused, the other taken */
+    struct answer a = rw(rw_body(1000, 1000));
+    up_b[1].value = STR("b");
+    assert_int_equal(a.status, 400);
+    assert_int_equal(site.store.n_samples, 1);
+    assert_int_equal(site_get("/api/v1/write").status, 405);
+}
+
+static void store_in_trouble(void **state)
+{
+    (void)state;
+    static const struct {
+        enum err write, wait;
+        int status, otlp;
+    } rows[] = {
+        { ERR_BUSY, OK, 429, 429 },
+        { ERR_NO_SPACE, OK, 507, 503 },
+        { OK, ERR_NO_SPACE, 507, 503 },
+        { OK, ERR_IO, 500, 503 },
+        { ERR_CLOSED, OK, 503, 503 },
+        { ERR_CORRUPT, OK, 500, 503 },
+    };
+    const char *json = "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",\"gauge\":{\"dataPoints\":[{\"asDouble\":1,\"timeUnixNano\":\"1700000000000000000\"}]}}]}]}]}";
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        site.store.write_err = rows[i].write;
+        site.store.wait_err = rows[i].wait;
+        struct answer a = rw(rw_body(1000, 1000));
+        assert_int_equal(a.status, rows[i].status);
+        assert_non_null(http_result_header(&a.r, STR("Retry-After")).p);
+        a = site_post("/v1/metrics", "application/json", NULL, str_c(json));
+        assert_int_equal(a.status, rows[i].otlp);
+        assert_non_null(http_result_header(&a.r, STR("Retry-After")).p);
+        assert_true(str_contains(a.body, STR("\"code\"")));
+    }
+    site.store.write_err = site.store.wait_err = OK;
+    site.ready = false;
+    assert_int_equal(rw(rw_body(1000, 1000)).status, 503);
+    assert_int_equal(site_post("/v1/metrics", "application/json", NULL, str_c(json)).status, 503);
+    assert_int_equal(site.store.n_samples > 0 && site.store.wait_err == OK, true);
+}
+
+static void otlp(void **state)
+{
+    (void)state;
+    const char *json = "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":\"shop\"}}]},"
+                       "\"scopeMetrics\":[{\"metrics\":[{\"name\":\"queue.length\",\"gauge\":{\"dataPoints\":[{\"asDouble\":4,\"timeUnixNano\":\"1700000000000000000\"}]}}]}]}]}";
+    struct answer a = site_post("/v1/metrics", "application/json", NULL, str_c(json));
+    assert_int_equal(a.status, 200);
+    assert_true(str_has_prefix(a.content_type, STR("application/json")));
+    assert_true(site.store.n_samples >= 1);
+    struct buf gz;
+    buf_init(&gz, 0);
+    assert_int_equal(gzip_compress(str_c(json), 6, &gz), OK);
+    assert_int_equal(site_post("/api/v1/otlp/v1/metrics", "application/json", "gzip", buf_str(&gz)).status, 200);
+    buf_deinit(&gz);
+    a = site_post("/v1/metrics", "application/x-protobuf", NULL, STR(""));
+    assert_int_equal(a.status, 200);
+    assert_true(str_has_prefix(a.content_type, STR("application/x-protobuf")));
+    a = site_post("/v1/metrics", "application/x-protobuf", NULL, STR("\x0a\xff\xff"));
+    assert_int_equal(a.status, 400);
+    assert_true(str_has_prefix(a.content_type, STR("application/x-protobuf")));
+    assert_int_equal(site_post("/v1/metrics", "application/json", NULL, STR("{\"resourceMetrics\":")).status, 400);
+    assert_int_equal(site_post("/v1/metrics", "text/plain", NULL, STR("x")).status, 415);
+    assert_int_equal(site_post("/v1/metrics", "application/json", "compress", STR("x")).status, 415);
+}
+
+static void custom(void **state)
+{
+    (void)state;
+    struct answer a = site_post("/metrics/custom", "application/json", NULL, STR("{\"name\":\"orders\",\"value\":3,\"labels\":{\"shop\":\"a\"},\"timestamp\":1700000000}"));
+    assert_int_equal(a.status, 200);
+    assert_str(a.body, "{\"status\":\"success\",\"accepted\":1}");
+    a = site_post("/metrics/custom", "application/json", NULL, STR("[{\"name\":\"x\",\"value\":1},{\"name\":\"y\",\"value\":2}]"));
+    assert_int_equal(a.status, 200);
+    assert_int_equal(site.store.n_samples, 3);
+    a = site_post("/metrics/custom", "application/json", NULL, STR("{\"name\":\"x\",\"valeu\":1}"));
+    assert_int_equal(a.status, 400);
+    assert_true(str_contains(a.body, STR("value")));
+    assert_int_equal(site_post("/metrics/custom", "text/csv", NULL, STR("x,1")).status, 415);
+    assert_int_equal(site_post("/metrics/custom", "application/json", NULL, STR("{\"name\":\"\xff\",\"value\":1}")).status, 400);
+    assert_int_equal(site.store.n_samples, 3);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, site_open, site_close)
+int main(void)
+{
+    const struct CMUnitTest tests[] = { T(remote_write), T(remote_write_malformed), T(store_in_trouble), T(otlp), T(custom) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
