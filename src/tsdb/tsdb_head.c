@@ -196,14 +196,31 @@ static bool ooo_find(const struct chunk *c, int64_t ts, uint64_t *ret_bits)
     return false;
 }
 
+static bool ooo_hist_has(const struct chunk *c, int64_t ts)
+{
+    uint64_t st = atomic_load_explicit(&c->state, memory_order_relaxed);
+    struct rd r = rd_init(str_n((const char *)c->data, STATE_BYTES(st)));
+    for (uint32_t i = 0; i < STATE_SAMPLES(st); i++) {
+        int64_t at = (int64_t)rd_u64(&r);
+        rd_svarint(&r);
+        rd_lstr(&r);
+        if (at == ts)
+            return true;
+    }
+    return false;
+}
+
 /* What the head has for ts: newest write first. Returns 0 nothing, 1 the same float, 2 something else. */
 static int head_has(struct series *s, int64_t ts, uint64_t bits)
 {
     uint64_t have;
     for (struct chunk *c = atomic_load_explicit(&s->ooo, memory_order_relaxed); c;
-         c = atomic_load_explicit(&c->prev, memory_order_relaxed))
+         c = atomic_load_explicit(&c->prev, memory_order_relaxed)) {
+        if (c->kind == CHUNK_OOO_HIST && ooo_hist_has(c, ts))
+            return 2;
         if (c->kind == CHUNK_OOO && ooo_find(c, ts, &have))
             return have == bits ? 1 : 2;
+    }
     for (struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed); c;
          c = atomic_load_explicit(&c->prev, memory_order_relaxed))
         if (c->kind == CHUNK_FLOAT && chunk_find_float(c, ts, &have))
@@ -325,7 +342,7 @@ enum append_result head_append_hist(struct tsdb *db, struct part *p, struct seri
         buf_svarint(&b, start);
         buf_lstr(&b, buf_str(&body));
         struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
-        if (log && ts == s->last_ts && c && c->kind == CHUNK_HIST) { /* the last entry again? */
+        if (log && ts == s->last_ts && c && c->kind == CHUNK_HIST && !atomic_load_explicit(&s->ooo, memory_order_relaxed)) { /* the last entry again? */
             size_t n = STATE_BYTES(atomic_load_explicit(&c->state, memory_order_relaxed));
             if (n >= body.n && memcmp(c->data + n - body.n, body.p, body.n) == 0)
                 return APPEND_DUP;
