@@ -66,8 +66,30 @@ static bool any_start(const struct promql_points *p)
     return false;
 }
 
-static void split_slow(struct pq_worker *w, const struct promql_points *p, struct pq_series_buf *ret, bool starts)
+/* Where only sums and counts matter, upstream reads histograms without buckets and finds resets by itself, sample by
+ * sample: unknown hints become definite ones. Visible in warnings about conflicting resets. */
+static const struct histogram *with_hint(struct pq_worker *w, const struct histogram *prev, const struct histogram *h)
 {
+    if (!prev || h->reset != HIST_RESET_UNKNOWN)
+        return h;
+    struct histogram *copy = arena_new(&w->a, struct histogram);
+    *copy = *h;
+    copy->reset = pq_hist_is_reset(h, prev) ? HIST_RESET_YES : HIST_RESET_NO;
+    return copy;
+}
+
+static const struct histogram *histogram_before(const struct promql_points *p, size_t i)
+{
+    while (i-- > 0)
+        if (p->h[i] && !is_stale(p->h[i]->sum))
+            return p->h[i];
+    return NULL;
+}
+
+static void split_slow(struct pq_worker *w, const struct pq_node *sel, const struct promql_points *p, struct pq_series_buf *ret,
+                       bool starts)
+{
+    const struct histogram *before = NULL;
     vec_clear(&w->ft);
     vec_clear(&w->fv);
     vec_clear(&w->fst);
@@ -81,7 +103,8 @@ static void split_slow(struct pq_worker *w, const struct promql_points *p, struc
             if (is_stale(h->sum))
                 continue;
             vec_push(&w->ht, p->ts[i]);
-            vec_push(&w->hh, h);
+            vec_push(&w->hh, sel->statistics ? with_hint(w, before, h) : h);
+            before = h;
             vec_push(&w->hst, start);
         } else if (!is_stale(p->v[i])) {
             vec_push(&w->ft, p->ts[i]);
@@ -93,13 +116,13 @@ static void split_slow(struct pq_worker *w, const struct promql_points *p, struc
                                    starts ? w->hst.p : NULL, w->ft.n, w->ht.n, true };
 }
 
-void pq_split_points(struct pq_worker *w, const struct promql_points *p, struct pq_series_buf *ret)
+void pq_split_points(struct pq_worker *w, const struct pq_node *sel, const struct promql_points *p, struct pq_series_buf *ret)
 {
     bool starts = (w->run->features & PROMQL_START_TIMESTAMPS) && p->start_ms && any_start(p);
     if (!any_histogram(p) && !any_stale(p->v, p->n))
         *ret = (struct pq_series_buf){ .ft = p->ts, .fv = p->v, .fst = starts ? p->start_ms : NULL, .nf = p->n };
     else
-        split_slow(w, p, ret, starts);
+        split_slow(w, sel, p, ret, starts);
 }
 
 /* ---- window bounds ---- */
@@ -217,7 +240,7 @@ static enum err compute_instant(struct pq_worker *w, const struct pq_rows *r, si
         } else if (h) {
             if (!row->h)
                 row->h = row_h(w, r->tl.n);
-            row->h[s] = h;
+            row->h[s] = r->sel->statistics ? with_hint(w, histogram_before(&p, k), h) : h;
             row->v[s] = 0;
         } else {
             row->v[s] = p.v[k];
@@ -266,7 +289,7 @@ static enum err compute_smoothed(struct pq_worker *w, const struct pq_rows *r, s
     int64_t from, to, lookback = w->run->env.lookback_ms;
     pq_selector_span(r->sel, &r->tl, lookback, &from, &to);
     TRY(pq_read(w, r->series[i].id, from, to, &p));
-    pq_split_points(w, &p, &b);
+    pq_split_points(w, r->sel, &p, &b);
     struct pq_bounds bd = bounds_buf(w, 1, r->tl.n), hb = bounds_buf(w, 2, r->tl.n);
     bounds_find(b.ft, b.nf, r->sel, &r->tl, lookback, lookback, &bd);
     bounds_find(b.ht, b.nh, r->sel, &r->tl, lookback, lookback, &hb);
@@ -306,7 +329,7 @@ static void subquery_points(struct pq_worker *w, const struct pq_rows *r, size_t
         return;
     }
     struct promql_points p = { .ts = r->vec_ts, .v = s->v, .n = n };
-    split_slow(w, &p, ret, false);
+    split_slow(w, r->sel, &p, ret, false);
     if (!s->h)
         return;
     vec_clear(&w->ft);
@@ -413,7 +436,7 @@ static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size
         int64_t from, to;
         pq_selector_span(r->sel, &r->tl, w->run->env.lookback_ms, &from, &to);
         TRY(pq_read(w, r->series[i].id, from, to, &p));
-        pq_split_points(w, &p, &b);
+        pq_split_points(w, r->sel, &p, &b);
         timeline = p.timeline;
     } else {
         subquery_points(w, r, i, &b);

@@ -262,7 +262,7 @@ static enum err result_of_points(struct pq_run *r, const struct pq_node *n, cons
     out->points = arena_array(a, struct promql_point, p.n + 2);
     if (extended) {
         struct pq_series_buf b;
-        pq_split_points(w, &p, &b);
+        pq_split_points(w, n, &p, &b);
         if (b.nh > 0)
             return pq_fail(w, ERR_EXEC, "anchored modifier is not supported with histograms");
         int64_t *t = arena_array(r->a, int64_t, b.nf + 2);

@@ -56,6 +56,7 @@ struct pq_node {
     struct promql_pos pos;
     bool invariant;   /* same value at every step: computed once */
     bool has_at;      /* VECTOR, MATRIX, SUBQUERY: fixed time at_ms */
+    bool statistics;  /* VECTOR, MATRIX: only sums and counts of histograms are looked at */
     double number;    /* NUMBER, and functions that are constants of the query */
     int64_t at_ms, offset_ms, range_ms, step_ms;
     const struct promql_vector_sel *sel; /* VECTOR, MATRIX */
@@ -293,7 +294,7 @@ enum err pq_rows_materialise(struct pq_run *r, struct pq_rows *rows, struct pq_v
 enum err pq_select(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, const struct promql_series **ret,
                    size_t *ret_n) MUST_CHECK;
 enum err pq_read(struct pq_worker *w, uint64_t id, int64_t from, int64_t to, struct promql_points *ret) MUST_CHECK;
-void pq_split_points(struct pq_worker *w, const struct promql_points *p, struct pq_series_buf *ret);
+void pq_split_points(struct pq_worker *w, const struct pq_node *sel, const struct promql_points *p, struct pq_series_buf *ret);
 /* Times a selector reads, for all of tl. */
 void pq_selector_span(const struct pq_node *n, const struct pq_tl *tl, int64_t lookback_ms, int64_t *from, int64_t *to);
 

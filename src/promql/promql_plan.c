@@ -6,6 +6,8 @@
 
 struct planner {
     struct arena *a;
+    bool statistics;    /* below histogram_count, _sum or _avg ... */
+    unsigned whole;     /* ... but not (depth) below what needs whole histograms */
     const struct pq_plan_env *env;
     struct err_text *reterr;
 };
@@ -111,7 +113,9 @@ static enum err plan_subquery(struct planner *p, const struct promql_expr *e, st
 {
     struct pq_node **arg = arena_array(p->a, struct pq_node *, 1);
     struct inv inner;
+    p->whole++;
     TRY(plan_node(p, e->subquery.expr, &arg[0], &inner));
+    p->whole--;
     arg[0]->invariant = inner.invariant;
     n->args = (const struct pq_node *const *)arg;
     n->n_args = 1;
@@ -121,6 +125,18 @@ static enum err plan_subquery(struct planner *p, const struct promql_expr *e, st
     if (n->step_ms == 0)
         n->step_ms = p->env->default_step_ms;
     *ret = (struct inv){ n->has_at, false };
+    return OK;
+}
+
+static enum err plan_call(struct planner *p, const struct promql_expr *e, struct pq_node *n, struct inv *ret)
+{
+    enum promql_fn fn = e->call.fn;
+    bool before = p->statistics, whole = fn == PQ_FN_histogram_quantile || fn == PQ_FN_histogram_fraction;
+    p->statistics = before || fn == PQ_FN_histogram_count || fn == PQ_FN_histogram_sum || fn == PQ_FN_histogram_avg;
+    p->whole += whole;
+    TRY(plan_args(p, n, e->call.args, e->call.n_args, depends_on_time(fn), ret));
+    p->whole -= whole;
+    p->statistics = before;
     return OK;
 }
 
@@ -139,12 +155,14 @@ static enum err plan_node(struct planner *p, const struct promql_expr *e, struct
         return OK;
     case PQ_VECTOR:
         n->sel = &e->vector;
+        n->statistics = p->statistics && !p->whole;
         TRY(plan_when(p, &e->vector.when, n));
         *ret_inv = (struct inv){ n->has_at, n->has_at };
         return OK;
     case PQ_MATRIX: {
         const struct promql_expr *v = unwrap(e->matrix.vector);
         n->sel = &v->vector;
+        n->statistics = p->statistics && !p->whole;
         TRY(plan_when(p, &v->vector.when, n));
         TRY(plan_duration(p, &e->matrix.range, true, &n->range_ms));
         *ret_inv = (struct inv){ n->has_at, false };
@@ -165,7 +183,7 @@ static enum err plan_node(struct planner *p, const struct promql_expr *e, struct
     case PQ_CALL:
         if (plan_constant(p, n, e->call.fn))
             return OK;
-        return plan_args(p, n, e->call.args, e->call.n_args, depends_on_time(e->call.fn), ret_inv);
+        return plan_call(p, e, n, ret_inv);
     case PQ_PAREN:
     case PQ_DURATION:
         break;
@@ -176,7 +194,7 @@ static enum err plan_node(struct planner *p, const struct promql_expr *e, struct
 enum err pq_plan(struct arena *a, const struct promql_expr *e, const struct pq_plan_env *env, const struct pq_node **ret,
                  struct err_text *reterr)
 {
-    struct planner p = { a, env, reterr };
+    struct planner p = { .a = a, .env = env, .reterr = reterr };
     struct pq_node *n;
     struct inv inv;
     TRY(plan_node(&p, e, &n, &inv));
