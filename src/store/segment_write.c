@@ -10,7 +10,10 @@
 #include "base/stats.h"
 #include "store/store_int.h"
 
-enum { OUT_BYTES = 1 << 20 };
+enum {
+    OUT_BYTES = 1 << 20,
+    SYNC_BYTES = 16 << 20, /* sync in steps: the log's syncs queue behind ours */
+};
 
 static struct stat stat_written = STAT_COUNTER("vane_store_segment_bytes_written_total", "Bytes of segment files written", "");
 
@@ -88,6 +91,8 @@ static void out_flush(struct segment_writer *w)
         w->e = fs_pwrite(w->file, w->out.p, w->out.n, w->off);
     size_t skip = w->off == 0 ? sizeof(struct segment_header) : 0;
     XXH3_64bits_update(w->hash, w->out.p + skip, w->out.n - skip);
+    if (w->e == OK && w->off / SYNC_BYTES != (w->off + w->out.n) / SYNC_BYTES)
+        w->e = fs_datasync(w->file);
     w->off += w->out.n;
     buf_clear(&w->out);
 }

@@ -9,6 +9,7 @@ enum {
     TICK_MS = 1000,
     TICK_NO_SPACE_MS = 100,
     ZERO_BYTES = 256 << 10,
+    ZERO_SYNC_BYTES = 4 << 20, /* sync in small steps: the committer's syncs queue behind ours */
 };
 
 static struct stat stat_no_space = STAT_GAUGE("vane_store_no_space", "1 while writes are refused for lack of disk space", "");
@@ -24,8 +25,11 @@ enum err wal_spare_make(struct wal *w, uint32_t number)
     enum err e = fs_open(w->fs, path, FS_CREATE, &f);
     if (e != OK)
         return e;
-    for (uint64_t off = 0; e == OK && off < w->cfg.wal_file_bytes; off += ZERO_BYTES)
+    for (uint64_t off = 0; e == OK && off < w->cfg.wal_file_bytes; off += ZERO_BYTES) {
         e = fs_pwrite(f, zeros, (size_t)MIN((uint64_t)ZERO_BYTES, w->cfg.wal_file_bytes - off), off);
+        if (e == OK && off % ZERO_SYNC_BYTES == ZERO_SYNC_BYTES - ZERO_BYTES)
+            e = fs_datasync(f);
+    }
     e = e ? e : fs_datasync(f);
     fs_close(f);
     if (e != OK)

@@ -7,7 +7,10 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -386,6 +389,66 @@ static void test_reserve(void **state)
     sim_fs_free(s);
 }
 
+/* kill -9 of a real process on the real file system, in the middle of full speed. */
+static void child_run(const char *dir, int fd)
+{
+    struct store_config c = config();
+    struct store *st;
+    struct err_text et = { 0 };
+    struct model m = { 0 };
+    if (store_open(fs_os(), dir, &c, os_clock(), &st, &et) != OK)
+        _exit(1);
+    for (;;) {
+        enum err e = append_some(st, &m, 2);
+        if (e == OK && write(fd, &m.acked, sizeof(m.acked)) != sizeof(m.acked))
+            _exit(2);
+        if (e == OK && m.acked % 64 == 0) {
+            struct store_edit edit = { .signal = STORE_METRICS, .low_water_lsn = m.acked - 50 };
+            IGNORE_ERR(store_commit(st, &edit, &et));
+        }
+    }
+}
+
+static void test_kill_9(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/vane_kill_XXXXXX", cmd[64];
+    assert_non_null(mkdtemp(dir));
+    for (int round = 0; round < 12; round++) {
+        int fd[2], status;
+        assert_int_equal(pipe(fd), 0);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            child_run(dir, fd[1]);
+        close(fd[1]);
+        uint64_t acked = 0, got = 0, wanted = 50 + (uint64_t)round * 23;
+        while (got++ < wanted && read(fd[0], &acked, sizeof(acked)) == sizeof(acked))
+            ;
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status));
+        uint64_t more;
+        while (read(fd[0], &more, sizeof(more)) == sizeof(more)) /* what it had still acknowledged */
+            acked = more;
+        close(fd[0]);
+        struct store_config c = config();
+        struct store *st;
+        struct err_text et = { 0 };
+        assert_int_equal(store_open(fs_os(), dir, &c, os_clock(), &st, &et), OK);
+        uint64_t low = store_wal_low_water(st, STORE_METRICS);
+        struct check k = { .expected = low + 1, .last = low };
+        struct store_replay_result res;
+        struct store_replay r = { .signal = STORE_METRICS, .from_lsn = low, .partition = -1, .ctx = &k, .on_record = check_record };
+        assert_int_equal(store_wal_replay(st, &r, &res, &et), OK);
+        assert_int_equal(res.holes, 0);
+        assert_true(k.last >= acked);
+        store_close(st);
+    }
+    snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+    assert_int_equal(system(cmd), 0);
+}
+
 int main(void)
 {
     log_setup((enum log_level)(LOG_LEVEL_ERROR + 1), LOG_FORMAT_LOGFMT); /* failures by the hundred are the point here */
@@ -394,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_errors_at_every_operation),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_kill_9),
     };
     return cmocka_run_group_tests_name("store_crash", tests, NULL, NULL);
 }

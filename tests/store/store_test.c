@@ -316,6 +316,107 @@ static void test_edits_persist(void **state)
     tmp_free(d);
 }
 
+static long file_size(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    long n = ftell(f);
+    fclose(f);
+    return n;
+}
+
+/* Past 4 MiB the MANIFEST is written anew, without what is gone. */
+static void test_manifest_shrinks(void **state)
+{
+    (void)state;
+    char *d = tmp_dir(), path[256];
+    struct store *st = open_ok(d, NULL);
+    struct err_text et = { 0 };
+    char *big = mem_zalloc(1 << 20);
+    uint64_t ids[6];
+    str body = { big, 1 << 20 };
+    snprintf(path, sizeof(path), "%s/MANIFEST", d);
+    for (int i = 0; i < 6; i++) {
+        uint64_t last = i ? ids[i - 1] : 0;
+        struct store_edit e = { .signal = STORE_TRACES, .tombstone_add = &body, .n_tombstone_add = 1, .ret_tombstone_ids = &ids[i],
+                                .tombstone_remove = &last, .n_tombstone_remove = i > 0 };
+        assert_int_equal(store_commit(st, &e, &et), OK);
+    }
+    assert_true(file_size(path) < 5 << 20);
+    store_close(st);
+    st = open_ok(d, NULL);
+    assert_true(file_size(path) < 2 << 20);
+    struct arena a;
+    arena_init(&a, 0);
+    struct store_tombstone *t;
+    size_t n;
+    store_tombstones(st, STORE_TRACES, &a, &t, &n);
+    assert_true(n == 1 && t[0].id == ids[5]);
+    arena_deinit(&a);
+    mem_free(big);
+    store_close(st);
+    tmp_free(d);
+}
+
+static void count_pressure(void *ctx)
+{
+    atomic_fetch_add((atomic_int *)ctx, 1);
+}
+
+/* Over its size the log asks those who hold it to flush; at twice the size it refuses until they have. */
+static void test_log_pressure(void **state)
+{
+    (void)state;
+    char *d = tmp_dir();
+    struct store_config c = small_config();
+    c.wal_bytes_max = 256 << 10;
+    struct store *st = open_ok(d, &c);
+    struct err_text et = { 0 };
+    atomic_int metrics = 0, logs = 0;
+    struct store_hooks h = { .ctx = &metrics, .wal_pressure = count_pressure }, hl = { .ctx = &logs, .wal_pressure = count_pressure };
+    assert_int_equal(store_attach(st, STORE_METRICS, &h, &et), OK);
+    assert_int_equal(store_attach(st, STORE_LOGS, &hl, &et), OK);
+    static char body[8000];
+    enum err e = OK;
+    uint32_t epoch;
+    uint64_t lsn = 0;
+    for (int i = 0; i < 2000 && store_wal_bytes(st) < (520 << 10); i++) {
+        e = store_wal_pin(st, sizeof(body), &epoch);
+        if (e == ERR_BUSY) { /* the next file is not ready yet */
+            os_sleep_ms(1);
+            continue;
+        }
+        assert_int_equal(e, OK);
+        struct iovec iov = { body, sizeof(body) };
+        struct store_record r = { .signal = STORE_METRICS, .iov = &iov, .n_iov = 1 };
+        assert_int_equal(store_wal_append(st, &r, &lsn), OK);
+        store_wal_unpin(st);
+        assert_int_equal(store_wal_wait(st, lsn), OK);
+    }
+    for (int i = 0; i < 400 && atomic_load(&metrics) == 0; i++)
+        os_sleep_ms(5);
+    assert_true(atomic_load(&metrics) > 0);
+    assert_int_equal(atomic_load(&logs), 0);
+    e = store_wal_pin(st, 10, &epoch);
+    assert_int_equal(e, ERR_BUSY);
+    struct store_edit edit = { .signal = STORE_METRICS, .low_water_lsn = lsn };
+    assert_int_equal(store_commit(st, &edit, &et), OK);
+    for (int i = 0; i < 400 && e == ERR_BUSY; i++) {
+        e = store_wal_pin(st, 10, &epoch);
+        os_sleep_ms(5);
+    }
+    assert_int_equal(e, OK);
+    static char huge[40000];
+    struct iovec iov = { huge, sizeof(huge) };
+    struct store_record r = { .signal = STORE_METRICS, .iov = &iov, .n_iov = 1 };
+    assert_int_equal(store_wal_append(st, &r, &lsn), ERR_LIMIT); /* more than half a file */
+    store_wal_unpin(st);
+    store_detach(st, STORE_METRICS);
+    store_close(st);
+    tmp_free(d);
+}
+
 struct many {
     struct store *st;
     int n;
@@ -447,7 +548,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wal_round_trip), cmocka_unit_test(test_low_water_frees_files), cmocka_unit_test(test_segments),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_edits_persist),         cmocka_unit_test(test_many_writers),
-        cmocka_unit_test(test_log_damage),     cmocka_unit_test(test_segment_damage),
+        cmocka_unit_test(test_log_damage),     cmocka_unit_test(test_segment_damage),        cmocka_unit_test(test_manifest_shrinks),
+        cmocka_unit_test(test_log_pressure),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
