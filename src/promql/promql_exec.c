@@ -437,12 +437,12 @@ enum err promql_exec(struct promql_engine *e, struct promql_source *src, const s
         err = run_plan(r, plan, a, ret, &prepared);
     if (err != OK && reterr)
         *reterr = w->text;
+    promql_expr_deinit(expr); /* the tree lives in the run's arena */
     run_finish(r, ret, a);
     uint64_t end = os_mono_ns();
     ret->stats.parse_ns = parsed - start;
     ret->stats.prepare_ns = prepared - parsed;
     ret->stats.exec_ns = end - prepared;
-    promql_expr_deinit(expr);
     mem_free(r);
     return err;
 }
