@@ -383,6 +383,7 @@ static bool lex_duration_word(struct pq_lexer *l, struct pq_item *it)
 static void lex_right_paren(struct pq_lexer *l, struct pq_item *it)
 {
     if (l->paren_depth == 0) {
+        l->start = l->pos; /* upstream has taken the character before it complains */
         fail_rune(l, it, "unexpected right parenthesis ", ')', "");
         return;
     }
@@ -431,6 +432,8 @@ static void lex_duration_state(struct pq_lexer *l, struct pq_item *it)
     } else if (r == ']') {
         lex_right_bracket(l, it);
     } else if (r == ':') {
+        if (!l->got_duration || l->got_colon)
+            l->start = l->pos;
         if (!l->got_duration)
             fail(l, it, "unexpected colon before duration in duration expression");
         else if (l->got_colon)

@@ -347,8 +347,10 @@ static void pretty(struct buf *out, const struct promql_expr *e, unsigned level,
                 printed_length(e) <= columns;
     switch (e->kind) {
     case PQ_SUBQUERY:
-        if (fits)
-            break;
+        if (fits) { /* without indentation, as upstream has it */
+            promql_print(out, e);
+            return;
+        }
         pretty(out, e->subquery.expr, level, columns);
         print_subquery_suffix(out, &e->subquery);
         return;
