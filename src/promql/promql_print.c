@@ -609,21 +609,48 @@ static bool durs_eq(const struct promql_dur *a, const struct promql_dur *b)
     return a->expr ? promql_expr_eq(a->expr, b->expr) : a->ms == b->ms;
 }
 
-bool promql_expr_eq(const struct promql_expr *a, const struct promql_expr *b)
+static bool dur_exprs_eq(const struct promql_dur_expr *a, const struct promql_dur_expr *b)
+{
+    return a->op == b->op && a->wrapped == b->wrapped && !a->lhs == !b->lhs && !a->rhs == !b->rhs &&
+           (!a->lhs || promql_expr_eq(a->lhs, b->lhs)) && (!a->rhs || promql_expr_eq(a->rhs, b->rhs));
+}
+
+/* The same kinds of nodes at the same places. */
+static bool shapes_eq(const struct promql_expr *a, const struct promql_expr *b)
 {
     if (a->kind != b->kind || a->type != b->type)
         return false;
-    if (a->kind == PQ_DURATION) {
-        const struct promql_dur_expr *x = &a->dur, *y = &b->dur;
-        return x->op == y->op && x->wrapped == y->wrapped && !x->lhs == !y->lhs && !x->rhs == !y->rhs &&
-               (!x->lhs || promql_expr_eq(x->lhs, y->lhs)) && (!x->rhs || promql_expr_eq(x->rhs, y->rhs));
+    switch (a->kind) {
+    case PQ_DURATION:
+        return dur_exprs_eq(&a->dur, &b->dur);
+    case PQ_MATRIX:
+        return durs_eq(&a->matrix.range, &b->matrix.range);
+    case PQ_SUBQUERY:
+        return durs_eq(&a->subquery.range, &b->subquery.range) && durs_eq(&a->subquery.step, &b->subquery.step) &&
+               shapes_eq(a->subquery.expr, b->subquery.expr);
+    case PQ_CALL:
+        if (a->call.fn != b->call.fn || a->call.n_args != b->call.n_args)
+            return false;
+        for (size_t i = 0; i < a->call.n_args; i++)
+            if (!shapes_eq(a->call.args[i], b->call.args[i]))
+                return false;
+        return true;
+    default:
+        break;
     }
-    if (a->kind == PQ_NUMBER)
-        return a->number.v == b->number.v || (isnan(a->number.v) && isnan(b->number.v));
-    if (a->kind == PQ_SUBQUERY && !(durs_eq(&a->subquery.range, &b->subquery.range) &&
-                                    durs_eq(&a->subquery.step, &b->subquery.step)))
+    const struct promql_expr *x[2], *y[2];
+    size_t n = promql_children(a, x, 2);
+    if (n != promql_children(b, y, 2))
         return false;
-    if (a->kind == PQ_MATRIX && !durs_eq(&a->matrix.range, &b->matrix.range))
+    for (size_t i = 0; i < n; i++)
+        if (!shapes_eq(x[i], y[i]))
+            return false;
+    return true;
+}
+
+bool promql_expr_eq(const struct promql_expr *a, const struct promql_expr *b)
+{
+    if (!shapes_eq(a, b))
         return false;
     /* The rest shows completely in the text. */
     AUTO_BUF struct buf x, y;
