@@ -27,20 +27,27 @@ typedef size_t run_fn(const struct input *in); /* samples decoded */
 
 static void exposition(struct buf *b, bool om, size_t *n)
 {
-    static const char *const les[] = { "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "+Inf" };
+    static const char *const les[] = { "0.005", "0.01", "0.025", "0.05", "0.1",  "0.25",
+                                       "0.5",   "1.0",  "2.5",   "5.0",  "10.0", "+Inf" };
     struct rng r = { 42 };
     buf_lit(b, "# HELP http_requests Requests served, by route and status.\n# TYPE http_requests counter\n");
     for (int i = 0; i < INSTANCES; i++)
         for (int k = 0; k < ROUTES; k++, ++*n)
-            buf_printf(b, "%s{method=\"GET\",route=\"/api/v1/items/%d\",status=\"200\",pod=\"shop-%d-x7f9c\"} %llu\n",
-                       om ? "http_requests_total" : "http_requests", k, i, (unsigned long long)rng_below(&r, 100000000));
+            buf_printf(
+                b,
+                "%s{method=\"GET\",route=\"/api/v1/items/%d\",status=\"200\",pod=\"shop-%d-x7f9c\"} %llu\n",
+                om ? "http_requests_total" : "http_requests", k, i,
+                (unsigned long long)rng_below(&r, 100000000));
     buf_lit(b, "# HELP request_seconds Latency.\n# TYPE request_seconds histogram\n");
     for (int i = 0; i < INSTANCES; i++) {
         for (int k = 0; k < 12; k++, ++*n)
-            buf_printf(b, "request_seconds_bucket{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\",le=\"%s\"} %llu\n", i, les[k],
-                       (unsigned long long)(100 * k + (int)rng_below(&r, 100)));
-        buf_printf(b, "request_seconds_sum{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\"} %.9g\n", i, rng_unit(&r) * 1e4);
-        buf_printf(b, "request_seconds_count{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\"} %d\n", i, 1200 + i);
+            buf_printf(
+                b, "request_seconds_bucket{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\",le=\"%s\"} %llu\n",
+                i, les[k], (unsigned long long)(100 * k + (int)rng_below(&r, 100)));
+        buf_printf(b, "request_seconds_sum{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\"} %.9g\n", i,
+                   rng_unit(&r) * 1e4);
+        buf_printf(b, "request_seconds_count{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\"} %d\n", i,
+                   1200 + i);
         *n += 2;
     }
     buf_lit(b, "# HELP memory_bytes Memory.\n# TYPE memory_bytes gauge\n");
@@ -57,22 +64,35 @@ static void otlp_request(struct buf *b, bool json)
     struct rng r = { 7 };
     buf_lit(&j, "{\"resourceMetrics\":[");
     for (int i = 0; i < INSTANCES; i++) {
-        buf_printf(&j, "%s{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":\"shop\"}},{\"key\":"
-                       "\"service.instance.id\",\"value\":{\"stringValue\":\"pod-%d\"}},{\"key\":\"host.name\",\"value\":{"
-                       "\"stringValue\":\"node-%d\"}}]},\"scopeMetrics\":[{\"scope\":{\"name\":\"lib\",\"version\":\"1.2.0\"},"
-                       "\"metrics\":[{\"name\":\"http.server.requests\",\"unit\":\"1\",\"sum\":{\"aggregationTemporality\":2,"
-                       "\"isMonotonic\":true,\"dataPoints\":[",
+        buf_printf(&j,
+                   "%s{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":"
+                   "\"shop\"}},{\"key\":"
+                   "\"service.instance.id\",\"value\":{\"stringValue\":\"pod-%d\"}},{\"key\":\"host.name\","
+                   "\"value\":{"
+                   "\"stringValue\":\"node-%d\"}}]},\"scopeMetrics\":[{\"scope\":{\"name\":\"lib\","
+                   "\"version\":\"1.2.0\"},"
+                   "\"metrics\":[{\"name\":\"http.server.requests\",\"unit\":\"1\",\"sum\":{"
+                   "\"aggregationTemporality\":2,"
+                   "\"isMonotonic\":true,\"dataPoints\":[",
                    i ? "," : "", i, i % 10);
         for (int k = 0; k < ROUTES; k++)
-            buf_printf(&j, "%s{\"attributes\":[{\"key\":\"http.request.method\",\"value\":{\"stringValue\":\"GET\"}},{\"key\":"
-                           "\"http.route\",\"value\":{\"stringValue\":\"/items/%d\"}},{\"key\":\"http.response.status_code\","
-                           "\"value\":{\"intValue\":\"200\"}}],\"startTimeUnixNano\":\"1700000000000000000\",\"timeUnixNano\":"
-                           "\"1700000060000000000\",\"asInt\":\"%llu\"}",
+            buf_printf(&j,
+                       "%s{\"attributes\":[{\"key\":\"http.request.method\",\"value\":{\"stringValue\":"
+                       "\"GET\"}},{\"key\":"
+                       "\"http.route\",\"value\":{\"stringValue\":\"/items/"
+                       "%d\"}},{\"key\":\"http.response.status_code\","
+                       "\"value\":{\"intValue\":\"200\"}}],\"startTimeUnixNano\":\"1700000000000000000\","
+                       "\"timeUnixNano\":"
+                       "\"1700000060000000000\",\"asInt\":\"%llu\"}",
                        k ? "," : "", k, (unsigned long long)rng_below(&r, 1000000));
-        buf_lit(&j, "]}},{\"name\":\"http.server.request.duration\",\"unit\":\"s\",\"histogram\":{\"aggregationTemporality\":2,"
-                    "\"dataPoints\":[{\"attributes\":[{\"key\":\"http.route\",\"value\":{\"stringValue\":\"/items\"}}],"
-                    "\"startTimeUnixNano\":\"1700000000000000000\",\"timeUnixNano\":\"1700000060000000000\",\"count\":\"78\","
-                    "\"sum\":12.5,\"bucketCounts\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"10\",\"11\",\"12\"],"
+        buf_lit(&j, "]}},{\"name\":\"http.server.request.duration\",\"unit\":\"s\",\"histogram\":{"
+                    "\"aggregationTemporality\":2,"
+                    "\"dataPoints\":[{\"attributes\":[{\"key\":\"http.route\",\"value\":{\"stringValue\":\"/"
+                    "items\"}}],"
+                    "\"startTimeUnixNano\":\"1700000000000000000\",\"timeUnixNano\":\"1700000060000000000\","
+                    "\"count\":\"78\","
+                    "\"sum\":12.5,\"bucketCounts\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\","
+                    "\"10\",\"11\",\"12\"],"
                     "\"explicitBounds\":[0.005,0.01,0.025,0.05,0.1,0.25,0.5,1,2.5,5,10]}]}}]}]}");
     }
     buf_lit(&j, "]}");
@@ -135,12 +155,11 @@ static void exposition_fn(struct buf *b, bool om)
 /* ---- runs ---- */
 
 static volatile double sink;
+static struct arena request; /* as a server's worker keeps one */
 
 static size_t parse(str body, enum expo_format f, const str *hints, bool labels)
 {
     struct expo x;
-    AUTO_ARENA struct arena a;
-    arena_init(&a, 0);
     size_t n = 0;
     double sum = 0;
     expo_init(&x, f, body);
@@ -154,12 +173,13 @@ static size_t parse(str body, enum expo_format f, const str *hints, bool labels)
         n++;
         if (hints && n < count_sink)
             expo_hint(&x, hints[n]);
-        if (labels && expo_labels(&x, &a, &ls, NULL) != OK)
+        if (labels && expo_labels(&x, &request, &ls, NULL) != OK)
             abort();
     }
     if (x.entry != EXPO_END)
         abort();
     sink = sum;
+    arena_reset(&request);
     return n;
 }
 static size_t run_text(const struct input *in)
@@ -184,32 +204,28 @@ static size_t decoded(struct arena *a, enum err e, const struct batch *b)
     if (e != OK)
         abort();
     size_t n = b->n_samples;
-    arena_deinit(a);
+    arena_reset(a);
     return n;
 }
 static size_t run_remote_write(const struct input *in)
 {
-    struct arena a;
     struct batch b;
     struct wire_rejects r;
-    arena_init(&a, 0);
-    return decoded(&a, rw1_decode(&a, in->remote_write, RW_BODY_BYTES_MAX, &WIRE_LIMITS_DEFAULT, &b, &r, NULL), &b);
+    return decoded(
+        &request,
+        rw1_decode(&request, in->remote_write, RW_BODY_BYTES_MAX, &WIRE_LIMITS_DEFAULT, &b, &r, NULL), &b);
 }
 static size_t run_remote_write_plain(const struct input *in)
 {
-    struct arena a;
     struct batch b;
     struct wire_rejects r;
-    arena_init(&a, 0);
-    return decoded(&a, rw1_decode_plain(&a, in->plain, &WIRE_LIMITS_DEFAULT, &b, &r, NULL), &b);
+    return decoded(&request, rw1_decode_plain(&request, in->plain, &WIRE_LIMITS_DEFAULT, &b, &r, NULL), &b);
 }
 static size_t otlp(str body, enum otlp_coding c)
 {
-    struct arena a;
     struct batch b;
     struct wire_rejects r;
-    arena_init(&a, 0);
-    return decoded(&a, otlp_metrics_decode(&a, body, c, &OTLP_OPTIONS_DEFAULT, &b, &r, NULL), &b);
+    return decoded(&request, otlp_metrics_decode(&request, body, c, &OTLP_OPTIONS_DEFAULT, &b, &r, NULL), &b);
 }
 static size_t run_otlp(const struct input *in)
 {
@@ -248,7 +264,8 @@ int main(void)
 {
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
-    struct input in = { .openmetrics = built(&a, exposition_fn, true), .text = built(&a, exposition_fn, false) };
+    struct input in = { .openmetrics = built(&a, exposition_fn, true),
+                        .text = built(&a, exposition_fn, false) };
     in.n_samples = count_sink;
     remote_write(&a, &in);
     in.otlp = built(&a, otlp_request, false);
@@ -266,6 +283,7 @@ int main(void)
     measure(&j, STR("otlp_protobuf"), run_otlp, &in, in.otlp.n);
     measure(&j, STR("otlp_json"), run_otlp_json, &in, in.otlp_json.n);
     json_obj_end(&j);
+    arena_deinit(&request);
     printf(STR_FMT "\n", STR_ARG(buf_str(&out)));
     return 0;
 }

@@ -13,6 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct wire_limits lim = WIRE_LIMITS_DEFAULT;
     if (custom_decode(&a, (str){ (const char *)data, size }, 1, &lim, &b, &why) != OK)
         return 0;
-    vec_each(struct batch_series, s, &b.series) ASSERT(wire_labels_check(s->labels, &lim, NULL) == OK);
+    vec_each (struct batch_series, s, &b.series)
+        ASSERT(wire_labels_check(s->labels, &lim, NULL) == OK);
     return 0;
 }

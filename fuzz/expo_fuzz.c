@@ -27,7 +27,7 @@ static void check_round_trip(enum expo_format f, struct labels ls, double v, str
 /* A NUL cannot stand in a quoted name. */
 static bool printable(struct labels ls)
 {
-    labels_each(l, ls) {
+    labels_each (l, ls) {
         if (l->name.n && memchr(l->name.p, 0, l->name.n))
             return false;
         if (str_eq(l->name, LABEL_NAME) && memchr(l->value.p, 0, l->value.n))

@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (otlp_metrics_decode(&a, body, data[0] & 1 ? OTLP_JSON : OTLP_PROTOBUF, &o, &b, &r, &why) != OK)
         return 0;
     size_t n = 0;
-    vec_each(struct batch_series, s, &b.series) {
+    vec_each (struct batch_series, s, &b.series) {
         ASSERT(wire_labels_check(s->labels, &o.limits, NULL) == OK);
         for (size_t i = 1; i < s->labels.n; i++)
             ASSERT(str_cmp(s->labels.p[i - 1].name, s->labels.p[i].name) < 0);

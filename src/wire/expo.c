@@ -63,7 +63,8 @@ __attribute__((cold)) static const char *fail(struct expo *x, const char *at, co
 {
     char seen[128];
     excerpt(seen, sizeof(seen), at, x->end);
-    IGNORE_ERR(err_fail_at(&x->error, ERR_PARSE, (size_t)(at - x->start), "line %u: %s, got %s", x->line, what, seen));
+    IGNORE_ERR(err_fail_at(&x->error, ERR_PARSE, (size_t)(at - x->start), "line %u: %s, got %s", x->line,
+                           what, seen));
     x->entry = EXPO_ERROR;
     x->p = x->end;
     return NULL;
@@ -156,7 +157,8 @@ static inline bool number_stop(char c, bool text)
 {
     return c == ' ' || c == '\n' || c == '\0' || (text && (c == '\t' || c == '{'));
 }
-__attribute__((noinline)) static const char *number_slow(struct expo *x, const char *p, bool text, double *ret)
+__attribute__((noinline)) static const char *number_slow(struct expo *x, const char *p, bool text,
+                                                         double *ret)
 {
     const char *q = p;
     while (q < x->end && !number_stop(*q, text))
@@ -343,8 +345,9 @@ static enum expo_entry text_comment(struct expo *x, const char *p)
             return x->p = end, x->entry = EXPO_END;
         x->text = (str){ p, (size_t)(stop - p) };
     } else {
-        q = meta_name(x, skip_ws(q + 4, end), kind == EXPO_HELP ? "expected metric name after HELP"
-                                                                : "expected metric name after TYPE");
+        q = meta_name(x, skip_ws(q + 4, end),
+                      kind == EXPO_HELP ? "expected metric name after HELP"
+                                        : "expected metric name after TYPE");
         if (!q)
             return EXPO_ERROR;
         if (q < end && *q == '\0')

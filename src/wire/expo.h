@@ -33,8 +33,8 @@ enum expo_entry {
 struct expo {
     /* ---- the current entry ---- */
     enum expo_entry entry;
-    str series;            /* SAMPLE: raw text of name and labels, without white space around */
-    double value;          /* NaN is always NORMAL_NAN_BITS */
+    str series;   /* SAMPLE: raw text of name and labels, without white space around */
+    double value; /* NaN is always NORMAL_NAN_BITS */
     bool has_ts, has_exemplar;
     int64_t ts_ms;
     str name;              /* HELP, TYPE, UNIT: metric name without quotes */
@@ -47,11 +47,12 @@ struct expo {
     unsigned line_next;
     const char *start, *p, *end, *entry_start;
     str hint;
-    str family;            /* name of the last HELP/TYPE/UNIT */
-    str exemplar;          /* raw text from '{' to the end of the line */
-    bool skip_created;     /* OpenMetrics: `_created` lines are start timestamps, not samples (default true) */
+    str family;        /* name of the last HELP/TYPE/UNIT */
+    str exemplar;      /* raw text from '{' to the end of the line */
+    bool skip_created; /* OpenMetrics: `_created` lines are start timestamps, not samples (default true) */
     struct {
-        const char *until; /* the next `_created` line or the end of the family: samples before it know the answer */
+        const char
+            *until; /* the next `_created` line or the end of the family: samples before it know the answer */
         bool found;
         uint64_t key, last_key; /* labels without le/quantile, family name */
         int64_t ms, last_ms;    /* last_*: of the line passed most recently; last_ms 0 = none */
@@ -72,7 +73,8 @@ static inline void expo_hint(struct expo *x, str raw)
 /* Of the current SAMPLE: name and labels, sorted. Escapes are decoded into a; the rest borrows from the body.
  * `le` of histograms and `quantile` of summaries are written as floats ("1" -> "1.0") as Prometheus 3 does.
  * Empty values are dropped, as an absent label. ERR_INVALID: a label name twice. */
-enum err expo_labels(const struct expo *x, struct arena *a, struct labels *ret, struct err_text *reterr) MUST_CHECK;
+enum err expo_labels(const struct expo *x, struct arena *a, struct labels *ret,
+                     struct err_text *reterr) MUST_CHECK;
 /* Of the current SAMPLE with has_exemplar. ret_has_ts false: the exemplar has no own timestamp. */
 enum err expo_exemplar(const struct expo *x, struct arena *a, struct exemplar *ret, bool *ret_has_ts,
                        struct err_text *reterr) MUST_CHECK;
@@ -92,8 +94,8 @@ enum err expo_format_select(str content_type, str fallback, enum expo_format *re
 #define EXPO_CONTENT_TYPE_TEXT        "text/plain; version=0.0.4; charset=utf-8"
 #define EXPO_CONTENT_TYPE_OPENMETRICS "application/openmetrics-text; version=1.0.0; charset=utf-8"
 /* What a scrape asks for. */
-#define EXPO_ACCEPT                                                                                       \
-    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"                              \
+#define EXPO_ACCEPT                                                                                         \
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"                                \
     "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4," \
     "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 /* Does an Accept header prefer OpenMetrics over text? (what our own /metrics answers) */
@@ -113,7 +115,8 @@ struct expo_out {
 };
 void expo_out_family(struct expo_out *o, str name, const struct metric_meta *meta);
 /* ts_ms NULL = none; ex NULL = none (written in OpenMetrics only). */
-void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64_t *ts_ms, const struct exemplar *ex);
+void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64_t *ts_ms,
+                     const struct exemplar *ex);
 void expo_out_end(struct expo_out *o);
 
 #endif

@@ -16,10 +16,10 @@
 
 enum { EXEMPLAR_RUNES_MAX = 128 };
 
-#define MAP_NAME    owners
-#define MAP_KEY     str
-#define MAP_VALUE   unsigned
-#define MAP_HASH(k) hash64(k)
+#define MAP_NAME     owners
+#define MAP_KEY      str
+#define MAP_VALUE    unsigned
+#define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
 
@@ -52,7 +52,8 @@ PRINTF_LIKE(2, 3) static enum err bad(struct checker *c, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    return err_fail_at(c->err, ERR_INVALID, (size_t)(c->x.entry_start - c->x.start), "line %u: %s", c->x.line, text);
+    return err_fail_at(c->err, ERR_INVALID, (size_t)(c->x.entry_start - c->x.start), "line %u: %s", c->x.line,
+                       text);
 }
 
 /* ---- suffixes ---- */
@@ -200,7 +201,7 @@ static str group_of(struct checker *c, struct labels ls, str suffix)
     bool bucket = str_eq(suffix, STR("_bucket")), quantile = c->type == METRIC_SUMMARY && !suffix.n;
     if (c->type == METRIC_INFO)
         return STR("");
-    labels_each(l, ls) {
+    labels_each (l, ls) {
         bool own = str_eq(l->name, LABEL_NAME) || (bucket && str_eq(l->name, LABEL_BUCKET)) ||
                    (quantile && str_eq(l->name, LABEL_QUANTILE)) ||
                    (c->type == METRIC_STATESET && str_eq(l->name, c->family));
@@ -249,7 +250,8 @@ static enum err labels_fit(struct checker *c, struct labels ls, str suffix)
     str le = labels_get(ls, LABEL_BUCKET), q = labels_get(ls, LABEL_QUANTILE);
     if (c->type == METRIC_STATESET && !labels_has(ls, c->family))
         return bad(c, "a stateset's sample lacks the label " STR_FMT, STR_ARG(str_take(c->family, 100)));
-    if (str_eq(suffix, STR("_bucket")) && (!num_parse_f64(le, &v) || isnan(v) || (v == HUGE_VAL && !str_eq(le, STR("+Inf")))))
+    if (str_eq(suffix, STR("_bucket")) &&
+        (!num_parse_f64(le, &v) || isnan(v) || (v == HUGE_VAL && !str_eq(le, STR("+Inf")))))
         return bad(c, "invalid le label");
     if (c->type == METRIC_SUMMARY && !suffix.n && (!num_parse_f64(q, &v) || !(v >= 0 && v <= 1)))
         return bad(c, "invalid quantile label");
@@ -288,12 +290,16 @@ static enum err exemplar_fits(struct checker *c, str suffix)
     struct exemplar ex;
     bool has_ts;
     size_t n = 0;
-    if (!(hist && str_eq(suffix, STR("_bucket"))) && !(c->type == METRIC_COUNTER && str_eq(suffix, STR("_total"))))
+    if (!(hist && str_eq(suffix, STR("_bucket"))) &&
+        !(c->type == METRIC_COUNTER && str_eq(suffix, STR("_total"))))
         return bad(c, "only buckets and counters can have exemplars");
     if (expo_exemplar(&c->x, &c->a, &ex, &has_ts, NULL) != OK)
         return bad(c, "invalid exemplar labels");
-    labels_each(l, ex.labels) n += runes(l->name) + runes(l->value);
-    return n > EXEMPLAR_RUNES_MAX ? bad(c, "the exemplar's labels have %zu characters, at most 128 are allowed", n) : OK;
+    labels_each (l, ex.labels)
+        n += runes(l->name) + runes(l->value);
+    return n > EXEMPLAR_RUNES_MAX
+               ? bad(c, "the exemplar's labels have %zu characters, at most 128 are allowed", n)
+               : OK;
 }
 
 /* A comma before a '}' that is not in quotes. */

@@ -52,7 +52,8 @@ static bool media_type(str s, str *ret)
 
 static bool format_of_protocol(str protocol, enum expo_format *ret)
 {
-    bool text = str_has_prefix(protocol, STR("PrometheusText")), om = str_has_prefix(protocol, STR("OpenMetricsText"));
+    bool text = str_has_prefix(protocol, STR("PrometheusText")),
+         om = str_has_prefix(protocol, STR("OpenMetricsText"));
     *ret = om ? EXPO_OPENMETRICS : EXPO_TEXT;
     return text || om;
 }
@@ -63,7 +64,7 @@ enum err expo_format_select(str content_type, str fallback, enum expo_format *re
     str type = STR_NONE;
     enum expo_format fb;
     bool has_fb = format_of_protocol(fallback, &fb);
-    const char *why = !str_trim(content_type).n           ? "sent no Content-Type"
+    const char *why = !str_trim(content_type).n          ? "sent no Content-Type"
                       : !media_type(content_type, &type) ? "sent a malformed Content-Type"
                                                          : "sent an unsupported Content-Type";
     if (ret_warn)
@@ -74,10 +75,12 @@ enum err expo_format_select(str content_type, str fallback, enum expo_format *re
     }
     content_type = str_take(content_type, 100);
     if (!has_fb)
-        return err_fail(reterr, ERR_UNSUPPORTED, "the target %s (\"" STR_FMT "\") and no usable fallback_scrape_protocol is set",
-                        why, STR_ARG(content_type));
-    IGNORE_ERR(err_fail(ret_warn, ERR_UNSUPPORTED, "the target %s (\"" STR_FMT "\"), using fallback_scrape_protocol " STR_FMT,
-                        why, STR_ARG(content_type), STR_ARG(fallback)));
+        return err_fail(reterr, ERR_UNSUPPORTED,
+                        "the target %s (\"" STR_FMT "\") and no usable fallback_scrape_protocol is set", why,
+                        STR_ARG(content_type));
+    IGNORE_ERR(err_fail(ret_warn, ERR_UNSUPPORTED,
+                        "the target %s (\"" STR_FMT "\"), using fallback_scrape_protocol " STR_FMT, why,
+                        STR_ARG(content_type), STR_ARG(fallback)));
     *ret = fb;
     return OK;
 }

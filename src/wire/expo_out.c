@@ -109,7 +109,7 @@ static void series(struct buf *b, struct labels ls)
         quoted(b, name);
         comma = true;
     }
-    labels_each(l, ls)
+    labels_each (l, ls)
         if (!str_eq(l->name, LABEL_NAME))
             pair(b, l->name, l->value, &comma);
     buf_u8(b, '}');
@@ -126,7 +126,8 @@ static void seconds(struct buf *b, int64_t ms)
         buf_printf(b, ".%03u", (unsigned)(u % 1000));
 }
 
-void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64_t *ts_ms, const struct exemplar *ex)
+void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64_t *ts_ms,
+                     const struct exemplar *ex)
 {
     struct buf *b = o->b;
     bool om = o->format == EXPO_OPENMETRICS;
@@ -140,7 +141,7 @@ void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64
     if (ex && om) {
         bool comma = false;
         buf_lit(b, " # {");
-        labels_each(l, ex->labels)
+        labels_each (l, ex->labels)
             pair(b, l->name, l->value, &comma);
         buf_lit(b, "} ");
         buf_f64_g(b, ex->v);

@@ -19,11 +19,11 @@ enum otlp_coding { OTLP_PROTOBUF, OTLP_JSON };
 /* application/x-protobuf, application/json (parameters ignored). ERR_UNSUPPORTED otherwise. */
 enum err otlp_coding_of(str content_type, enum otlp_coding *ret, struct err_text *reterr) MUST_CHECK;
 
-enum otlp_naming { /* translation_strategy */
-    OTLP_UNDERSCORE_ESCAPING_WITH_SUFFIXES, /* default */
-    OTLP_UNDERSCORE_ESCAPING_WITHOUT_SUFFIXES,
-    OTLP_NO_UTF8_ESCAPING_WITH_SUFFIXES,
-    OTLP_NO_TRANSLATION,
+enum otlp_naming {                                         /* translation_strategy */
+                   OTLP_UNDERSCORE_ESCAPING_WITH_SUFFIXES, /* default */
+                   OTLP_UNDERSCORE_ESCAPING_WITHOUT_SUFFIXES,
+                   OTLP_NO_UTF8_ESCAPING_WITH_SUFFIXES,
+                   OTLP_NO_TRANSLATION,
 };
 bool otlp_naming_parse(str s, enum otlp_naming *ret); /* "UnderscoreEscapingWithSuffixes" ... */
 
@@ -31,25 +31,26 @@ struct otlp_options {
     enum otlp_naming naming;
     const str *promote_resource_attributes; /* become labels of every series of the resource */
     size_t n_promote;
-    bool promote_all_resource_attributes;   /* then n_promote is ignored */
-    const str *ignore_resource_attributes;  /* with promote_all: these are not promoted */
+    bool promote_all_resource_attributes;  /* then n_promote is ignored */
+    const str *ignore_resource_attributes; /* with promote_all: these are not promoted */
     size_t n_ignore;
-    bool keep_identifying_resource_attributes; /* service.* also on target_info */
-    bool promote_scope_metadata_off;        /* no otel_scope_* labels */
-    bool convert_histograms_to_custom;      /* classic histograms as one native custom-bucket series */
+    bool keep_identifying_resource_attributes;     /* service.* also on target_info */
+    bool promote_scope_metadata_off;               /* no otel_scope_* labels */
+    bool convert_histograms_to_custom;             /* classic histograms as one native custom-bucket series */
     bool label_name_underscore_sanitization;       /* "_a" -> "key_a" */
     bool label_name_preserve_multiple_underscores; /* "a__b" stays */
     struct wire_limits limits;
 };
-#define OTLP_OPTIONS_DEFAULT                                                                       \
-    ((struct otlp_options){ .label_name_underscore_sanitization = true,                            \
-                            .label_name_preserve_multiple_underscores = true,                      \
+#define OTLP_OPTIONS_DEFAULT                                                  \
+    ((struct otlp_options){ .label_name_underscore_sanitization = true,       \
+                            .label_name_preserve_multiple_underscores = true, \
                             .limits = WIRE_LIMITS_DEFAULT })
 
 /* Decode one request body (already decompressed; borrowed). Bad points are left out and counted in
  * ret_rejects->samples (one per data point). ERR_PARSE (position), ERR_LIMIT: nothing of it is usable. */
-enum err otlp_metrics_decode(struct arena *a, str body, enum otlp_coding coding, const struct otlp_options *opt,
-                             struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
+enum err otlp_metrics_decode(struct arena *a, str body, enum otlp_coding coding,
+                             const struct otlp_options *opt, struct batch *out,
+                             struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
 
 /* Answers. ExportMetricsServiceResponse: partial_success is set only if something was rejected or `message` is not
  * empty (a warning). google.rpc.Status for errors (code: gRPC number). */

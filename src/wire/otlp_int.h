@@ -26,8 +26,8 @@ str otlp_hex(struct arena *a, str bytes);
 /* ---- OTLP/JSON -> protobuf: one table row per field ---- */
 enum otlp_json_kind {
     OJ_STRING,
-    OJ_HEX,     /* trace and span ids */
-    OJ_BASE64,  /* other bytes */
+    OJ_HEX,    /* trace and span ids */
+    OJ_BASE64, /* other bytes */
     OJ_BOOL,
     OJ_VARINT,  /* int32, int64, uint32, uint64: number or string of digits; enums by number or name */
     OJ_SVARINT, /* sint32 */
@@ -38,7 +38,7 @@ enum otlp_json_kind {
 struct otlp_json_field {
     const char *name; /* lowerCamelCase */
     uint32_t number;
-    uint8_t kind;     /* enum otlp_json_kind */
+    uint8_t kind; /* enum otlp_json_kind */
     bool repeated;
     const struct otlp_json_message *message;
 };
@@ -49,7 +49,7 @@ struct otlp_json_message {
 };
 extern const struct otlp_json_message otlp_json_metrics_request;
 /* The protobuf form of a JSON body. Unknown fields and nulls are passed over. ERR_PARSE: line, column, field. */
-enum err otlp_json_to_protobuf(struct arena *a, str json, const struct otlp_json_message *root, struct buf *out,
-                               struct err_text *reterr) MUST_CHECK;
+enum err otlp_json_to_protobuf(struct arena *a, str json, const struct otlp_json_message *root,
+                               struct buf *out, struct err_text *reterr) MUST_CHECK;
 
 #endif

@@ -74,7 +74,7 @@ static bool real(struct conv *c, double *ret)
     if (c->j.tok != JSON_NUM && c->j.tok != JSON_STR)
         return wrong(c, "a number");
     if (str_eq(s, STR("NaN"))) {
-        *ret = NAN;
+        *ret = (double)NAN;
         return true;
     }
     if (str_eq(s, STR("Infinity")) || str_eq(s, STR("-Infinity"))) {
@@ -240,8 +240,8 @@ static bool message(struct conv *c, const struct otlp_json_message *m)
     return c->j.tok == JSON_OBJ_END;
 }
 
-enum err otlp_json_to_protobuf(struct arena *a, str json, const struct otlp_json_message *root, struct buf *out,
-                               struct err_text *reterr)
+enum err otlp_json_to_protobuf(struct arena *a, str json, const struct otlp_json_message *root,
+                               struct buf *out, struct err_text *reterr)
 {
     static const struct otlp_json_field top = { "request", 0, OJ_MESSAGE, false, NULL };
     struct conv c = { .a = a, .out = out, .field = &top };

@@ -24,25 +24,39 @@ static inline bool is_continuation(char c)
 static const struct {
     str unit, name;
 } units[] = {
-    { STR_INIT("d"), STR_INIT("days") },          { STR_INIT("h"), STR_INIT("hours") },
-    { STR_INIT("min"), STR_INIT("minutes") },     { STR_INIT("s"), STR_INIT("seconds") },
-    { STR_INIT("ms"), STR_INIT("milliseconds") }, { STR_INIT("us"), STR_INIT("microseconds") },
-    { STR_INIT("ns"), STR_INIT("nanoseconds") },  { STR_INIT("By"), STR_INIT("bytes") },
-    { STR_INIT("KiBy"), STR_INIT("kibibytes") },  { STR_INIT("MiBy"), STR_INIT("mebibytes") },
-    { STR_INIT("GiBy"), STR_INIT("gibibytes") },  { STR_INIT("TiBy"), STR_INIT("tibibytes") },
-    { STR_INIT("KBy"), STR_INIT("kilobytes") },   { STR_INIT("MBy"), STR_INIT("megabytes") },
-    { STR_INIT("GBy"), STR_INIT("gigabytes") },   { STR_INIT("TBy"), STR_INIT("terabytes") },
-    { STR_INIT("m"), STR_INIT("meters") },        { STR_INIT("V"), STR_INIT("volts") },
-    { STR_INIT("A"), STR_INIT("amperes") },       { STR_INIT("J"), STR_INIT("joules") },
-    { STR_INIT("W"), STR_INIT("watts") },         { STR_INIT("g"), STR_INIT("grams") },
-    { STR_INIT("Cel"), STR_INIT("celsius") },     { STR_INIT("Hz"), STR_INIT("hertz") },
-    { STR_INIT("1"), STR_INIT("") },              { STR_INIT("%"), STR_INIT("percent") },
+    { STR_INIT("d"), STR_INIT("days") },
+    { STR_INIT("h"), STR_INIT("hours") },
+    { STR_INIT("min"), STR_INIT("minutes") },
+    { STR_INIT("s"), STR_INIT("seconds") },
+    { STR_INIT("ms"), STR_INIT("milliseconds") },
+    { STR_INIT("us"), STR_INIT("microseconds") },
+    { STR_INIT("ns"), STR_INIT("nanoseconds") },
+    { STR_INIT("By"), STR_INIT("bytes") },
+    { STR_INIT("KiBy"), STR_INIT("kibibytes") },
+    { STR_INIT("MiBy"), STR_INIT("mebibytes") },
+    { STR_INIT("GiBy"), STR_INIT("gibibytes") },
+    { STR_INIT("TiBy"), STR_INIT("tibibytes") },
+    { STR_INIT("KBy"), STR_INIT("kilobytes") },
+    { STR_INIT("MBy"), STR_INIT("megabytes") },
+    { STR_INIT("GBy"), STR_INIT("gigabytes") },
+    { STR_INIT("TBy"), STR_INIT("terabytes") },
+    { STR_INIT("m"), STR_INIT("meters") },
+    { STR_INIT("V"), STR_INIT("volts") },
+    { STR_INIT("A"), STR_INIT("amperes") },
+    { STR_INIT("J"), STR_INIT("joules") },
+    { STR_INIT("W"), STR_INIT("watts") },
+    { STR_INIT("g"), STR_INIT("grams") },
+    { STR_INIT("Cel"), STR_INIT("celsius") },
+    { STR_INIT("Hz"), STR_INIT("hertz") },
+    { STR_INIT("1"), STR_INIT("") },
+    { STR_INIT("%"), STR_INIT("percent") },
 };
 static const struct {
     str unit, name;
 } per_units[] = {
-    { STR_INIT("s"), STR_INIT("second") }, { STR_INIT("m"), STR_INIT("minute") }, { STR_INIT("h"), STR_INIT("hour") },
-    { STR_INIT("d"), STR_INIT("day") },    { STR_INIT("w"), STR_INIT("week") },   { STR_INIT("mo"), STR_INIT("month") },
+    { STR_INIT("s"), STR_INIT("second") }, { STR_INIT("m"), STR_INIT("minute") },
+    { STR_INIT("h"), STR_INIT("hour") },   { STR_INIT("d"), STR_INIT("day") },
+    { STR_INIT("w"), STR_INIT("week") },   { STR_INIT("mo"), STR_INIT("month") },
     { STR_INIT("y"), STR_INIT("year") },
 };
 
@@ -217,10 +231,12 @@ static str escaped_name(struct arena *a, str name, str unit, enum otlp_metric_ki
 /* name without "_suffix" (any one byte before the suffix), unless nothing would remain. */
 static str trim_suffix(str name, str suffix)
 {
-    return str_has_suffix(name, suffix) && name.n > suffix.n + 1 ? str_take(name, name.n - suffix.n - 1) : name;
+    return str_has_suffix(name, suffix) && name.n > suffix.n + 1 ? str_take(name, name.n - suffix.n - 1)
+                                                                 : name;
 }
 
-static str utf8_name(struct arena *a, str name, str unit, enum otlp_metric_kind kind, const struct otlp_name_options *opt)
+static str utf8_name(struct arena *a, str name, str unit, enum otlp_metric_kind kind,
+                     const struct otlp_name_options *opt)
 {
     if (opt->name_space.n)
         name = arena_printf(a, STR_FMT "_" STR_FMT, STR_ARG(opt->name_space), STR_ARG(name));
@@ -239,8 +255,8 @@ static str utf8_name(struct arena *a, str name, str unit, enum otlp_metric_kind 
         name = arena_printf(a, STR_FMT "_" STR_FMT, STR_ARG(name), STR_ARG(main_unit));
     if (!per.n && !total && !ratio)
         return name;
-    return arena_printf(a, STR_FMT "%s" STR_FMT "%s%s", STR_ARG(name), per.n ? "_" : "", STR_ARG(per), total ? "_total" : "",
-                        ratio ? "_ratio" : "");
+    return arena_printf(a, STR_FMT "%s" STR_FMT "%s%s", STR_ARG(name), per.n ? "_" : "", STR_ARG(per),
+                        total ? "_total" : "", ratio ? "_ratio" : "");
 }
 
 static bool only_underscores(str s)
@@ -256,7 +272,8 @@ enum err otlp_metric_name(struct arena *a, str name, str unit, enum otlp_metric_
 {
     str s = opt->utf8_allowed ? utf8_name(a, name, unit, kind, opt) : escaped_name(a, name, unit, kind, opt);
     if (!s.n || (!opt->utf8_allowed && !str_eq(s, name) && only_underscores(s)))
-        return err_fail(reterr, ERR_INVALID, "the metric name \"" STR_FMT "\" leaves nothing that can be a name",
+        return err_fail(reterr, ERR_INVALID,
+                        "the metric name \"" STR_FMT "\" leaves nothing that can be a name",
                         STR_ARG(str_take(name, 100)));
     *ret = s;
     return OK;
@@ -292,7 +309,8 @@ static str label_escape(struct arena *a, str s, bool merge)
     return (str){ out, n };
 }
 
-enum err otlp_label_name(struct arena *a, str name, const struct otlp_label_options *opt, str *ret, struct err_text *reterr)
+enum err otlp_label_name(struct arena *a, str name, const struct otlp_label_options *opt, str *ret,
+                         struct err_text *reterr)
 {
     str s = name;
     if (!opt->utf8_allowed && name.n) {
@@ -308,7 +326,8 @@ enum err otlp_label_name(struct arena *a, str name, const struct otlp_label_opti
         }
     }
     if (!s.n || (!opt->utf8_allowed && !str_eq(s, name) && only_underscores(s)))
-        return err_fail(reterr, ERR_INVALID, "the attribute name \"" STR_FMT "\" leaves nothing that can be a label name",
+        return err_fail(reterr, ERR_INVALID,
+                        "the attribute name \"" STR_FMT "\" leaves nothing that can be a label name",
                         STR_ARG(str_take(name, 100)));
     *ret = s;
     return OK;

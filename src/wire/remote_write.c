@@ -50,7 +50,8 @@ enum err rw_version_of(str content_type, str content_encoding, enum rw_version *
         *ret = RW_V2;
         return OK;
     }
-    return err_fail(reterr, ERR_UNSUPPORTED, "unknown remote write message \"" STR_FMT "\"", STR_ARG(str_take(proto, 100)));
+    return err_fail(reterr, ERR_UNSUPPORTED, "unknown remote write message \"" STR_FMT "\"",
+                    STR_ARG(str_take(proto, 100)));
 }
 
 /* ---- decode ---- */
@@ -71,6 +72,13 @@ struct decoder {
 static inline struct label label_read(struct pb m, struct pb *up)
 {
     struct label l = { { "", 0 }, { "", 0 } };
+    /* what every sender writes: name, then value, both short */
+    size_t size = (size_t)(m.end - m.p);
+    if (size >= 4 && m.p[0] == 0x0a && (uint8_t)m.p[1] <= size - 4) {
+        const char *v = m.p + 2 + (uint8_t)m.p[1];
+        if (!(m.p[1] & 0x80) && v[0] == 0x12 && !(v[1] & 0x80) && v + 2 + v[1] == m.end)
+            return (struct label){ { m.p + 2, (size_t)m.p[1] }, { v + 2, (size_t)v[1] } };
+    }
     while (pb_next(&m))
         switch (m.field) {
         case 1:
@@ -407,7 +415,8 @@ static enum err over_limit(const struct decoder *d, struct err_text *reterr)
         return err_fail(reterr, ERR_LIMIT, "more than %zu series in one request", d->lim->series_max);
     if (d->out->n_samples > d->lim->samples_max)
         return err_fail(reterr, ERR_LIMIT, "more than %zu samples in one request", d->lim->samples_max);
-    return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode", d->a->bytes_max);
+    return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode",
+                    d->a->bytes_max);
 }
 
 enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *lim, struct batch *out,
@@ -425,18 +434,20 @@ enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *
             family_read(&d, pb_sub(&m), &m);
         else
             pb_skip(&m);
-        if (__builtin_expect(out->series.n > lim->series_max || out->n_samples > lim->samples_max || arena_over(a), 0))
+        if (__builtin_expect(
+                out->series.n > lim->series_max || out->n_samples > lim->samples_max || arena_over(a), 0))
             return over_limit(&d, reterr);
     }
     if (m.bad) {
         size_t pos = (size_t)(m.bad_at - plain.p);
-        return err_fail_at(reterr, ERR_PARSE, pos, "malformed protobuf at byte %zu of the decompressed WriteRequest", pos);
+        return err_fail_at(reterr, ERR_PARSE, pos,
+                           "malformed protobuf at byte %zu of the decompressed WriteRequest", pos);
     }
     return OK;
 }
 
-enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim, struct batch *out,
-                    struct wire_rejects *ret_rejects, struct err_text *reterr)
+enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim,
+                    struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr)
 {
     str plain;
     TRY(snappy_unpack(a, body, bytes_max, &plain, reterr));
@@ -447,7 +458,7 @@ enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wi
 
 static void labels_write(struct buf *b, uint32_t field, struct labels ls)
 {
-    labels_each(l, ls) {
+    labels_each (l, ls) {
         size_t at = pb_open(b, field);
         pb_put_bytes(b, 1, l->name);
         pb_put_bytes(b, 2, l->value);
@@ -497,7 +508,7 @@ static void exemplar_write(struct buf *b, const struct exemplar *ex)
 
 void rw1_encode(struct buf *out, const struct batch *batch)
 {
-    vec_each(const struct batch_series, s, &batch->series) {
+    vec_each (const struct batch_series, s, &batch->series) {
         size_t at = pb_open(out, REQ_SERIES);
         labels_write(out, TS_LABEL, s->labels);
         for (size_t i = 0; i < s->n_samples; i++) {
@@ -512,7 +523,7 @@ void rw1_encode(struct buf *out, const struct batch *batch)
             histogram_write(out, &s->hists[i]);
         pb_close(out, at);
     }
-    vec_each(const struct batch_family, f, &batch->families) {
+    vec_each (const struct batch_family, f, &batch->families) {
         size_t at = pb_open(out, REQ_METADATA);
         pb_put_varint(out, 1, f->meta.type);
         pb_put_bytes(out, 2, f->name);

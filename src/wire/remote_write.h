@@ -8,7 +8,8 @@
 /* Which message a request carries, from Content-Type and Content-Encoding. Empty or application/x-protobuf (with or
  * without proto=prometheus.WriteRequest): RW_V1. ERR_UNSUPPORTED (415): anything else. */
 enum rw_version { RW_V1, RW_V2 };
-enum err rw_version_of(str content_type, str content_encoding, enum rw_version *ret, struct err_text *reterr) MUST_CHECK;
+enum err rw_version_of(str content_type, str content_encoding, enum rw_version *ret,
+                       struct err_text *reterr) MUST_CHECK;
 
 #define RW_BODY_BYTES_MAX (64u << 20) /* decompressed, default */
 
@@ -18,8 +19,8 @@ enum err rw_version_of(str content_type, str content_encoding, enum rw_version *
  * ret_rejects (the protocol wants the rest taken and 400 answered).
  *   bytes_max  limit of the decompressed size
  * Returns ERR_CORRUPT (snappy), ERR_PARSE (protobuf, with position), ERR_LIMIT. */
-enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim, struct batch *out,
-                    struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
+enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim,
+                    struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
 /* The same from the plain protobuf (borrowed). */
 enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *lim, struct batch *out,
                           struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;

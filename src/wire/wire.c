@@ -18,35 +18,51 @@ void *wire_run_grow(struct arena *a, void *p, size_t *n, size_t *cap, size_t *fr
     return q;
 }
 
+/* Say what is wrong with a label that did not pass. */
+__attribute__((cold)) static enum err label_refuse(const struct label *l, const struct wire_limits *lim,
+                                                   struct err_text *reterr)
+{
+    if (l->name.n == 0)
+        return err_fail(reterr, ERR_INVALID, "a label has an empty name");
+    if (!wire_utf8_ok(l->name))
+        return err_fail(reterr, ERR_INVALID, "a label name is not valid UTF-8");
+    if (!wire_utf8_ok(l->value))
+        return err_fail(reterr, ERR_INVALID, "the value of label \"" STR_FMT "\" is not valid UTF-8",
+                        STR_ARG(str_take(l->name, 100)));
+    if (l->name.n > lim->label_name_bytes_max)
+        return err_fail(reterr, ERR_INVALID,
+                        "a label name of %zu bytes (\"" STR_FMT "...\"), at most %zu are allowed", l->name.n,
+                        STR_ARG(str_take(l->name, 60)), lim->label_name_bytes_max);
+    return err_fail(reterr, ERR_INVALID,
+                    "the value of label \"" STR_FMT "\" has %zu bytes, at most %zu are allowed",
+                    STR_ARG(str_take(l->name, 100)), l->value.n, lim->label_value_bytes_max);
+}
+
+static inline bool label_ok(const struct label *l, const struct wire_limits *lim)
+{
+    return l->name.n != 0 && l->name.n <= lim->label_name_bytes_max &&
+           l->value.n <= lim->label_value_bytes_max && wire_utf8_ok(l->name) && wire_utf8_ok(l->value);
+}
+
 enum err wire_labels_check(struct labels ls, const struct wire_limits *lim, struct err_text *reterr)
 {
     bool named = false;
     if (ls.n > lim->labels_max)
         return err_fail(reterr, ERR_INVALID, "%zu labels, at most %zu are allowed", ls.n, lim->labels_max);
-    labels_each(l, ls) {
-        if (l->name.n == 0)
-            return err_fail(reterr, ERR_INVALID, "a label has an empty name");
-        if (!wire_utf8_ok(l->name))
-            return err_fail(reterr, ERR_INVALID, "a label name is not valid UTF-8");
-        if (!wire_utf8_ok(l->value))
-            return err_fail(reterr, ERR_INVALID, "the value of label \"" STR_FMT "\" is not valid UTF-8",
-                            STR_ARG(str_take(l->name, 100)));
-        if (l->name.n > lim->label_name_bytes_max)
-            return err_fail(reterr, ERR_INVALID, "a label name of %zu bytes (\"" STR_FMT "...\"), at most %zu are allowed",
-                            l->name.n, STR_ARG(str_take(l->name, 60)), lim->label_name_bytes_max);
-        if (l->value.n > lim->label_value_bytes_max)
-            return err_fail(reterr, ERR_INVALID, "the value of label \"" STR_FMT "\" has %zu bytes, at most %zu are allowed",
-                            STR_ARG(str_take(l->name, 100)), l->value.n, lim->label_value_bytes_max);
+    labels_each (l, ls) {
+        if (__builtin_expect(!label_ok(l, lim), 0))
+            return label_refuse(l, lim, reterr);
         named |= l->name.n == 8 && memcmp(l->name.p, "__name__", 8) == 0;
     }
     return named ? OK : err_fail(reterr, ERR_INVALID, "no metric name");
 }
 
-enum err wire_labels_finish(struct label *p, size_t *n, const struct wire_limits *lim, struct err_text *reterr)
+enum err wire_labels_finish(struct label *p, size_t *n, const struct wire_limits *lim,
+                            struct err_text *reterr)
 {
     bool fine = true;
     for (size_t i = 0; i < *n && fine; i++)
-        fine = p[i].value.n != 0 && (i == 0 || str_cmp(p[i - 1].name, p[i].name) < 0);
+        fine = p[i].value.n != 0 && (i == 0 || wire_name_less(p[i - 1].name, p[i].name));
     if (!fine)
         TRY(labels_sort(p, n, reterr));
     return wire_labels_check((struct labels){ p, *n }, lim, reterr);
@@ -61,6 +77,6 @@ void wire_reject(struct wire_rejects *r, struct labels ls, const struct err_text
     labels_print(&b, (struct labels){ ls.p, MIN(ls.n, (size_t)20) });
     str shown = str_take(buf_str(&b), 200);
     shown.n = str_utf8_valid_len(shown);
-    IGNORE_ERR(err_fail(&r->first, ERR_INVALID, "series " STR_FMT "%s: %s", STR_ARG(shown), b.n > shown.n ? "..." : "",
-                        why->msg));
+    IGNORE_ERR(err_fail(&r->first, ERR_INVALID, "series " STR_FMT "%s: %s", STR_ARG(shown),
+                        b.n > shown.n ? "..." : "", why->msg));
 }

@@ -18,25 +18,28 @@
 
 /* Limits of decoders that take whole requests. A series beyond a label limit is left out and counted. */
 struct wire_limits {
-    size_t labels_max;           /* per series, __name__ included */
+    size_t labels_max; /* per series, __name__ included */
     size_t label_name_bytes_max;
     size_t label_value_bytes_max;
-    size_t series_max;           /* per request: ERR_LIMIT beyond */
-    size_t samples_max;          /* per request: ERR_LIMIT beyond */
+    size_t series_max;  /* per request: ERR_LIMIT beyond */
+    size_t samples_max; /* per request: ERR_LIMIT beyond */
 };
-#define WIRE_LIMITS_DEFAULT                                                                    \
-    ((struct wire_limits){ .labels_max = 128, .label_name_bytes_max = 1024,                     \
-                           .label_value_bytes_max = 64 << 10, .series_max = 1 << 20,            \
+#define WIRE_LIMITS_DEFAULT                                   \
+    ((struct wire_limits){ .labels_max = 128,                 \
+                           .label_name_bytes_max = 1024,      \
+                           .label_value_bytes_max = 64 << 10, \
+                           .series_max = 1 << 20,             \
                            .samples_max = 8 << 20 })
 
 /* What a decoder left out of the batch while taking the rest. */
 struct wire_rejects {
-    size_t series, samples;  /* refused; samples counts histograms and OTLP data points too */
+    size_t series, samples; /* refused; samples counts histograms and OTLP data points too */
     size_t exemplars;
-    struct err_text first;   /* the first refusal in words; msg[0] == 0 if none */
+    struct err_text first; /* the first refusal in words; msg[0] == 0 if none */
 };
 
 /* Check one sorted label set: a name, valid UTF-8, lengths, count. ERR_INVALID with a text. */
-enum err wire_labels_check(struct labels ls, const struct wire_limits *lim, struct err_text *reterr) MUST_CHECK;
+enum err wire_labels_check(struct labels ls, const struct wire_limits *lim,
+                           struct err_text *reterr) MUST_CHECK;
 
 #endif

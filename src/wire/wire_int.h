@@ -4,40 +4,62 @@
 
 #include "wire/wire.h"
 
+/* Has any byte its high bit set? Overlapping loads instead of a tail loop. */
+static inline bool wire_any_high(const char *p, size_t n)
+{
+    uint64_t any = 0, w;
+    uint32_t h, k;
+    if (n >= 8) {
+        for (size_t i = 0; i + 8 < n; i += 8) {
+            memcpy(&w, p + i, 8);
+            any |= w;
+        }
+        memcpy(&w, p + n - 8, 8);
+        any |= w;
+    } else if (n >= 4) {
+        memcpy(&h, p, 4);
+        memcpy(&k, p + n - 4, 4);
+        any = h | k;
+    } else {
+        for (size_t i = 0; i < n; i++)
+            any |= (uint8_t)p[i];
+    }
+    return (any & 0x8080808080808080ull) != 0;
+}
 /* Valid UTF-8; fast for ASCII. */
 static inline bool wire_utf8_ok(str s)
 {
-    uint64_t any = 0, w;
-    size_t i = 0;
-    for (; i + 8 <= s.n; i += 8) {
-        memcpy(&w, s.p + i, 8);
-        any |= w;
-    }
-    for (; i < s.n; i++)
-        any |= (uint64_t)(uint8_t)s.p[i];
-    return __builtin_expect(!(any & 0x8080808080808080ull), 1) || str_utf8_ok(s);
+    return __builtin_expect(!wire_any_high(s.p, s.n), 1) || str_utf8_ok(s);
+}
+/* a < b in the order of label names; the first byte decides most of the time. */
+static inline bool wire_name_less(str a, str b)
+{
+    if (a.n && b.n && a.p[0] != b.p[0])
+        return (uint8_t)a.p[0] < (uint8_t)b.p[0];
+    return str_cmp(a, b) < 0;
 }
 
 /* Runs of T for one series after the other, cut from blocks of the arena: RUN_PUSH adds to the open run, RUN_CLOSE gives
  * its start and begins the next one. A run that does not fit its block moves to a new one. */
-#define RUN(T)                    \
-    struct {                      \
-        T *p;                     \
-        size_t n, cap, from;      \
+#define RUN(T)               \
+    struct {                 \
+        T *p;                \
+        size_t n, cap, from; \
     }
 void *wire_run_grow(struct arena *a, void *p, size_t *n, size_t *cap, size_t *from, size_t size);
-#define RUN_PUSH(a, r, x)                                                                                     \
-    ((r)->n < (r)->cap                                                                                        \
-         ? (void)0                                                                                            \
-         : (void)((r)->p = wire_run_grow((a), (r)->p, &(r)->n, &(r)->cap, &(r)->from, sizeof(*(r)->p))),      \
+#define RUN_PUSH(a, r, x)                                                                                \
+    ((r)->n < (r)->cap                                                                                   \
+         ? (void)0                                                                                       \
+         : (void)((r)->p = wire_run_grow((a), (r)->p, &(r)->n, &(r)->cap, &(r)->from, sizeof(*(r)->p))), \
      (void)((r)->p[(r)->n++] = (x)))
 #define RUN_START(r) ((r)->p + (r)->from)
-#define RUN_LEN(r) ((r)->n - (r)->from)
+#define RUN_LEN(r)   ((r)->n - (r)->from)
 #define RUN_CLOSE(r) ((void)((r)->from = (r)->n))
-#define RUN_DROP(r) ((void)((r)->n = (r)->from))
+#define RUN_DROP(r)  ((void)((r)->n = (r)->from))
 
 /* Sort labels in place unless they are sorted, drop empty values, check them against the limits. */
-enum err wire_labels_finish(struct label *p, size_t *n, const struct wire_limits *lim, struct err_text *reterr);
+enum err wire_labels_finish(struct label *p, size_t *n, const struct wire_limits *lim,
+                            struct err_text *reterr);
 /* Note a refusal: keeps the first text ("series {...}: why"). */
 void wire_reject(struct wire_rejects *r, struct labels ls, const struct err_text *why);
 

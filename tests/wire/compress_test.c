@@ -6,7 +6,8 @@
 
 #include "wire/compress.h"
 
-static const char text[] = "http_requests_total{method=\"GET\",route=\"/cart\"} 17 http_requests_total{method=\"POST\"} 18\n";
+static const char text[] =
+    "http_requests_total{method=\"GET\",route=\"/cart\"} 17 http_requests_total{method=\"POST\"} 18\n";
 
 static str plain(struct arena *a, size_t n)
 {
@@ -28,7 +29,17 @@ static void zlib_pack(str in, int window_bits, struct buf *out)
     deflateEnd(&z);
 }
 
-enum { PACK_GZIP, PACK_GZIP_TWO, PACK_ZLIB, PACK_RAW, PACK_ZSTD, PACK_ZSTD_TWO, PACK_SNAPPY, PACK_NONE, PACK_N };
+enum {
+    PACK_GZIP,
+    PACK_GZIP_TWO,
+    PACK_ZLIB,
+    PACK_RAW,
+    PACK_ZSTD,
+    PACK_ZSTD_TWO,
+    PACK_SNAPPY,
+    PACK_NONE,
+    PACK_N
+};
 static enum coding pack(int how, str in, struct buf *out)
 {
     switch (how) {
@@ -130,7 +141,8 @@ static void bombs_cost_nothing(void **state)
         assert_true(out.cap < 4 << 20);
     }
     /* a snappy block of a few bytes that claims 1 GiB */
-    assert_err(decompress(CODING_SNAPPY, STR("\x80\x80\x80\x80\x04\x00x"), SIZE_MAX, &out, NULL), ERR_CORRUPT);
+    assert_err(decompress(CODING_SNAPPY, STR("\x80\x80\x80\x80\x04\x00x"), SIZE_MAX, &out, NULL),
+               ERR_CORRUPT);
 }
 
 static void headers(void **state)

@@ -43,7 +43,7 @@ static void same_number(const struct jt *want, double got)
 static void same_labels(const struct jt *want, struct labels got)
 {
     assert_int_equal(want->n, got.n);
-    labels_each(l, got) {
+    labels_each (l, got) {
         char key[256];
         snprintf(key, sizeof(key), STR_FMT, STR_ARG(l->name));
         if (!str_eq(l->value, jt_str(want, key)))
@@ -119,7 +119,8 @@ static void parse_entry_by_entry(void **state)
         snprintf(name, sizeof(name), "%s.txt", names[i]);
         struct expo x;
         expo_init(&x, format_of(&want), text_of(&a, "", name));
-        jt_each(entry, jt_get(&want, "entries")) {
+        jt_each(entry, jt_get(&want, "entries"))
+        {
             if (expo_next(&x) == EXPO_ERROR)
                 fail_msg("%s", x.error.msg);
             same_entry(&x, &a, entry);
@@ -134,7 +135,8 @@ static void errors(void **state)
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
     struct jt rows = load(&a, "parse/errors.json");
-    jt_each(row, &rows) {
+    jt_each(row, &rows)
+    {
         str in = jt_str(row, "input"), hex = jt_str(row, "input_hex");
         if (hex.p) {
             char *p = arena_alloc(&a, hex.n / 2);
@@ -150,15 +152,15 @@ static void errors(void **state)
         while (expo_next(&x) > EXPO_ERROR)
             ;
         if ((x.entry == EXPO_END) != jt_true(row, "valid"))
-            fail_msg("row %zu: %s, want " STR_FMT, (size_t)(row - rows.p), x.entry == EXPO_END ? "accepted" : x.error.msg,
-                     STR_ARG(jt_str(row, "upstream_error")));
+            fail_msg("row %zu: %s, want " STR_FMT, (size_t)(row - rows.p),
+                     x.entry == EXPO_END ? "accepted" : x.error.msg, STR_ARG(jt_str(row, "upstream_error")));
     }
 }
 
-#define MAP_NAME    seen
-#define MAP_KEY     str
-#define MAP_VALUE   bool
-#define MAP_HASH(k) hash64(k)
+#define MAP_NAME     seen
+#define MAP_KEY      str
+#define MAP_VALUE    bool
+#define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
 
@@ -217,7 +219,8 @@ static void openmetrics_suite(void **state)
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
     struct jt rows = load(&a, "openmetrics-suite/index.json");
-    jt_each(row, &rows) {
+    jt_each(row, &rows)
+    {
         struct err_text why;
         char *file = arena_cstr(&a, jt_str(row, "file"));
         enum err e = expo_check_openmetrics(text_of(&a, "openmetrics-suite/", file), &why);

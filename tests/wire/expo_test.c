@@ -70,7 +70,8 @@ static void text_rows(void **state)
         { "up 1 1700000000000 x\n", "error: line 1: expected next entry after timestamp, got 'x\\n'\n" },
         { "up 1 -5\n", "error: line 1: expected timestamp or new record, got '-5\\n'\n" },
         { "up 1 9223372036854775807\n", "up 1 @9223372036854775807\n" },
-        { "up 1 9223372036854775808\n", "error: line 1: timestamp out of range, got '9223372036854775808\\n'\n" },
+        { "up 1 9223372036854775808\n",
+          "error: line 1: timestamp out of range, got '9223372036854775808\\n'\n" },
         { "a{} 1\n", "a 1\n" },
         { "a{b=\"c\"} 1\n", "a{b=\"c\"} 1\n" },
         { "a {b = \"c\" , } 1\n", "a{b=\"c\"} 1\n" },
@@ -143,7 +144,8 @@ static void openmetrics_rows(void **state)
         { "a  1\n# EOF\n", "error: line 1: expected value after metric, got ' 1\\n'\n" },
         { "a 1 \n# EOF\n", "error: line 1: expected value after metric, got '\\n'\n" },
         { "a{b=\"c\",} 1\n# EOF\n", "a{b=\"c\"} 1\n" },
-        { "a{b=\"c\" ,d=\"e\"} 1\n# EOF\n", "error: line 1: expected ',' or '}' after label value, got ' ,d=\"e\"} 1\\n'\n" },
+        { "a{b=\"c\" ,d=\"e\"} 1\n# EOF\n",
+          "error: line 1: expected ',' or '}' after label value, got ' ,d=\"e\"} 1\\n'\n" },
         { "a{b=\"c\nd\"} 1\n# EOF\n",
           "error: line 1: expected label value (the quoted value does not end), got '\"c\\n'\n" },
         { "{\"a.b\",c=\"d\"} 1\n# EOF\n", "{\"a.b\", c=\"d\"} 1\n" },
@@ -160,8 +162,10 @@ static void openmetrics_rows(void **state)
         { "# TYPE f gauge\nf_created 2.5\n# EOF\n", "type f gauge\nf_created 2.5\n" },
         { "# TYPE \"f.g\" counter\n{\"f.g_total\",a=\"b\"} 1\n{\"f.g_created\",a=\"b\"} 2\n# EOF\n",
           "type f.g counter\n{\"f.g_total\", a=\"b\"} 1 from 2000\n" },
-        { "# TYPE f summary\nf_count 1\nf{quantile=\"1\"} 1\nf_created 3\nf_sum 2\n# TYPE g counter\ng_total 1\n# EOF\n",
-          "type f summary\nf_count 1 from 3000\nf{quantile=\"1.0\"} 1 from 3000\nf_sum 2 from 3000\ntype g counter\ng_total "
+        { "# TYPE f summary\nf_count 1\nf{quantile=\"1\"} 1\nf_created 3\nf_sum 2\n# TYPE g counter\ng_total "
+          "1\n# EOF\n",
+          "type f summary\nf_count 1 from 3000\nf{quantile=\"1.0\"} 1 from 3000\nf_sum 2 from 3000\ntype g "
+          "counter\ng_total "
           "1\n" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -174,8 +178,9 @@ static void openmetrics_rows(void **state)
 static void hints_never_change_the_result(void **state)
 {
     (void)state;
-    static const char *const bodies[] = { "foo 1\n", "foo{a=\"b\"} 1\n", "foo {a=\"b\"} 1\n", "foobar 1\n", "foo{a=\"b\"}1\n",
-                                          "foo{a=\"b\"} x\n", "foo\n", "foo{a=\"b\"}", "{\"foo\"} 1\n" };
+    static const char *const bodies[] = { "foo 1\n",    "foo{a=\"b\"} 1\n", "foo {a=\"b\"} 1\n",
+                                          "foobar 1\n", "foo{a=\"b\"}1\n",  "foo{a=\"b\"} x\n",
+                                          "foo\n",      "foo{a=\"b\"}",     "{\"foo\"} 1\n" };
     static const char *const hints[] = { "foo", "foo{a=\"b\"}", "foo {a=\"b\"}", "f", "{\"foo\"}", "" };
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++)
         for (size_t k = 0; k < ARRAY_LEN(hints); k++) {
@@ -239,7 +244,8 @@ static void content_types(void **state)
     assert_false(expo_accepts_openmetrics(STR("text/plain")));
     assert_false(expo_accepts_openmetrics(STR("*/*")));
     assert_false(expo_accepts_openmetrics(STR("application/openmetrics-text;q=0.2,text/plain;q=0.5")));
-    assert_true(expo_accepts_openmetrics(STR("application/openmetrics-text;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1")));
+    assert_true(expo_accepts_openmetrics(
+        STR("application/openmetrics-text;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1")));
 }
 
 static void writer_reads_back(void **state)
@@ -247,12 +253,14 @@ static void writer_reads_back(void **state)
     (void)state;
     static const struct label plain[] = { { STR_INIT("__name__"), STR_INIT("a_total") },
                                           { STR_INIT("b"), STR_INIT("x\ny\"\\") } };
-    static const struct label utf8[] = { { STR_INIT("__name__"), STR_INIT("a.b") }, { STR_INIT("c.d"), STR_INIT("e") } };
+    static const struct label utf8[] = { { STR_INIT("__name__"), STR_INIT("a.b") },
+                                         { STR_INIT("c.d"), STR_INIT("e") } };
     static const struct label trace[] = { { STR_INIT("trace_id"), STR_INIT("abc") } };
     static const char *const want[] = {
         "# HELP a_total a \\\\ \"help\"\\n\n# TYPE a_total counter\na_total{b=\"x\\ny\\\"\\\\\"} 1.5 1234\n"
         "# TYPE \"a.b\" untyped\n{\"a.b\",\"c.d\"=\"e\"} NaN\n",
-        "# HELP a a \\\\ \\\"help\\\"\\n\n# TYPE a counter\na_total{b=\"x\\ny\\\"\\\\\"} 1.5 1.234 # {trace_id=\"abc\"} 2 5\n"
+        "# HELP a a \\\\ \\\"help\\\"\\n\n# TYPE a counter\na_total{b=\"x\\ny\\\"\\\\\"} 1.5 1.234 # "
+        "{trace_id=\"abc\"} 2 5\n"
         "# TYPE \"a.b\" unknown\n{\"a.b\",\"c.d\"=\"e\"} NaN\n# EOF\n",
     };
     for (int f = 0; f < 2; f++) {
@@ -263,7 +271,8 @@ static void writer_reads_back(void **state)
         struct expo_out o = { &b, (enum expo_format)f };
         int64_t ts = 1234;
         struct exemplar ex = { { trace, 1 }, 2, 5000 };
-        expo_out_family(&o, STR("a_total"), &(struct metric_meta){ METRIC_COUNTER, STR("a \\ \"help\"\n"), STR_NONE });
+        expo_out_family(&o, STR("a_total"),
+                        &(struct metric_meta){ METRIC_COUNTER, STR("a \\ \"help\"\n"), STR_NONE });
         expo_out_sample(&o, (struct labels){ plain, 2 }, 1.5, &ts, &ex);
         expo_out_family(&o, STR("a.b"), &(struct metric_meta){ 0 });
         expo_out_sample(&o, (struct labels){ utf8, 2 }, f64_from_bits(NORMAL_NAN_BITS), NULL, NULL);
@@ -279,9 +288,12 @@ static void writer_reads_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(text_rows),         cmocka_unit_test(openmetrics_rows),
-        cmocka_unit_test(hints_never_change_the_result), cmocka_unit_test(errors_say_where),
-        cmocka_unit_test(content_types),     cmocka_unit_test(writer_reads_back),
+        cmocka_unit_test(text_rows),
+        cmocka_unit_test(openmetrics_rows),
+        cmocka_unit_test(hints_never_change_the_result),
+        cmocka_unit_test(errors_say_where),
+        cmocka_unit_test(content_types),
+        cmocka_unit_test(writer_reads_back),
     };
     return cmocka_run_group_tests_name("wire/expo", tests, NULL, NULL);
 }

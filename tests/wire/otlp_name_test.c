@@ -4,8 +4,9 @@
 #include "json_doc.h"
 #include "wire/otlp.h"
 
-static const char *const kinds[] = { "unknown",   "gauge",                "nonmonotoniccounter", "monotoniccounter",
-                                     "histogram", "exponentialhistogram", "summary" };
+static const char *const kinds[] = { "unknown",          "gauge",     "nonmonotoniccounter",
+                                     "monotoniccounter", "histogram", "exponentialhistogram",
+                                     "summary" };
 
 static struct jt load(struct arena *a, const char *name)
 {
@@ -23,15 +24,17 @@ static void metric_names(void **state)
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
     struct jt rows = load(&a, "otlp_metrics/metric_names.json");
-    jt_each(row, &rows) {
-        struct otlp_name_options opt = { jt_true(row, "utf8_allowed"), jt_true(row, "with_suffixes"), jt_str(row, "namespace") };
+    jt_each(row, &rows)
+    {
+        struct otlp_name_options opt = { jt_true(row, "utf8_allowed"), jt_true(row, "with_suffixes"),
+                                         jt_str(row, "namespace") };
         int kind = 0;
         for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
             if (str_eq(jt_str(row, "type"), str_c(kinds[i])))
                 kind = (int)i;
         str got = STR_NONE;
-        enum err e = otlp_metric_name(&a, jt_str(row, "metric"), jt_str(row, "unit"), (enum otlp_metric_kind)kind, &opt, &got,
-                                      NULL);
+        enum err e = otlp_metric_name(&a, jt_str(row, "metric"), jt_str(row, "unit"),
+                                      (enum otlp_metric_kind)kind, &opt, &got, NULL);
         if ((e != OK) != jt_true(row, "want_error") || !str_eq(got, jt_str(row, "want_name")))
             fail_msg(STR_FMT ": got " STR_FMT, STR_ARG(jt_str(row, "name")), STR_ARG(got));
         if (e != OK)
@@ -50,8 +53,10 @@ static void label_names(void **state)
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
     struct jt rows = load(&a, "otlp_metrics/label_names.json");
-    jt_each(row, &rows) for (unsigned k = 0; k < 4; k++) {
-        struct otlp_label_options opt = { .preserve_multiple_underscores = k & 1, .underscore_prefix = k & 2 };
+    jt_each(row, &rows) for (unsigned k = 0; k < 4; k++)
+    {
+        struct otlp_label_options opt = { .preserve_multiple_underscores = k & 1,
+                                          .underscore_prefix = k & 2 };
         str got = STR_NONE;
         enum err e = otlp_label_name(&a, jt_str(row, "label"), &opt, &got, NULL);
         if ((e != OK) != jt_true(row, "error") || !str_eq(got, jt_str(row, keys[k])))

@@ -13,7 +13,8 @@ static void recorded(struct arena *a, const struct jt *row)
     char name[256];
     snprintf(name, sizeof(name), "remote_write/" STR_FMT, STR_ARG(jt_str(row, "file")));
     str body = conformance_file(a, name);
-    snprintf(name, sizeof(name), "remote_write/" STR_FMT ".decoded.json", STR_ARG(str_take(jt_str(row, "file"), jt_str(row, "file").n - 4)));
+    snprintf(name, sizeof(name), "remote_write/" STR_FMT ".decoded.json",
+             STR_ARG(str_take(jt_str(row, "file"), jt_str(row, "file").n - 4)));
     struct jt want = jt_parse(a, conformance_file(a, name));
     struct batch b;
     struct wire_rejects r;
@@ -25,9 +26,10 @@ static void recorded(struct arena *a, const struct jt *row)
     const struct jt *series = jt_get(&want, "timeseries");
     for (size_t i = 0; i < series->n; i++) {
         const struct batch_series *s = &b.series.p[i];
-        const struct jt *labels = jt_get(&series->p[i], "labels"), *samples = jt_get(&series->p[i], "samples");
+        const struct jt *labels = jt_get(&series->p[i], "labels"),
+                        *samples = jt_get(&series->p[i], "samples");
         assert_int_equal(labels->n, s->labels.n);
-        labels_each(l, s->labels) {
+        labels_each (l, s->labels) {
             snprintf(name, sizeof(name), STR_FMT, STR_ARG(l->name));
             assert_true(str_eq(jt_str(labels, name), l->value));
         }
@@ -132,9 +134,10 @@ static void integer_histograms(void **state)
     struct err_text why;
     if (rw1_decode_plain(&a, buf_str(&b), &WIRE_LIMITS_DEFAULT, &out, &r, &why) != OK)
         fail_msg("%s", why.msg);
-    assert_str(batch_text(&a, &out), "h {schema:-1 count:8 sum:2.5 zero:1/0.001 pos:-2+2,1+1 [2 1 4] reset:1} @1234\n"
-                                     "h {schema:-53 count:3 sum:0 pos:0+2 [1 2] le:0.5 1.5} @1235\n"
-                                     "h {stale} @1236\n");
+    assert_str(batch_text(&a, &out),
+               "h {schema:-1 count:8 sum:2.5 zero:1/0.001 pos:-2+2,1+1 [2 1 4] reset:1} @1234\n"
+               "h {schema:-53 count:3 sum:0 pos:0+2 [1 2] le:0.5 1.5} @1235\n"
+               "h {stale} @1236\n");
     assert_int_equal(r.samples, 1);
     assert_true(str_has_prefix(str_c(r.first.msg), STR("series h: ")));
     assert_int_equal(out.n_samples, 3);
@@ -162,8 +165,7 @@ static void labels_and_limits(void **state)
         { { "__name__", "up", "a", "\xff" }, "series up{a=\"" },
         { { "__name__", "up", "a", "123456789" },
           "series up{a=\"123456789\"}: the value of label \"a\" has 9 bytes, at most 8 are allowed" },
-        { { "__name__", "up", "abcde", "1" },
-          "series up{abcde=\"1\"}: " },
+        { { "__name__", "up", "abcde", "1" }, "series up{abcde=\"1\"}: " },
     };
     struct wire_limits lim = WIRE_LIMITS_DEFAULT;
     lim.label_value_bytes_max = 8;
@@ -199,8 +201,10 @@ static void malformed(void **state)
         { STR_INIT("\x0a\x02\x0a\x09"), "malformed protobuf at byte 3 of the decompressed WriteRequest" },
         { STR_INIT("\x0b"), "malformed protobuf at byte 1 of the decompressed WriteRequest" },
         { STR_INIT("\x00\x00"), "malformed protobuf at byte 1 of the decompressed WriteRequest" },
-        { STR_INIT("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), "malformed protobuf at byte 0 of the decompressed WriteRequest" },
-        { STR_INIT("\x0a\x04\x12\x02\x08\x01"), "malformed protobuf at byte 5 of the decompressed WriteRequest" },
+        { STR_INIT("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+          "malformed protobuf at byte 0 of the decompressed WriteRequest" },
+        { STR_INIT("\x0a\x04\x12\x02\x08\x01"),
+          "malformed protobuf at byte 5 of the decompressed WriteRequest" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         AUTO_ARENA struct arena a;
@@ -210,7 +214,8 @@ static void malformed(void **state)
         struct err_text why;
         assert_err(rw1_decode_plain(&a, rows[i].in, &WIRE_LIMITS_DEFAULT, &out, &r, &why), ERR_PARSE);
         assert_string_equal(why.msg, rows[i].want);
-        assert_err(rw1_decode(&a, rows[i].in, RW_BODY_BYTES_MAX, &WIRE_LIMITS_DEFAULT, &out, &r, &why), ERR_CORRUPT);
+        assert_err(rw1_decode(&a, rows[i].in, RW_BODY_BYTES_MAX, &WIRE_LIMITS_DEFAULT, &out, &r, &why),
+                   ERR_CORRUPT);
     }
 }
 
@@ -230,7 +235,8 @@ static void round_trip(void **state)
             struct sample *s = arena_array(&a, struct sample, n_samples);
             l[0] = (struct label){ LABEL_NAME, STR("m") };
             for (size_t k = 1; k <= n; k++)
-                l[k] = (struct label){ arena_printf(&a, "l%02zu", k), arena_printf(&a, "v%u", (unsigned)(seed >> k) & 0xffff) };
+                l[k] = (struct label){ arena_printf(&a, "l%02zu", k),
+                                       arena_printf(&a, "v%u", (unsigned)(seed >> k) & 0xffff) };
             for (size_t k = 0; k < n_samples; k++)
                 s[k] = (struct sample){ (int64_t)(seed >> 20) - (1ll << 42), f64_from_bits(seed * (k + 1)) };
             struct batch_series bs = { .labels = { l, n + 1 }, .samples = s, .n_samples = n_samples };
@@ -247,9 +253,11 @@ static void round_trip(void **state)
         for (size_t i = 0; i < in.series.n; i++) {
             assert_true(labels_eq(in.series.p[i].labels, out.series.p[i].labels));
             assert_int_equal(in.series.p[i].n_samples, out.series.p[i].n_samples);
-            assert_memory_equal(in.series.p[i].samples, out.series.p[i].samples, in.series.p[i].n_samples * sizeof(struct sample));
+            assert_memory_equal(in.series.p[i].samples, out.series.p[i].samples,
+                                in.series.p[i].n_samples * sizeof(struct sample));
         }
-        assert_err(rw1_decode(&a, buf_str(&packed), plain.n - 1, &WIRE_LIMITS_DEFAULT, &out, &r, NULL), ERR_LIMIT);
+        assert_err(rw1_decode(&a, buf_str(&packed), plain.n - 1, &WIRE_LIMITS_DEFAULT, &out, &r, NULL),
+                   ERR_LIMIT);
         struct wire_limits lim = WIRE_LIMITS_DEFAULT;
         lim.series_max = 10;
         assert_err(rw1_decode(&a, buf_str(&packed), plain.n, &lim, &out, &r, NULL), ERR_LIMIT);
@@ -281,8 +289,9 @@ static void versions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(recorded_requests), cmocka_unit_test(integer_histograms), cmocka_unit_test(labels_and_limits),
-        cmocka_unit_test(malformed),         cmocka_unit_test(round_trip),         cmocka_unit_test(versions),
+        cmocka_unit_test(recorded_requests), cmocka_unit_test(integer_histograms),
+        cmocka_unit_test(labels_and_limits), cmocka_unit_test(malformed),
+        cmocka_unit_test(round_trip),        cmocka_unit_test(versions),
     };
     return cmocka_run_group_tests_name("wire/remote_write", tests, NULL, NULL);
 }

@@ -92,8 +92,9 @@ static inline str batch_text(struct arena *a, const struct batch *batch)
 {
     struct buf b;
     buf_init(&b, 0);
-    vec_each(const struct batch_series, s, &batch->series) series_text(&b, s);
-    vec_each(const struct batch_family, f, &batch->families)
+    vec_each (const struct batch_series, s, &batch->series)
+        series_text(&b, s);
+    vec_each (const struct batch_family, f, &batch->families)
         buf_printf(&b, "family " STR_FMT " %s \"" STR_FMT "\" \"" STR_FMT "\"\n", STR_ARG(f->name),
                    metric_type_name(f->meta.type), STR_ARG(f->meta.help), STR_ARG(f->meta.unit));
     str s = arena_str(a, buf_str(&b));
