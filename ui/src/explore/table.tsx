@@ -17,9 +17,9 @@ function HistogramBars({ h, unit }: { h: HistogramJson; unit: Unit }) {
   const buckets = h.buckets ?? []
   const max = Math.max(1e-300, ...buckets.map((b) => num(b[3])))
   return (
-    <div class="histogram">
+    <div class="hist">
       <div class="small muted">count {formatExact(num(h.count))}, sum {formatExact(num(h.sum))}</div>
-      <div class="histogram-bars" role="img" aria-label={`${buckets.length} buckets`}>
+      <div class="hist-bars" role="img" aria-label={`${buckets.length} buckets`}>
         {buckets.map(([rule, lo, hi, c], i) => {
           const open = rule === 0 || rule === 2 ? '(' : '[', close = rule === 0 || rule === 1 ? ']' : ')'
           const text = `${rule === 3 ? '[' : open}${format(num(lo), unit)}, ${format(num(hi), unit)}${close}: ${formatExact(num(c))}`

@@ -65,12 +65,12 @@ function place(query: string, line: number, column: number, text: string): Error
 /** The query a newcomer wants first for a metric of this type. */
 export function suggestQuery(name: string, type: string): string {
   const m = selector(name)
+  if (/_(sum|count)$/.test(name) && (type === 'histogram' || type === 'summary')) return `rate(${m}[5m])`
   if (type === 'histogram' || /_bucket$/.test(name)) {
     const bucket = /_bucket$/.test(name) ? name : name + '_bucket'
     return `histogram_quantile(0.95, sum by (le) (rate(${selector(bucket)}[5m])))`
   }
   if (type === 'counter' || /_total$/.test(name)) return `rate(${m}[5m])`
-  if (type === 'summary') return m
   return m
 }
 

@@ -160,13 +160,12 @@ export const HOST: HostMeasure[] = [
 export const STORE: { id: string; name: string; unit: Unit; candidates: { needs: string; query: (w: string) => string }[] }[] = [
   { id: 'series', name: 'Active series', unit: 'short', candidates: [
     { needs: 'vane_tsdb_head_series', query: () => 'sum(vane_tsdb_head_series)' },
-    { needs: 'prometheus_tsdb_head_series', query: () => 'sum(prometheus_tsdb_head_series)' },
-    { needs: 'scrape_samples_post_metric_relabeling', query: () => 'sum(scrape_samples_post_metric_relabeling)' }] },
+    { needs: 'prometheus_tsdb_head_series', query: () => 'sum(prometheus_tsdb_head_series)' }] },
   { id: 'samples', name: 'Samples in', unit: 'per-second', candidates: [
     { needs: 'vane_tsdb_samples_appended_total', query: (w) => `sum(rate(vane_tsdb_samples_appended_total[${w}]))` },
     { needs: 'prometheus_tsdb_head_samples_appended_total', query: (w) => `sum(rate(prometheus_tsdb_head_samples_appended_total[${w}]))` },
     { needs: 'scrape_samples_post_metric_relabeling', query: (w) => `sum(sum_over_time(scrape_samples_post_metric_relabeling[${w}])) / ${w.replace('s', '')}` }] },
   { id: 'bytes', name: 'On disk', unit: 'bytes', candidates: [
-    { needs: 'vane_store_bytes', query: () => 'sum(vane_store_bytes)' },
+    { needs: 'vane_store_segment_bytes', query: () => 'sum(vane_store_segment_bytes) + (sum(vane_store_wal_live_bytes) or vector(0))' },
     { needs: 'prometheus_tsdb_storage_blocks_bytes', query: () => 'sum(prometheus_tsdb_storage_blocks_bytes) + (sum(prometheus_tsdb_wal_storage_size_bytes) or vector(0))' }] },
 ]

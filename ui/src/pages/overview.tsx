@@ -2,7 +2,7 @@
 
 import { useComputed } from '@preact/signals'
 import { useMemo, useState } from 'preact/hooks'
-import { api, errorText, type Answer, type InstantSeries, type QueryData, type RangeSeries } from '../lib/api'
+import { api, errorText, type Answer, type InstantSeries, type QueryData, type RangeSeries, type TsdbStatus } from '../lib/api'
 import { useLoad, useTick, useTitle } from '../lib/hooks'
 import { useShortcuts } from '../lib/keys'
 import { quote } from '../lib/promql'
@@ -50,7 +50,7 @@ async function discover(abort: AbortSignal): Promise<Found> {
 }
 
 type Rows = Map<string, Record<string, SparkData>> // job or instance -> measure -> line
-interface Data { window: string; jobs: Rows; hosts: Rows; store: Record<string, SparkData>; at: number; failed: string[] }
+interface Data { window: string; jobs: Rows; hosts: Rows; store: Record<string, SparkData>; series: number | null; at: number; failed: string[] }
 
 async function measure(found: Found, rangeMs: number, abort: AbortSignal): Promise<Data> {
   const now = Date.now()
@@ -71,6 +71,7 @@ async function measure(found: Found, rangeMs: number, abort: AbortSignal): Promi
   }
   const jobs: Rows = new Map(), hosts: Rows = new Map()
   const store: Record<string, SparkData> = {}
+  let series: number | null = null
   const put = (rows: Rows, key: string, id: string, series: RangeSeries[]) => {
     const frame = toFrame(series, g.start, g.end, step)
     for (const line of frame.lines) {
@@ -81,6 +82,7 @@ async function measure(found: Found, rangeMs: number, abort: AbortSignal): Promi
   }
   await Promise.all([
     ...MEASURES.map(async (m) => put(jobs, 'job', m.id, await run(measureQuery(m.id, found.list, window)))),
+    api<TsdbStatus>('status/tsdb', { limit: 1 }, abort).then((a) => { series = a.data.headStats?.numSeries ?? null }, () => undefined),
     run('sum by (job) (up)').then((s) => put(jobs, 'job', 'up', s)),
     run('count by (job) (up)').then((s) => put(jobs, 'job', 'targets', s)),
     ...HOST.filter((h) => found.names.has(h.needs)).map(async (h) => put(hosts, 'instance', h.id, await run(h.query(window)))),
@@ -91,7 +93,7 @@ async function measure(found: Found, rangeMs: number, abort: AbortSignal): Promi
     }),
   ])
   if (failed.length >= MEASURES.length) throw new Error(failed[0])
-  return { window, jobs, hosts, store, at: now, failed }
+  return { window, jobs, hosts, store, series, at: now, failed }
 }
 
 function Cell(p: { name: string; unit: Unit; data?: SparkData; cursor: Cursor; href: string; tone?: string; max?: number; small?: boolean }) {
@@ -171,11 +173,12 @@ function Host({ name, d, window, range }: { name: string; d: Record<string, Spar
 function Store({ data, found, range }: { data: Data; found: Found; range: string }) {
   const cursor = useCursor()
   const tiles = STORE.filter((s) => data.store[s.id])
-  if (tiles.length === 0) return null
+  if (tiles.length === 0 && data.series === null) return null
   return (
     <section class="card" aria-label="Store">
       <h3>Store<span class="at">{cursorTime(Object.values(data.store)[0], cursor)}</span><a class="more" href="/status">Status</a></h3>
       <div class="tiles">
+        {data.series !== null && !data.store.series && <a class="tile" href="/status?tab=store"><span class="name">Active series</span><span class="value">{format(data.series)}</span></a>}
         {tiles.map((s) => {
           const q = s.candidates.find((c) => found.names.has(c.needs))!.query(data.window)
           return (

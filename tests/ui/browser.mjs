@@ -1,0 +1,89 @@
+// What the browser tests share: Chromium, a page that records what must not happen, and the server under test.
+//   VANE_URL   the server, with data in it (at least "up" of one target); required
+//   CHROMIUM   the browser's path, /usr/bin/chromium when not set
+//   SHOTS      a folder that gets a screenshot of every page a test closes
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+const require = createRequire(new URL('../../ui/package.json', import.meta.url))
+const { chromium } = require('playwright-core')
+
+export const BASE = (process.env.VANE_URL ?? '').replace(/\/+$/, '')
+if (!BASE) throw new Error('VANE_URL is not set: start vane with some data and name its address')
+
+let context
+let profile
+/** One browser for the file; tests get pages of it. */
+async function browser() {
+  if (context) return context
+  profile = mkdtempSync(join(tmpdir(), 'vane-ui-'))
+  context = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  })
+  return context
+}
+
+export async function closeBrowser() {
+  await context?.close()
+  context = undefined
+  if (profile) rmSync(profile, { recursive: true, force: true })
+}
+
+export const DESK = { viewport: { width: 1440, height: 900 } }
+export const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 }
+
+/**
+ * Opens a path in a fresh profile. `page.trouble` collects console errors, page errors and requests to other origins;
+ * `expectStatus` are answers of the API that the test provokes (the browser logs those as errors by itself).
+ */
+export async function open(path, { expectStatus = [], ...options } = DESK) {
+  const ctx = await (await browser()).newContext({ colorScheme: 'dark', permissions: ['clipboard-read', 'clipboard-write'], ...options })
+  const page = await ctx.newPage()
+  page.setDefaultTimeout(10_000)
+  page.trouble = []
+  page.on('console', (m) => {
+    if (!['error', 'warning'].includes(m.type())) return
+    if (expectStatus.some((s) => m.text().includes(`status of ${s}`))) return
+    page.trouble.push(`${m.type()}: ${m.text()} (${m.location().url})`)
+  })
+  page.on('pageerror', (e) => page.trouble.push(`exception: ${e.message}`))
+  page.on('request', (r) => {
+    if (!r.url().startsWith(BASE + '/') && !r.url().startsWith('data:') && !r.url().startsWith('blob:')) page.trouble.push(`request to ${r.url()}`)
+  })
+  await page.goto(BASE + path)
+  await page.waitForSelector('main h1, main .empty h2')
+  return page
+}
+
+let shot = 0
+export async function done(page) {
+  const trouble = page.trouble
+  if (process.env.SHOTS) await page.screenshot({ path: join(process.env.SHOTS, `ui-${process.pid}-${++shot}.png`) })
+  await page.context().close()
+  if (trouble.length) throw new Error('the page had trouble:\n  ' + trouble.join('\n  '))
+}
+
+/** Waits until fn() is true in the test's own process. */
+export async function until(fn, what, ms = 10_000) {
+  const end = Date.now() + ms
+  for (;;) {
+    if (await fn()) return
+    if (Date.now() > end) throw new Error(`waited ${ms} ms for ${what}`)
+    await new Promise((r) => setTimeout(r, 50))
+  }
+}
+
+/** Pixels of the first graph that are not background. */
+export const inked = (page) => page.evaluate(() => {
+  const c = document.querySelector('.chart canvas')
+  if (!c) return 0
+  const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data
+  let n = 0
+  for (let i = 3; i < d.length; i += 4) if (d[i] > 100) n++
+  return n
+})
+
+export const fitsWidth = (page) => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)

@@ -1,0 +1,201 @@
+// Explore: writing a query with completion, graph, zoom, legend, table, sharing, errors, emptiness.
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { closeBrowser, DESK, done, fitsWidth, inked, open, PHONE, until } from './browser.mjs'
+
+after(closeBrowser)
+
+const param = (page, k) => new URL(page.url()).searchParams.get(k)
+const editor = (page) => page.locator('.cm-content').first()
+
+test('a query is completed, run and drawn', async () => {
+  const page = await open('/explore')
+  await editor(page).waitFor()
+  await editor(page).click()
+  await page.keyboard.type('max(scrape_dura', { delay: 20 })
+  await page.locator('.cm-tooltip-autocomplete li', { hasText: 'scrape_duration_seconds' }).first().waitFor()
+  await page.waitForTimeout(150) // CodeMirror ignores Enter for a moment after the list opened
+  await page.keyboard.press('Enter')
+  await until(async () => (await editor(page).innerText()).includes('max(scrape_duration_seconds)'), 'the completed query')
+  await page.keyboard.press('Control+Enter')
+  await page.waitForSelector('.legend tbody tr')
+  assert.equal(param(page, 'g0.expr'), 'max(scrape_duration_seconds)')
+  assert.ok(await inked(page) > 500, 'the graph is drawn')
+  await page.waitForSelector('.stats')
+  assert.match(await page.textContent('.stats'), /series/)
+  await done(page)
+})
+
+test('fast typing is not disturbed', async () => {
+  const page = await open('/explore')
+  await editor(page).click()
+  const text = 'label_replace(up, "a", "b", "c", "d") # words, words, words'
+  await page.keyboard.type(text, { delay: 2 })
+  await page.keyboard.press('Escape')
+  assert.equal((await editor(page).innerText()).replace(/\u200b/g, '').trim(), text)
+  await done(page)
+})
+
+test('dragging zooms, Back and zoom out return', async () => {
+  const page = await open('/explore?g0.expr=up&from=now-1h&to=now')
+  await page.waitForSelector('.legend tbody tr')
+  const over = await page.locator('.u-over').boundingBox()
+  await page.mouse.move(over.x + over.width * 0.3, over.y + 60)
+  await page.mouse.down()
+  await page.mouse.move(over.x + over.width * 0.6, over.y + 70, { steps: 6 })
+  await page.mouse.up()
+  await until(() => param(page, 'from')?.startsWith('20'), 'an absolute range')
+  const length = Date.parse(param(page, 'to')) - Date.parse(param(page, 'from'))
+  assert.ok(Math.abs(length - 0.3 * 3600_000) < 60_000, `zoomed to ${length} ms`)
+  await page.keyboard.press('-')
+  await until(() => Date.parse(param(page, 'to')) - Date.parse(param(page, 'from')) > length * 1.9, 'a wider range')
+  await page.goBack()
+  await page.goBack()
+  await until(() => param(page, 'from') === null, 'the first range')
+  await done(page)
+})
+
+test('the tooltip names time and value', async () => {
+  const page = await open('/explore?g0.expr=up&from=now-15m&to=now')
+  await page.waitForSelector('.legend tbody tr')
+  const over = await page.locator('.u-over').boundingBox()
+  await page.mouse.move(over.x + over.width * 0.98, over.y + 80)
+  await page.waitForSelector('.tip:not([hidden]) .tip-row')
+  assert.match(await page.textContent('.tip-title'), /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/)
+  await done(page)
+})
+
+test('legend: hide, show alone, sort', async () => {
+  const page = await open('/explore?g0.expr=' + encodeURIComponent('label_replace(vector(1),"a","x","","") or label_replace(vector(2),"a","y","","") or label_replace(vector(3),"a","z","","")'))
+  await page.waitForSelector('.legend tbody tr')
+  const rows = page.locator('.legend tbody tr')
+  assert.equal(await rows.count(), 3)
+  await rows.nth(0).locator('.swatch-button').click()
+  assert.equal(await page.locator('.legend tr.hidden').count(), 1)
+  await rows.nth(1).locator('.name').click()
+  assert.equal(await page.locator('.legend tr.hidden').count(), 2)
+  await rows.nth(1).locator('.name').click()
+  assert.equal(await page.locator('.legend tr.hidden').count(), 0)
+  await page.click('.legend th >> text=Max')
+  assert.match(await rows.nth(0).innerText(), /^z/)
+  await page.click('text=Stacked')
+  await until(() => param(page, 'g0.stack') === '1', 'the stacked graph in the URL')
+  assert.ok(await inked(page) > 500)
+  await done(page)
+})
+
+test('the table shows values and labels', async () => {
+  const page = await open('/explore?g0.expr=up')
+  await page.waitForSelector('.legend tbody tr')
+  await page.click('.segmented >> text=Table')
+  await page.waitForSelector('.result-table tbody tr')
+  assert.equal(param(page, 'g0.view'), 'table')
+  assert.match(await page.locator('.result-table tbody tr').first().innerText(), /[01]/)
+  await done(page)
+})
+
+test('a shared link restores the view', async () => {
+  const page = await open('/explore?g0.expr=up&g0.view=table&g1.expr=sum(up)&g1.stack=1&from=now-6h&to=now&step=1m')
+  await page.waitForSelector('.panel >> nth=1')
+  await page.click('text=Share')
+  await page.waitForSelector('.toast.on')
+  const link = await page.evaluate(() => navigator.clipboard.readText())
+  await done(page)
+  const u = new URL(link)
+  const again = await open(u.pathname + u.search)
+  await again.waitForSelector('.legend tbody tr')
+  assert.equal(await again.locator('.panel').count(), 2)
+  assert.equal(await again.locator('.cm-content').nth(1).innerText(), 'sum(up)')
+  assert.equal(await again.getAttribute('.panel >> nth=0 >> .segmented button:has-text("Table")', 'aria-pressed'), 'true')
+  assert.match(param(again, 'from'), /^\d{4}-/)
+  assert.equal(param(again, 'step'), '1m')
+  await done(again)
+})
+
+test('a wrong query shows where', async () => {
+  const page = await open('/explore', { ...DESK, expectStatus: [400] })
+  await editor(page).click()
+  await page.keyboard.type('sum(up', { delay: 5 })
+  await page.keyboard.press('Delete') // the closing bracket the editor added
+  await page.keyboard.press('Escape')
+  await editor(page).click()
+  await page.keyboard.press('Control+Enter')
+  await page.waitForSelector('.notice.bad[role=alert]')
+  assert.match(await page.textContent('.notice.bad'), /line 1, column \d+/)
+  assert.ok(await page.locator('.error-place mark').count() === 1)
+  await page.click('text=Show in query')
+  await done(page)
+})
+
+test('a query without result says so', async () => {
+  const page = await open('/explore?g0.expr=there_is_no_such_metric')
+  await page.waitForSelector('.panel .empty >> text=No data')
+  await done(page)
+})
+
+test('an empty panel offers a start; panels are added and removed', async () => {
+  const page = await open('/explore')
+  await page.click('.starter >> text=/^up$/')
+  await page.waitForSelector('.legend tbody tr')
+  await page.click('text=Add query')
+  await page.waitForSelector('.panel >> nth=1')
+  await page.locator('button[aria-label="Remove panel"]').first().click()
+  await until(async () => (await page.locator('.panel').count()) === 1, 'one panel')
+  await done(page)
+})
+
+test('metrics are browsed by keyboard', async () => {
+  const page = await open('/explore?g0.expr=up')
+  await page.waitForSelector('.legend tbody tr')
+  await page.keyboard.press('m')
+  await page.waitForSelector('dialog[open] .metric')
+  await page.keyboard.type('scrape_duration')
+  await until(async () => (await page.textContent('.metric.on'))?.includes('scrape_duration_seconds'), 'the metric on top')
+  await page.keyboard.press('Enter')
+  await until(() => param(page, 'g0.expr') === 'scrape_duration_seconds', 'the query')
+  await done(page)
+})
+
+test('formatting and history', async () => {
+  const page = await open('/explore?g0.expr=' + encodeURIComponent('sum(up)by(job)'))
+  await page.waitForSelector('.legend tbody tr')
+  await page.click('button[aria-label="Format query"]')
+  await until(async () => (await editor(page).innerText()).startsWith('sum by (job)'), 'the formatted query')
+  await page.click('button[aria-label="Past queries"]')
+  await page.waitForSelector('.history .menu-item')
+  await done(page)
+})
+
+test('time range: typed, absolute, UTC', async () => {
+  const page = await open('/explore?g0.expr=up')
+  await page.waitForSelector('.legend tbody tr')
+  await page.click('.button.range')
+  await page.click('.zone >> text=UTC')
+  await page.fill('input[name=from]', '2026-01-02 03:04')
+  await page.fill('input[name=to]', 'nonsense')
+  assert.ok(await page.isDisabled('.range-form button[type=submit]'))
+  await page.fill('input[name=to]', '2026-01-02 04:04')
+  await page.click('.range-form button[type=submit]')
+  await until(() => param(page, 'from') === '2026-01-02T03:04:00Z', 'the range in the URL')
+  assert.match(await page.textContent('.button.range'), /2026-01-02 03:04 to 04:04/)
+  await done(page)
+})
+
+test('links of the Prometheus graph page arrive', async () => {
+  const page = await open('/graph?g0.expr=up&g0.tab=1')
+  await page.waitForSelector('.result-table tbody tr')
+  assert.match(page.url(), /\/explore\?/)
+  await done(page)
+})
+
+test('on a phone a query is written and drawn', async () => {
+  const page = await open('/explore', PHONE)
+  await editor(page).tap()
+  await page.keyboard.type('up')
+  await page.keyboard.press('Escape')
+  await page.tap('.run')
+  await page.waitForSelector('.legend tbody tr')
+  assert.ok(await fitsWidth(page))
+  assert.ok(await inked(page) > 300)
+  await done(page)
+})

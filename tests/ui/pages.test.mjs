@@ -1,0 +1,127 @@
+// Every page: draws with data, no console error, no request elsewhere, works by keyboard, in both themes, on a phone.
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { BASE, closeBrowser, DESK, done, fitsWidth, open, PHONE, until } from './browser.mjs'
+
+after(closeBrowser)
+
+const PAGES = [
+  { path: '/', title: 'Overview', ready: '.service:not(.head), .host' },
+  { path: '/explore?g0.expr=up', title: 'Explore', ready: '.legend tbody tr' },
+  { path: '/targets', title: 'Targets', ready: '.pool tbody tr' },
+  { path: '/status', title: 'Status', ready: '.facts dd' },
+  { path: '/status?tab=store', title: 'Status', ready: '.top li' },
+  { path: '/status?tab=flags', title: 'Status', ready: '.flags tr, .empty' },
+  { path: '/status?tab=config', title: 'Status', ready: '.yaml, .empty' },
+]
+
+for (const p of PAGES)
+  for (const [device, options] of [['desk', DESK], ['phone', PHONE]])
+    for (const colorScheme of ['dark', 'light'])
+      test(`${p.path} on a ${device}, ${colorScheme}`, async () => {
+        const page = await open(p.path, { ...options, colorScheme })
+        await page.waitForSelector(p.ready)
+        assert.equal(await page.textContent('h1'), p.title)
+        assert.match(await page.title(), /vane$/)
+        assert.ok(await fitsWidth(page), 'no horizontal scroll')
+        const [r, g, b] = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number))
+        assert.equal(r + g + b < 384, colorScheme === 'dark')
+        await done(page)
+      })
+
+test('the policy forbids everything but this origin', async () => {
+  const csp = (await fetch(BASE + '/')).headers.get('content-security-policy') ?? ''
+  assert.match(csp, /default-src 'self'/)
+  assert.doesNotMatch(csp, /unsafe/)
+})
+
+test('assets are compressed and cacheable', async () => {
+  const html = await (await fetch(BASE + '/')).text()
+  const asset = /src="(\/assets\/app-[^"]+)"/.exec(html)[1]
+  const r = await fetch(BASE + asset)
+  assert.equal(r.status, 200)
+  assert.match(r.headers.get('cache-control') ?? '', /immutable|max-age=\d{6,}/)
+  assert.equal(r.headers.get('content-encoding'), 'gzip')
+  const etag = (await fetch(BASE + '/')).headers.get('etag')
+  assert.equal((await fetch(BASE + '/', { headers: { 'if-none-match': etag } })).status, 304)
+})
+
+test('an unknown page says so', async () => {
+  const page = await open('/no/such/page', { ...DESK, expectStatus: [404] })
+  assert.match(await page.textContent('.empty h2'), /no page here/)
+  await page.click('text=Go to Overview')
+  await page.waitForSelector('h1:has-text("Overview")')
+  await done(page)
+})
+
+test('pages by keyboard, and the list of shortcuts', async () => {
+  const page = await open('/')
+  for (const [key, title] of [['t', 'Targets'], ['s', 'Status'], ['o', 'Overview']]) {
+    await page.keyboard.press('g')
+    await page.keyboard.press(key)
+    await page.waitForSelector(`h1:has-text("${title}")`)
+  }
+  await page.keyboard.press('?')
+  await page.waitForSelector('dialog[open] >> text=Keyboard shortcuts')
+  assert.ok(await page.locator('dialog[open] kbd').count() > 8)
+  await page.keyboard.press('Escape')
+  await until(async () => (await page.locator('dialog[open]').count()) === 0, 'the dialog to close')
+  await page.keyboard.press('Tab')
+  assert.equal(await page.evaluate(() => document.activeElement !== document.body), true)
+  await page.goBack()
+  await page.waitForSelector('h1:has-text("Status")')
+  await done(page)
+})
+
+test('the theme is toggled and kept', async () => {
+  const page = await open('/status')
+  const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor)
+  const before = await background()
+  await page.click('[data-test=theme]')
+  const toggled = await background()
+  assert.notEqual(toggled, before)
+  await page.reload()
+  await page.waitForSelector('h1')
+  assert.equal(await background(), toggled)
+  await page.keyboard.press('d')
+  await until(async () => (await background()) === before, 'the first theme again')
+  await done(page)
+})
+
+test('targets: state, filter, discovered labels', async () => {
+  const page = await open('/targets')
+  await page.waitForSelector('.pool tbody tr')
+  await page.keyboard.press('/')
+  await page.keyboard.type('no-target-has-this-text')
+  await page.waitForSelector('text=No target matches')
+  assert.match(page.url(), /q=no-target/)
+  await page.click('text=Show all targets')
+  await page.waitForSelector('.pool tbody tr')
+  await page.locator('.fold').first().click()
+  await page.waitForSelector('text=Discovered labels')
+  await page.click('.segmented >> text=Dropped')
+  await page.waitForSelector('.dropped, .empty')
+  await done(page)
+})
+
+test('overview leads to Explore with the query filled in', async () => {
+  const page = await open('/')
+  await page.waitForSelector('.service:not(.head) .who a')
+  await page.locator('.service:not(.head) .who a').first().click()
+  await page.waitForSelector('h1:has-text("Explore")')
+  assert.match(new URL(page.url()).searchParams.get('g0.expr'), /job=/)
+  await page.waitForSelector('.legend tbody tr, .panel .empty')
+  await done(page)
+})
+
+test('a server that goes away is announced, and its return noticed', async () => {
+  const page = await open('/targets')
+  await page.waitForSelector('.pool tbody tr')
+  await page.context().setOffline(true)
+  await page.click('button[aria-label=Refresh]')
+  await page.waitForSelector('text=The server cannot be reached')
+  await page.context().setOffline(false)
+  await until(async () => (await page.locator('.offline').count()) === 0, 'the banner to go')
+  page.trouble = page.trouble.filter((t) => !t.includes('ERR_INTERNET_DISCONNECTED'))
+  await done(page)
+})
