@@ -133,6 +133,8 @@ static void golden(void **state)
     if (!doc || fs_read_file(fs_os(), conformance("data.om"), 64 << 20, &a, &data, NULL) != OK)
         skip();
     memory_store_load(&site.store, data, true);
+    if (site.db)
+        site_copy_to_tsdb();
     const struct jt *requests = jt_get(doc, "requests");
     size_t failed = 0, n = 0;
     for (size_t i = 0; i < requests->kids.n; i++) {
@@ -154,6 +156,9 @@ static void golden(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(golden, site_open, site_close) };
+    const struct CMUnitTest tests[] = { 
+        cmocka_unit_test_setup_teardown(golden, site_open, site_close),
+        { "golden_over_the_store", golden, site_open_tsdb, site_close, NULL },
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #include "site.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/check.h"
 
@@ -76,23 +77,67 @@ static const struct http_file files[] = {
     { STR_INIT("/index.html"), STR_INIT("text/html; charset=utf-8"), STR_INIT("\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\xb3\xc9\x28\xc9\xcd\xb1\x03\x00\x41\x0c\x43\xc7\x06\x00\x00\x00"), STR_INIT("\"i\""), false },
 };
 
-int site_open(void **state)
+static void tsdb_plug(void)
 {
-    (void)state;
+    struct err_text why;
+    struct tsdb_config cfg;
+    struct store_config scfg;
+    tsdb_config_defaults(&cfg);
+    store_config_defaults(&scfg);
+    scfg.wal_file_bytes = 1 << 20;
+    scfg.reserve_bytes = 0;
+    cfg.retention_ms = 0;
+    cfg.partitions = 2;
+    snprintf(site.dir, sizeof(site.dir), "/tmp/vane_api_test_XXXXXX");
+    ASSERT(mkdtemp(site.dir) != NULL);
+    ASSERT(store_open(fs_os(), site.dir, &scfg, &site.clock, &site.disk, &why) == OK);
+    ASSERT(tsdb_open(&cfg, site.disk, &site.clock, &site.db, &why) == OK);
+    site.db_source = api_source_tsdb_new(site.db);
+}
+
+static void tsdb_unplug(void)
+{
+    char command[128];
+    api_source_tsdb_free(site.db_source);
+    tsdb_close(site.db);
+    store_close(site.disk);
+    snprintf(command, sizeof(command), "rm -rf %s", site.dir);
+    ASSERT(system(command) == 0);
+}
+
+void site_copy_to_tsdb(void)
+{
+    struct batch b = { .a = &site.a };
+    struct tsdb_write_result r;
+    for (size_t i = 0; i < site.store.series.n; i++) {
+        const struct memory_series *s = site.store.series.p[i];
+        struct batch_series bs = { .labels = s->labels, .samples = s->samples.p, .n_samples = s->samples.n };
+        avec_push(&site.a, &b.series, bs);
+        b.n_samples += bs.n_samples;
+    }
+    ASSERT(tsdb_write(site.db, &b, &r) == OK);
+    ASSERT(r.samples == b.n_samples);
+    ASSERT(tsdb_wait(site.db, r.lsn) == OK);
+}
+
+static int open_with(bool tsdb)
+{
     memset(&site, 0, sizeof(site));
     arena_init(&site.a, 0);
     memory_store_init(&site.store);
     site.ready = true;
     site.now_ms = 1700000900000;
     site.clock = (struct clock){ now_ms, mono_ns };
-    site.source = api_classic_histograms_new(&site.store.source);
+    if (tsdb)
+        tsdb_plug();
+    site.source = api_classic_histograms_new(tsdb ? site.db_source : &site.store.source);
     struct promql_engine_config ec;
     promql_engine_config_defaults(&ec);
     ec.timeout_ms = 5000;
     site.engine = promql_engine_new(&ec);
     site.process = (struct api_process){ .ready = is_ready, .config_text = config_text, .reload = reload, .quit = quit };
     site.scrape = (struct api_scrape){ .targets = targets, .pools = pools };
-    struct api_deps d = { .store = memory_store_api(&site.store), .engine = site.engine, .source = site.source, .scrape = &site.scrape, .process = &site.process,
+    struct api_deps d = { .store = tsdb ? api_store_tsdb(site.db) : memory_store_api(&site.store), .engine = site.engine, .source = site.source, .scrape = &site.scrape, .process = &site.process,
                           .flags = flags, .n_flags = 1, .build = { .version = STR("0.1.0"), .revision = STR("abc"), .compiler = STR("gcc") },
                           .clock = &site.clock, .start_ms = 1700000000000, .storage_retention = STR("15d"), .cwd = STR("/"), .hostname = STR("h"),
                           .files = files, .n_files = ARRAY_LEN(files) };
@@ -108,6 +153,18 @@ int site_open(void **state)
     return 0;
 }
 
+int site_open(void **state)
+{
+    (void)state;
+    return open_with(false);
+}
+
+int site_open_tsdb(void **state)
+{
+    (void)state;
+    return open_with(true);
+}
+
 int site_close(void **state)
 {
     (void)state;
@@ -116,6 +173,8 @@ int site_close(void **state)
     api_close(site.api);
     promql_engine_free(site.engine);
     api_classic_histograms_free(site.source);
+    if (site.db)
+        tsdb_unplug();
     memory_store_deinit(&site.store);
     arena_deinit(&site.a);
     return 0;

@@ -3,9 +3,14 @@
 #define VANE_TESTS_API_SITE_H
 
 #include "memory_store.h"
+#include "store/store.h"
 
 struct site {
     struct memory_store store;
+    struct store *disk;    /* site_open_tsdb: the real store in a folder of its own, instead of the memory store */
+    struct tsdb *db;
+    struct promql_source *db_source;
+    char dir[64];
     struct promql_source *source;
     struct promql_engine *engine;
     struct api_process process;
@@ -23,6 +28,8 @@ struct site {
 extern struct site site;
 
 int site_open(void **state);
+int site_open_tsdb(void **state);
+void site_copy_to_tsdb(void); /* what the memory store holds */
 int site_close(void **state);
 
 struct answer {
