@@ -1,0 +1,643 @@
+/* What a target remembers between scrapes, and the work on one exposition.
+ *
+ * The same text comes every interval, nearly always in the same order. So the parser is told which line to expect
+ * (expo_hint); when it is there, the line costs one comparison, no hashing, no labels. A line out of order costs a hash
+ * lookup; only a new line is lexed into labels, merged with the target's, relabelled and given to the store to be named.
+ * Texts and labels live in an arena that is rewritten when more than half of it is dead.
+ *
+ * Generations: c->gen counts scrapes. A series with tracked == tracked_gen was written by the last good scrape; when this
+ * one does not bring it, it gets a staleness marker. */
+#include <stdio.h>
+
+#include "base/stats.h"
+#include "scrape/scrape_int.h"
+
+struct stat scrape_stat_sample_limit = STAT_COUNTER("prometheus_target_scrapes_exceeded_sample_limit_total",
+                                                    "Scrapes that hit the sample limit and were rejected.", "");
+struct stat scrape_stat_body_limit = STAT_COUNTER("prometheus_target_scrapes_exceeded_body_size_limit_total",
+                                                  "Scrapes that hit the body size limit.", "");
+struct stat scrape_stat_duplicates = STAT_COUNTER("prometheus_target_scrapes_sample_duplicate_timestamp_total",
+                                                  "Samples dropped because their series came twice in one scrape.", "");
+struct stat scrape_stat_scrapes = STAT_COUNTER("vane_scrape_total", "Scrapes that were carried out.", "");
+struct stat scrape_stat_failed = STAT_COUNTER("vane_scrape_failed_total", "Scrapes that failed (up is 0).", "");
+struct stat scrape_stat_cache_misses = STAT_COUNTER("vane_scrape_cache_misses_total", "Exposition lines that were not remembered.", "");
+struct stat scrape_stat_target_limit = STAT_COUNTER("prometheus_target_scrape_pool_exceeded_target_limit_total",
+                                                    "Times scrape pools hit the target limit.", "");
+struct stat scrape_stat_label_limit = STAT_COUNTER("prometheus_target_scrape_pool_exceeded_label_limits_total",
+                                                   "Scrapes that hit one of the label limits.", "");
+
+void cache_init(struct cache *c)
+{
+    *c = (struct cache){ 0 };
+    arena_init(&c->a, 0);
+}
+
+static void meta_free(struct metric_meta *m)
+{
+    mem_free((void *)(uintptr_t)m->help.p);
+    mem_free((void *)(uintptr_t)m->unit.p);
+}
+
+void cache_deinit(struct cache *c)
+{
+    map_each(meta_map, slot, &c->meta)
+    {
+        meta_free(&slot->value.meta);
+        mem_free((void *)(uintptr_t)slot->key.p);
+    }
+    meta_map_free(&c->meta);
+    line_map_free(&c->by_raw);
+    series_map_free(&c->by_labels);
+    vec_free(&c->lines);
+    vec_free(&c->series);
+    vec_free(&c->free_lines);
+    vec_free(&c->free_series);
+    vec_free(&c->order);
+    vec_free(&c->order_next);
+    arena_deinit(&c->a);
+}
+
+static size_t labels_bytes(struct labels ls)
+{
+    size_t n = ls.n * sizeof(struct label);
+    labels_each (l, ls)
+        n += l->name.n + l->value.n + 2;
+    return n;
+}
+
+/* ---- one exposition ---- */
+
+struct pending { /* a sample on its way into the batch */
+    uint32_t series;
+    bool has_start;
+    struct sample s;
+    int64_t start_ms;
+    const struct exemplar *exemplar;
+};
+struct work {
+    struct target *t;
+    struct cache *c;
+    struct arena *a; /* scratch of this scrape */
+    struct expo x;
+    VEC(struct pending) out; /* in the arena */
+    VEC(struct sample) markers;
+    VEC(struct batch_family) families;
+    size_t pos;    /* expected place in c->order */
+    size_t n_kept; /* series of the last scrape that came again */
+    size_t n_tracked, n_seen_lines;
+    struct metric_meta meta; /* of the current family */
+    str family;
+    struct scrape_outcome *o;
+};
+
+static enum err fail(struct work *w, enum err e, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static enum err fail(struct work *w, enum err e, const char *fmt, ...)
+{
+    struct err_text et;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(et.msg, sizeof(et.msg), fmt, ap);
+    va_end(ap);
+    snprintf(w->o->error, sizeof(w->o->error), "%.250s", et.msg);
+    return e;
+}
+
+/* Is `name=""` written in the raw text? With honor_labels that keeps the target's label away. */
+static bool raw_has_empty(str raw, str name)
+{
+    for (size_t from = 0; from < raw.n;) {
+        str rest = str_skip(raw, from);
+        size_t at = str_find(rest, name);
+        if (at == SIZE_MAX)
+            return false;
+        str after = str_skip(rest, at + name.n);
+        bool starts = at && strchr("{, \"", rest.p[at - 1]);
+        if (starts && (str_has_prefix(after, STR("=\"\"")) || str_has_prefix(after, STR("\"=\"\""))))
+            return true;
+        from += at + 1;
+    }
+    return false;
+}
+
+static void merge_target_labels(struct work *w, struct label_builder *b, struct labels own)
+{
+    const struct scrape_config *cfg = w->t->cfg;
+    labels_each (l, w->t->labels) {
+        str mine = labels_get(own, l->name);
+        if (cfg->honor_labels) {
+            if (!mine.p && !raw_has_empty(w->x.series, l->name))
+                lb_set(b, l->name, l->value);
+            continue;
+        }
+        if (mine.n) {
+            str name = l->name;
+            do
+                name = arena_printf(w->a, "exported_" STR_FMT, STR_ARG(name));
+            while (labels_has(own, name) || labels_has(w->t->labels, name) || lb_get(b, name).n);
+            lb_set(b, name, mine);
+        }
+        lb_set(b, l->name, l->value);
+    }
+}
+
+static enum err check_limits(struct work *w, struct labels ls)
+{
+    const struct scrape_config *cfg = w->t->cfg;
+    str name = str_take(labels_name(ls), 50);
+    if (cfg->label_limit && ls.n > cfg->label_limit) {
+        stat_add(&scrape_stat_label_limit, 1);
+        return fail(w, ERR_LIMIT, "label_limit exceeded (metric: \"" STR_FMT "\", number of labels: %zu, limit: %llu)", STR_ARG(name), ls.n,
+                    (unsigned long long)cfg->label_limit);
+    }
+    labels_each (l, ls) {
+        if (cfg->label_name_length_limit && l->name.n > cfg->label_name_length_limit) {
+            stat_add(&scrape_stat_label_limit, 1);
+            return fail(w, ERR_LIMIT, "label_name_length_limit exceeded (metric: \"" STR_FMT "\", label name: \"" STR_FMT
+                        "\", length: %zu, limit: %llu)", STR_ARG(name), STR_ARG(str_take(l->name, 50)), l->name.n,
+                        (unsigned long long)cfg->label_name_length_limit);
+        }
+        if (cfg->label_value_length_limit && l->value.n > cfg->label_value_length_limit) {
+            stat_add(&scrape_stat_label_limit, 1);
+            return fail(w, ERR_LIMIT, "label_value_length_limit exceeded (metric: \"" STR_FMT "\", label name: \"" STR_FMT
+                        "\", length: %zu, limit: %llu)", STR_ARG(name), STR_ARG(str_take(l->name, 50)), l->value.n,
+                        (unsigned long long)cfg->label_value_length_limit);
+        }
+    }
+    return OK;
+}
+
+static enum err check_names(struct work *w, struct labels ls)
+{
+    bool legacy = w->t->cfg->names == NAMES_LEGACY;
+    str name = labels_name(ls);
+    if (!name.n)
+        return fail(w, ERR_INVALID, "missing metric name (__name__ label)");
+    bool ok = legacy ? labels_valid_metric_name(name) : str_utf8_ok(name);
+    labels_each (l, ls)
+        ok = ok && (!legacy || labels_valid_name(l->name)) && str_utf8_ok(l->value);
+    return ok ? OK : fail(w, ERR_INVALID, "invalid metric name or label names: " STR_FMT, STR_ARG(str_take(w->x.series, 150)));
+}
+
+static uint32_t series_slot(struct cache *c, struct labels ls)
+{
+    hash128 h = labels_hash128(ls, 0);
+    bool is_new;
+    uint32_t *slot = series_map_put(&c->by_labels, h, &is_new);
+    if (!is_new)
+        return *slot;
+    struct cache_series s = { .labels = labels_copy(&c->a, ls), .last_ts_ms = INT64_MIN };
+    c->live_bytes += labels_bytes(ls);
+    c->n_series++;
+    if (c->free_series.n) {
+        *slot = c->free_series.p[--c->free_series.n];
+        c->series.p[*slot] = s;
+    } else {
+        *slot = (uint32_t)c->series.n;
+        vec_push(&c->series, s);
+    }
+    return *slot;
+}
+
+static uint32_t line_slot(struct cache *c, str raw, uint32_t series)
+{
+    struct cache_line line = { .raw = arena_str(&c->a, raw), .series = series };
+    uint32_t id;
+    c->live_bytes += raw.n;
+    c->n_lines++;
+    if (c->free_lines.n) {
+        id = c->free_lines.p[--c->free_lines.n];
+        c->lines.p[id] = line;
+    } else {
+        id = (uint32_t)c->lines.n;
+        vec_push(&c->lines, line);
+    }
+    *line_map_put(&c->by_raw, line.raw, NULL) = id;
+    if (series != NO_SERIES)
+        c->series.p[series].n_lines++;
+    return id;
+}
+
+/* A line not seen before: labels, target labels, relabelling, limits. */
+static enum err line_new(struct work *w, uint32_t *ret)
+{
+    struct labels own, ls;
+    struct err_text et;
+    stat_add(&scrape_stat_cache_misses, 1);
+    if (expo_labels(&w->x, w->a, &own, &et))
+        return fail(w, ERR_INVALID, "%.240s", et.msg);
+    struct label_builder b;
+    lb_init(&b, w->a);
+    lb_reset(&b, own);
+    merge_target_labels(w, &b, own);
+    bool kept = relabel_apply(w->t->cfg->metric_relabel, &b);
+    ls = kept ? lb_labels(&b) : LABELS_NONE;
+    if (ls.n == 0) {
+        *ret = line_slot(w->c, w->x.series, NO_SERIES);
+        return OK;
+    }
+    TRY(check_names(w, ls));
+    TRY(check_limits(w, ls));
+    *ret = line_slot(w->c, w->x.series, series_slot(w->c, ls));
+    w->o->added++;
+    return OK;
+}
+
+static enum err line_find(struct work *w, uint32_t *ret)
+{
+    struct cache *c = w->c;
+    if (w->pos < c->order.n) {
+        uint32_t id = c->order.p[w->pos];
+        if (str_eq(c->lines.p[id].raw, w->x.series)) {
+            w->pos++;
+            *ret = id;
+            return OK;
+        }
+    }
+    uint32_t *id = line_map_get(&c->by_raw, w->x.series);
+    if (!id)
+        return line_new(w, ret);
+    *ret = *id;
+    if (c->lines.p[*id].gen == c->gen - 1) /* go on from where it stood */
+        w->pos = c->lines.p[*id].pos + 1;
+    return OK;
+}
+
+static const struct exemplar *take_exemplar(struct work *w, int64_t ts_ms)
+{
+    struct exemplar *ex = arena_new(w->a, struct exemplar);
+    bool has_ts;
+    if (expo_exemplar(&w->x, w->a, ex, &has_ts, NULL) != OK)
+        return NULL;
+    if (!has_ts)
+        ex->ts_ms = ts_ms;
+    return ex;
+}
+
+static bool wants_start(const struct expo *x)
+{
+    return x->format == EXPO_OPENMETRICS && (x->type == METRIC_COUNTER || x->type == METRIC_HISTOGRAM || x->type == METRIC_SUMMARY);
+}
+
+static enum err take_sample(struct work *w)
+{
+    struct cache *c = w->c;
+    const struct scrape_config *cfg = w->t->cfg;
+    uint32_t id = 0;
+    w->o->scraped++;
+    TRY(line_find(w, &id));
+    struct cache_line *line = &c->lines.p[id];
+    if (line->gen != c->gen) {
+        line->gen = c->gen;
+        line->pos = (uint32_t)c->order_next.n;
+        w->n_seen_lines++;
+        vec_push(&c->order_next, id);
+    }
+    if (line->series == NO_SERIES)
+        return OK;
+    struct cache_series *s = &c->series.p[line->series];
+    bool own_ts = w->x.has_ts && cfg->honor_timestamps;
+    int64_t ts = own_ts ? w->x.ts_ms : w->t->scrape_ms;
+    if (s->gen == c->gen && s->last_ts_ms == ts) { /* twice in this scrape: the first one counts */
+        stat_add(&scrape_stat_duplicates, 1);
+        return OK;
+    }
+    s->gen = c->gen;
+    s->last_ts_ms = ts;
+    w->o->post++;
+    if (cfg->sample_limit && w->o->post > cfg->sample_limit)
+        return OK; /* counted to the end, refused then */
+    if ((!own_ts || cfg->track_timestamps_staleness) && s->tracked != c->gen) {
+        w->n_kept += c->tracked_gen && s->tracked == c->tracked_gen;
+        s->tracked_before = s->tracked;
+        s->tracked = c->gen;
+        w->n_tracked++;
+    }
+    struct pending p = { .series = line->series, .s = { ts, w->x.value } };
+    if (wants_start(&w->x)) {
+        p.start_ms = expo_start_ms(&w->x);
+        p.has_start = p.start_ms != 0;
+    }
+    if (__builtin_expect(w->x.has_exemplar, 0))
+        p.exemplar = take_exemplar(w, ts);
+    avec_push(w->a, &w->out, p);
+    return OK;
+}
+
+/* HELP, TYPE, UNIT: remember what changed and tell the store. */
+static void take_meta(struct work *w, enum expo_entry e)
+{
+    struct meta_map *m = &w->c->meta;
+    struct cache_meta *cm = meta_map_get(m, w->x.name);
+    str help = e == EXPO_HELP ? expo_help(&w->x, w->a) : STR_NONE;
+    if (cm && ((e == EXPO_TYPE && cm->meta.type == w->x.type) || (e == EXPO_HELP && str_eq(cm->meta.help, help)) ||
+               (e == EXPO_UNIT && str_eq(cm->meta.unit, w->x.text))))
+        return;
+    if (!cm)
+        cm = meta_map_put(m, mem_dup(w->x.name), NULL);
+    if (e == EXPO_TYPE) {
+        cm->meta.type = w->x.type;
+    } else {
+        str *field = e == EXPO_HELP ? &cm->meta.help : &cm->meta.unit;
+        mem_free((void *)(uintptr_t)field->p);
+        *field = mem_dup(e == EXPO_HELP ? help : w->x.text);
+    }
+    str name = arena_str(w->a, w->x.name);
+    for (size_t i = 0; i < w->families.n; i++)
+        if (i + 3 >= w->families.n && str_eq(w->families.p[i].name, name))
+            return;
+    struct batch_family f = { .name = name };
+    avec_push(w->a, &w->families, f);
+}
+
+static enum err read_body(struct work *w)
+{
+    struct cache *c = w->c;
+    for (;;) {
+        expo_hint(&w->x, w->pos < c->order.n ? c->lines.p[c->order.p[w->pos]].raw : STR_NONE);
+        enum expo_entry e = expo_next(&w->x);
+        if (__builtin_expect(e == EXPO_SAMPLE, 1))
+            TRY(take_sample(w));
+        else if (e == EXPO_HELP || e == EXPO_TYPE || e == EXPO_UNIT)
+            take_meta(w, e);
+        else if (e == EXPO_END)
+            break;
+        else if (e == EXPO_ERROR)
+            return fail(w, ERR_PARSE, "%.240s", w->x.error.msg);
+    }
+    if (w->t->cfg->sample_limit && w->o->post > w->t->cfg->sample_limit) {
+        stat_add(&scrape_stat_sample_limit, 1);
+        return fail(w, ERR_LIMIT, "sample limit exceeded");
+    }
+    return OK;
+}
+
+/* ---- housekeeping ---- */
+
+static void line_drop(struct cache *c, uint32_t id)
+{
+    struct cache_line *l = &c->lines.p[id];
+    line_map_del(&c->by_raw, l->raw);
+    c->dead_bytes += l->raw.n;
+    c->n_lines--;
+    if (l->series != NO_SERIES) {
+        struct cache_series *s = &c->series.p[l->series];
+        if (--s->n_lines == 0) {
+            series_map_del(&c->by_labels, labels_hash128(s->labels, 0));
+            c->dead_bytes += labels_bytes(s->labels);
+            c->n_series--;
+            *s = (struct cache_series){ 0 };
+            vec_push(&c->free_series, l->series);
+        }
+    }
+    *l = (struct cache_line){ 0 };
+    vec_push(&c->free_lines, id);
+}
+
+/* Copy what lives into a new arena. */
+static void cache_compact(struct cache *c)
+{
+    struct arena fresh;
+    arena_init(&fresh, 0);
+    line_map_clear(&c->by_raw);
+    c->live_bytes = c->dead_bytes = 0;
+    for (uint32_t i = 0; i < c->lines.n; i++) {
+        struct cache_line *l = &c->lines.p[i];
+        if (!l->raw.p)
+            continue;
+        l->raw = arena_str(&fresh, l->raw);
+        c->live_bytes += l->raw.n;
+        *line_map_put(&c->by_raw, l->raw, NULL) = i;
+    }
+    for (uint32_t i = 0; i < c->series.n; i++)
+        if (c->series.p[i].n_lines) {
+            c->series.p[i].labels = labels_copy(&fresh, c->series.p[i].labels);
+            c->live_bytes += labels_bytes(c->series.p[i].labels);
+        }
+    arena_deinit(&c->a);
+    c->a = fresh;
+}
+
+/* After a good scrape: forget lines that did not come. Called when nothing refers to labels any more. */
+static void cache_sweep(struct cache *c, size_t n_seen_lines)
+{
+    if (n_seen_lines != c->n_lines)
+        for (uint32_t i = 0; i < c->lines.n; i++)
+            if (c->lines.p[i].raw.p && c->lines.p[i].gen != c->gen)
+                line_drop(c, i);
+    if (c->dead_bytes > (64u << 10) && c->dead_bytes > c->live_bytes / 2)
+        cache_compact(c);
+}
+
+/* After failed scrapes: what they brought in vain must not pile up. Keeps the lines of the last good one. */
+static void cache_trim(struct cache *c)
+{
+    if (c->n_lines <= c->order.n + 100000)
+        return;
+    c->gen++;
+    for (size_t i = 0; i < c->order.n; i++)
+        c->lines.p[c->order.p[i]].gen = c->gen;
+    cache_sweep(c, c->order.n);
+}
+
+static void order_swap(struct cache *c)
+{
+    uint32_t *p = c->order.p;
+    size_t n = c->order.n, cap = c->order.cap;
+    c->order.p = c->order_next.p, c->order.n = c->order_next.n, c->order.cap = c->order_next.cap;
+    c->order_next.p = p, c->order_next.n = n, c->order_next.cap = cap;
+}
+
+/* ---- the batch ---- */
+
+static void add_series(struct work *w, struct batch *b, struct labels ls, uint64_t *ref, const struct sample *s)
+{
+    struct batch_series bs = { .labels = ls, .ref = ref, .samples = s, .n_samples = 1 };
+    avec_push(w->a, &b->series, bs);
+    b->n_samples++;
+}
+
+static void add_markers(struct work *w, struct batch *b, bool all)
+{
+    struct cache *c = w->c;
+    int64_t ts = w->t->scrape_ms;
+    if (!c->tracked_gen || (!all && w->n_kept == c->n_tracked))
+        return;
+    for (size_t i = 0; i < c->series.n; i++) {
+        struct cache_series *s = &c->series.p[i];
+        bool was = s->n_lines && (s->tracked == c->tracked_gen || (s->tracked == c->gen && s->tracked_before == c->tracked_gen));
+        if (!was || (!all && s->tracked == c->gen))
+            continue;
+        struct sample *m = arena_new(w->a, struct sample);
+        *m = (struct sample){ ts, f64_from_bits(STALE_NAN_BITS) };
+        add_series(w, b, s->labels, &s->ref, m);
+    }
+}
+
+static void add_pending(struct work *w, struct batch *b)
+{
+    avec_reserve(w->a, &b->series, w->out.n + 64);
+    for (size_t i = 0; i < w->out.n; i++) {
+        struct pending *p = &w->out.p[i];
+        struct cache_series *s = &w->c->series.p[p->series];
+        struct batch_series bs = { .labels = s->labels, .ref = &s->ref, .samples = &p->s, .n_samples = 1 };
+        if (p->has_start)
+            bs.start_ms = &p->start_ms;
+        if (p->exemplar) {
+            bs.exemplars = p->exemplar;
+            bs.n_exemplars = 1;
+            b->n_exemplars++;
+        }
+        avec_push(w->a, &b->series, bs);
+    }
+    b->n_samples += w->out.n;
+    for (size_t i = 0; i < w->families.n; i++) {
+        const struct cache_meta *m = meta_map_get(&w->c->meta, w->families.p[i].name);
+        if (m)
+            w->families.p[i].meta = m->meta;
+    }
+    b->families.p = w->families.p;
+    b->families.n = b->families.cap = w->families.n;
+}
+
+static const char *const report_names[REPORT_N] = {
+    "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added",
+    "scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes",
+};
+
+static struct labels report_labels(struct work *w, unsigned i)
+{
+    struct label_builder b;
+    lb_init(&b, w->a);
+    lb_reset(&b, w->t->labels);
+    lb_set(&b, LABEL_NAME, str_c(report_names[i]));
+    return lb_labels(&b);
+}
+
+static void add_report(struct work *w, struct batch *b, const double values[REPORT_N])
+{
+    bool extra = w->t->s->extra_metrics || w->t->cfg->extra_metrics == TRI_TRUE;
+    for (unsigned i = 0; i < (extra ? REPORT_N : REPORT_TIMEOUT); i++) {
+        struct sample *s = arena_new(w->a, struct sample);
+        *s = (struct sample){ w->t->scrape_ms, values[i] };
+        add_series(w, b, report_labels(w, i), &w->t->report_ref[i], s);
+    }
+}
+
+static enum err sink_append(struct work *w, struct batch *b)
+{
+    struct scrape_sink *sink = w->t->s->sink;
+    return b->series.n || b->families.n ? sink->append(sink, b) : OK;
+}
+
+static void report_values(struct work *w, double v[REPORT_N])
+{
+    const struct target *t = w->t;
+    v[REPORT_UP] = w->o->error[0] == 0;
+    v[REPORT_DURATION] = (double)(clock_mono_ns(t->s->clock) - t->start_ns) / 1e9;
+    v[REPORT_SCRAPED] = (double)w->o->scraped;
+    v[REPORT_POST] = (double)w->o->post;
+    v[REPORT_ADDED] = (double)w->o->added;
+    v[REPORT_TIMEOUT] = (double)t->timeout_ms / 1e3;
+    v[REPORT_LIMIT] = (double)t->cfg->sample_limit;
+    v[REPORT_BODY] = w->o->body_bytes ? (double)w->o->body_bytes : t->fetch_err == ERR_LIMIT ? -1 : 0;
+}
+
+/* Format of the body, then the body. */
+static enum err process_body(struct work *w)
+{
+    struct target *t = w->t;
+    struct err_text warn = { .msg = "" }, et = { .msg = "" };
+    enum expo_format format;
+    if (t->forced_now[0])
+        return fail(w, ERR_LIMIT, "%s", t->forced_now);
+    if (t->fetch_err == ERR_LIMIT)
+        stat_add(&scrape_stat_body_limit, 1);
+    if (t->fetch_err)
+        return fail(w, t->fetch_err, "%s", t->fetch_err == ERR_LIMIT ? "body size limit exceeded" : t->fetch_error);
+    if (t->status != 200)
+        return fail(w, ERR_EXEC, "server returned HTTP status %d %s", t->status, http_status_text(t->status));
+    w->o->body_bytes = t->body.n;
+    if (expo_format_select(t->content_type, t->cfg->fallback_protocol, &format, &warn, &et))
+        return fail(w, ERR_UNSUPPORTED, "%.240s", et.msg);
+    expo_init(&w->x, format, t->body);
+    return read_body(w);
+}
+
+/* The batch of a failed scrape: nothing but markers and the report. */
+static void append_failure(struct work *w)
+{
+    struct batch b = { .a = w->a };
+    double values[REPORT_N];
+    stat_add(&scrape_stat_failed, 1);
+    add_markers(w, &b, true);
+    report_values(w, values);
+    add_report(w, &b, values);
+    if (sink_append(w, &b) != OK)
+        LOG_WARN("scrape report could not be stored", "target", LOG_STR(w->t->url));
+    w->c->tracked_gen = 0;
+    w->c->n_tracked = 0;
+}
+
+static enum err append_success(struct work *w)
+{
+    struct batch b = { .a = w->a };
+    double values[REPORT_N];
+    add_pending(w, &b);
+    add_markers(w, &b, false);
+    report_values(w, values);
+    add_report(w, &b, values);
+    enum err e = sink_append(w, &b);
+    if (e)
+        return fail(w, e, "samples could not be stored: %s", err_describe(e));
+    w->c->tracked_gen = w->c->gen;
+    w->c->n_tracked = w->n_tracked;
+    return OK;
+}
+
+void target_process(struct target *t, struct arena *scratch, struct scrape_outcome *ret)
+{
+    struct work w = { .t = t, .c = &t->cache, .a = scratch, .o = ret };
+    struct cache *c = &t->cache;
+    *ret = (struct scrape_outcome){ 0 };
+    mtx_lock(&t->cache_mu);
+    if (++c->gen == 0)
+        c->gen = 1;
+    stat_add(&scrape_stat_scrapes, 1);
+    vec_clear(&c->order_next);
+    avec_reserve(scratch, &w.out, c->order.n);
+    enum err e = process_body(&w);
+    e = e ? e : append_success(&w);
+    if (e)
+        append_failure(&w);
+    else
+        cache_sweep(c, w.n_seen_lines);
+    if (e)
+        cache_trim(c);
+    else
+        order_swap(c); /* what is expected next time is what came this time */
+    t->has_report = true;
+    t->newest_ms = t->scrape_ms;
+    mtx_unlock(&t->cache_mu);
+}
+
+void target_finish(struct target *t, struct arena *scratch)
+{
+    struct scrape_outcome o = { 0 };
+    struct work w = { .t = t, .c = &t->cache, .a = scratch, .o = &o };
+    struct batch b = { .a = scratch };
+    mtx_lock(&t->cache_mu);
+    t->scrape_ms = MAX(clock_now_ms(t->s->clock), t->newest_ms + 1);
+    if (++t->cache.gen == 0)
+        t->cache.gen = 1;
+    add_markers(&w, &b, true);
+    if (t->has_report) {
+        double stale[REPORT_N];
+        for (unsigned i = 0; i < REPORT_N; i++)
+            stale[i] = f64_from_bits(STALE_NAN_BITS);
+        add_report(&w, &b, stale);
+    }
+    if (sink_append(&w, &b) != OK)
+        LOG_WARN("staleness markers could not be stored: the target's series end by their age", "target", LOG_STR(t->url));
+    t->cache.tracked_gen = 0;
+    mtx_unlock(&t->cache_mu);
+}
