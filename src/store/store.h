@@ -166,7 +166,8 @@ struct store_edit {
     size_t n_add;
     const uint64_t *remove; /* segment ids of this signal */
     size_t n_remove;
-    uint64_t low_water_lsn; /* records of this signal up to here are in segments now; never goes back */
+    uint64_t low_water_lsn; /* records of this signal up to here are in segments now; never goes back. Waits for
+                             * their sync; while the disk refuses that, the mark stays at what is synced */
     const str *tombstone_add; /* opaque bytes (a signal's encoded matchers and range) */
     size_t n_tombstone_add;
     const uint64_t *tombstone_remove; /* ids */
