@@ -4,6 +4,8 @@
  * below it is in the frozen generations, everything above in the new one, and log contexts begin anew, so replay
  * can start exactly behind the cut. If writing fails (full disk) the frozen generations stay readable in memory
  * and in the log, and the next flush takes them along. */
+#include <malloc.h>
+
 #include "tsdb/tsdb_int.h"
 
 static struct stat flushes = STAT_COUNTER("vane_tsdb_flushes_total", "Times the head was written to segments", "");
@@ -72,7 +74,7 @@ static enum err write_series(struct tsdb_query *q, struct tsdb_cursor *c, struct
     struct series_info info;
     const struct qseries *x = qseries_of(s->id);
     TRY(query_series_info(q, x, &info));
-    seg_out_series(o, s->labels, x->ident, &info);
+    seg_out_series(o, query_labels(q, s, a), x->ident, &info);
     seg_out_points(o, &p);
     struct exemplar *e;
     size_t n, k = 0;
@@ -89,7 +91,9 @@ enum err write_segment(struct tsdb *db, struct tsdb_query *q, unsigned level, in
                        uint64_t lsn_last, struct segment_writer **ret, struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;
+    AUTO_ARENA struct arena one; /* of one series */
     arena_init(&a, 0);
+    arena_init(&one, 0);
     struct tsdb_series *s;
     size_t n;
     *ret = NULL;
@@ -99,7 +103,8 @@ enum err write_segment(struct tsdb *db, struct tsdb_query *q, unsigned level, in
     struct tsdb_cursor *c = tsdb_cursor_new(q);
     enum err e = OK;
     for (size_t i = 0; i < n && !e; i++) {
-        e = write_series(q, c, o, &s[i], from, to, &a);
+        arena_reset(&one);
+        e = write_series(q, c, o, &s[i], from, to, &one);
         if (i % 256 == 255 && !db->replaying && atomic_load_explicit(&db->writers, memory_order_relaxed) &&
             !atomic_load(&db->closing))
             sched_yield();
@@ -125,6 +130,7 @@ static enum err write_slots(struct tsdb *db, uint32_t gen, uint64_t cut, struct 
     struct query_spec spec = { .from_ms = INT64_MIN, .to_ms = INT64_MAX, .head = true, .gen_min = db->gen_flushed + 1, .gen_max = gen };
     struct tsdb_query *q;
     query_open_raw(db, &spec, &q);
+    q->lazy_labels = true;
     f->w = mem_zalloc((db->slots.n + 1) * sizeof(*f->w));
     uint64_t first = store_wal_low_water(db->st, STORE_METRICS) + 1;
     enum err e = OK;
@@ -197,6 +203,7 @@ void flush_unlink_try(struct tsdb *db)
     if (gen) {
         head_unlink(db, gen);
         tsdb_limbo_drain(db, false);
+        malloc_trim(0); /* a generation's worth of small blocks */
     }
 }
 

@@ -8,6 +8,7 @@
 
 #define GAP_MAX (1u << 20)
 #define WAL_FRAME_BYTES (4u << 20)
+#define PREFETCH_AHEAD 4
 #define OOO_CHUNK_MAX 4096
 #define CHUNK_OVERHEAD (sizeof(struct chunk) + 8)
 
@@ -386,6 +387,7 @@ struct write {
     struct tsdb_write_result *ret;
     uint8_t *part;
     uint32_t *order; /* by partition */
+    uint32_t *ids;   /* of the partition being applied, in that order */
     hash128 *hash;   /* lo = hi = 0: not computed (ref) */
     int64_t now_ms, oldest_ms;
     uint32_t epoch;
@@ -627,6 +629,42 @@ static void apply_series(struct write *w, struct part *p, struct series *s, uint
         put_exemplars(w, p, s, id, bs);
 }
 
+/* Ids of a partition's series into w->ids, 0 = refused. Series are touched here so that the loop that appends
+ * finds them in cache; the hint brings in the next one while this one is compared. */
+static void resolve_all(struct write *w, struct part *p, const uint32_t *order, size_t n)
+{
+    struct tsdb *db = w->db;
+    struct series *prev = NULL;
+    uint32_t n_ids = atomic_load_explicit(&db->n_ids, memory_order_acquire);
+    for (size_t i = 0; i < n; i++) {
+        const struct batch_series *bs = &w->b->series.p[order[i]];
+        size_t before = w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT];
+        w->ids[i] = 0;
+        struct series *s = resolve(w, p, prev, order[i], &w->ids[i]);
+        if (!s) {
+            w->ids[i] = 0;
+            if (before == w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT])
+                reject(w, TSDB_REJECT_LABELS, MAX(samples_of(bs), 1), bs->labels, "the series has left the head: send its labels");
+            continue;
+        }
+        if (s->next && s->next + 2 < n_ids) {
+            const struct series *next = series_at(db, s->next + 2); /* neighbours were made together */
+            __builtin_prefetch(next);
+            __builtin_prefetch((const char *)next + 64);
+        }
+        prev = s;
+    }
+}
+
+static inline void prefetch_chunk(struct tsdb *db, uint32_t id)
+{
+    if (!id)
+        return;
+    const struct chunk *c = atomic_load_explicit(&series_at(db, id)->chunk, memory_order_relaxed);
+    __builtin_prefetch(c);
+    __builtin_prefetch((const char *)c + 64);
+}
+
 static enum err apply_part(struct write *w, struct part *p, const uint32_t *order, size_t n)
 {
     struct tsdb *db = w->db;
@@ -634,22 +672,15 @@ static enum err apply_part(struct write *w, struct part *p, const uint32_t *orde
     memset(p->recent, 0, sizeof(p->recent));
     int64_t base = n && w->b->series.p[order[0]].n_samples ? w->b->series.p[order[0]].samples[0].ts_ms : w->now_ms;
     tsdb_wal_frame_begin(p, w->epoch, base);
-    struct series *prev = NULL;
     enum err e = OK;
+    resolve_all(w, p, order, n);
     for (size_t i = 0; i < n; i++) {
-        const struct batch_series *bs = &w->b->series.p[order[i]];
-        if (i + 1 < n && prev && prev->next)
-            __builtin_prefetch(series_at(db, prev->next));
-        uint32_t id;
-        size_t before = w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT];
-        struct series *s = resolve(w, p, prev, order[i], &id);
-        if (!s) {
-            if (before == w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT])
-                reject(w, TSDB_REJECT_LABELS, MAX(samples_of(bs), 1), bs->labels, "the series has left the head: send its labels");
+        if (i + PREFETCH_AHEAD < n)
+            prefetch_chunk(db, w->ids[i + PREFETCH_AHEAD]);
+        uint32_t id = w->ids[i];
+        if (!id)
             continue;
-        }
-        apply_series(w, p, s, id, bs);
-        prev = s;
+        apply_series(w, p, series_at(db, id), id, &w->b->series.p[order[i]]);
         if (p->frame.n > WAL_FRAME_BYTES) {
             if (!e)
                 e = tsdb_wal_frame_end(db, p);
@@ -706,10 +737,11 @@ static enum err write_batch(struct write *w)
 {
     struct tsdb *db = w->db;
     size_t n = w->b->series.n;
-    AUTO_FREE void *mem = mem_alloc(n * (sizeof(hash128) + 4 + 1) + 16);
+    AUTO_FREE void *mem = mem_alloc(n * (sizeof(hash128) + 4 + 4 + 1) + 16);
     w->hash = mem;
     w->order = (uint32_t *)(void *)(w->hash + n);
-    w->part = (uint8_t *)(w->order + n);
+    w->ids = w->order + n;
+    w->part = (uint8_t *)(w->ids + n);
     uint32_t first[258] = { 0 };
     size_t bytes = split(w, first);
     enum err e = store_wal_pin(db->st, bytes, &w->epoch);

@@ -574,6 +574,7 @@ struct tsdb_query {
     struct segment **segs;         /* those that overlap the range (or were given), oldest log position first */
     size_t n_segs;
     bool head;
+    bool lazy_labels;              /* a flush: labels are made one series at a time (query_labels) */
     uint32_t gen_min, gen_max;     /* head generations that are not in the set */
     int64_t from_ms, to_ms;
     struct arena a;                /* one thread: the query's */
@@ -607,6 +608,8 @@ static inline struct qseries *qseries_of(uint64_t id)
 {
     return (struct qseries *)(uintptr_t)id;
 }
+/* Labels of a selected series of a lazy query, in a. */
+struct labels query_labels(struct tsdb_query *q, const struct tsdb_series *s, struct arena *a);
 enum err query_series_info(struct tsdb_query *q, const struct qseries *x, struct series_info *ret);
 /* Exemplars of the query's head generations (ring) and segments of one series; in a. */
 void query_exemplars(struct tsdb_query *q, const struct qseries *x, struct arena *a, struct exemplar **ret, size_t *ret_n);

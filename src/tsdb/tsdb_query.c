@@ -352,7 +352,8 @@ enum err tsdb_select(struct tsdb_query *q, const struct matcher *m, size_t n_mat
             continue;
         if (series_max && k == series_max)
             e = ERR_LIMIT;
-        fill_labels(&s, &s.acc.p[i]);
+        if (!q->lazy_labels)
+            fill_labels(&s, &s.acc.p[i]);
         s.acc.p[k++] = s.acc.p[i];
     }
     if (!e) {
@@ -364,6 +365,11 @@ enum err tsdb_select(struct tsdb_query *q, const struct matcher *m, size_t n_mat
     vec_free(&s.acc);
     vec_free(&s.run);
     return e;
+}
+
+struct labels query_labels(struct tsdb_query *q, const struct tsdb_series *s, struct arena *a)
+{
+    return s->labels.p ? s->labels : series_labels(q->db, series_at(q->db, qseries_of(s->id)->head_id), a);
 }
 
 enum err query_series_info(struct tsdb_query *q, const struct qseries *x, struct series_info *ret)
