@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -286,6 +287,33 @@ static void test_refusals(void **state)
     tmp_free(d);
 }
 
+/* A directory that cannot be written to; in a child, which may give up root. */
+static void test_read_only(void **state)
+{
+    (void)state;
+    char *d = tmp_dir();
+    int status;
+    store_close(open_ok(d, NULL));
+    char cmd[256];
+    snprintf(cmd, sizeof(cmd), "chmod -R a-w,a+rX %s", d);
+    assert_int_equal(system(cmd), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct store *st;
+        struct err_text et = { 0 };
+        if (geteuid() == 0 && seteuid(65534) != 0)
+            _exit(3);
+        enum err e = store_open(fs_os(), d, NULL, os_clock(), &st, &et);
+        _exit(e == ERR_PERMISSION && strstr(et.msg, "cannot write in the data directory") ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    snprintf(cmd, sizeof(cmd), "chmod -R u+w %s", d);
+    assert_int_equal(system(cmd), 0);
+    tmp_free(d);
+}
+
 static void test_edits_persist(void **state)
 {
     (void)state;
@@ -549,7 +577,7 @@ int main(void)
         cmocka_unit_test(test_wal_round_trip), cmocka_unit_test(test_low_water_frees_files), cmocka_unit_test(test_segments),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_edits_persist),         cmocka_unit_test(test_many_writers),
         cmocka_unit_test(test_log_damage),     cmocka_unit_test(test_segment_damage),        cmocka_unit_test(test_manifest_shrinks),
-        cmocka_unit_test(test_log_pressure),
+        cmocka_unit_test(test_log_pressure),   cmocka_unit_test(test_read_only),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
