@@ -363,8 +363,11 @@ enum err otlp_metrics_decode(struct arena *a, str body, enum otlp_coding coding,
     out->a = a;
     if (coding == OTLP_JSON) {
         AUTO_BUF struct buf b;
-        buf_init(&b, 0);
+        buf_init(&b, a->bytes_max);
         TRY(otlp_json_to_protobuf(a, body, &otlp_json_metrics_request, &b, reterr));
+        if (b.failed)
+            return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode",
+                            a->bytes_max);
         body = arena_str(a, buf_str(&b));
     }
     struct dec d = {

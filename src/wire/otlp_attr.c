@@ -171,7 +171,8 @@ void otlp_attr_read(struct arena *a, struct otlp_attrs *out, struct pb m, struct
             pb_skip(&m);
         }
     pb_join(up, &m);
-    avec_push(a, out, at);
+    if (out->n < OTLP_ATTRS_MAX)
+        avec_push(a, out, at);
 }
 
 str otlp_attr_get(const struct otlp_attrs *at, str key)

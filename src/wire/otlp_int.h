@@ -17,7 +17,9 @@ struct otlp_attrs {
 };
 enum { OTLP_VALUE_DEPTH_MAX = 32 };
 
-/* Read one KeyValue message and append it. */
+/* Read one KeyValue message and append it; beyond this many they are dropped (far above any label limit, so that the
+ * owner is refused for its number of labels, and a body of empty attributes costs no memory). */
+enum { OTLP_ATTRS_MAX = 4096 };
 void otlp_attr_read(struct arena *a, struct otlp_attrs *out, struct pb m, struct pb *up);
 str otlp_attr_get(const struct otlp_attrs *at, str key); /* STR_NONE (p == NULL) if absent */
 /* Bytes as lower case hex, in a. */

@@ -5,7 +5,7 @@
 #include "wire/otlp_dec_int.h"
 
 enum { FLAG_NO_RECORDED_VALUE = 1 };
-enum { EXEMPLAR_RUNES_MAX = 128 };
+enum { EXEMPLAR_RUNES_MAX = 128, POINT_EXEMPLARS_MAX = 1024, QUANTILES_MAX = 1024 };
 static const double zero_threshold_default = 1e-128;
 
 /* ---- one series with one point ---- */
@@ -141,6 +141,10 @@ static void exemplar_read(struct dec *d, struct pb m, struct pb *up)
         d->rejects->exemplars += !m.bad;
         return;
     }
+    if (d->point_exemplars.n == POINT_EXEMPLARS_MAX) {
+        d->rejects->exemplars++;
+        return;
+    }
     exemplar_labels(d, &ex, trace, span, &at);
     avec_push(d->a, &d->point_exemplars, ex);
 }
@@ -237,6 +241,8 @@ struct hist_point {
 static enum err bounds_check(struct dec *d, struct err_text *why)
 {
     size_t n = d->bounds.n;
+    if (d->counts.n > HIST_BUCKETS_MAX)
+        return err_fail(why, ERR_INVALID, "more than %d buckets", HIST_BUCKETS_MAX);
     if (d->counts.n != n + 1 && !(d->counts.n == 0 && n == 0))
         return err_fail(why, ERR_INVALID, "%zu bucket counts for %zu bounds", d->counts.n, n);
     for (size_t i = 0; i < n; i++)
@@ -307,7 +313,7 @@ static enum err side_from_counts(struct dec *d, int64_t index, unsigned down, in
         vec_last(&spans).length++;
         next = at + 1;
     }
-    if (buckets.n > HIST_BUCKETS_MAX)
+    if (buckets.n > HIST_BUCKETS_MAX || d->counts.n > HIST_BUCKETS_MAX)
         return err_fail(why, ERR_INVALID, "more than %d buckets", HIST_BUCKETS_MAX);
     *ret = (struct hist_side){ spans.p, spans.n, buckets.p, buckets.n };
     return OK;
@@ -353,7 +359,8 @@ static void counts_read(struct dec *d, struct pb *m, enum pb_wire wire)
     struct pb v = pb_packed(m, wire);
     while (v.p < v.end) {
         uint64_t u = wire == PB_VARINT ? pb_varint_raw(&v) : pb_fixed64_raw(&v);
-        avec_push(d->a, &d->counts, u);
+        if (d->counts.n <= HIST_BUCKETS_MAX) /* one too many is kept, to be refused */
+            avec_push(d->a, &d->counts, u);
     }
     pb_join(m, &v);
 }
@@ -384,7 +391,8 @@ void otlp_histogram_point(struct dec *d, struct pb m, struct pb *up)
             struct pb v = pb_packed(&m, PB_FIXED64);
             while (v.p < v.end) {
                 uint64_t u = pb_fixed64_raw(&v);
-                avec_push(d->a, &d->bounds, f64_from_bits(u));
+                if (d->bounds.n <= HIST_BUCKETS_MAX)
+                    avec_push(d->a, &d->bounds, f64_from_bits(u));
             }
             pb_join(&m, &v);
             break;
@@ -542,7 +550,8 @@ void otlp_summary_point(struct dec *d, struct pb m, struct pb *up)
                 else
                     pb_skip(&sub);
             pb_join(&m, &sub);
-            avec_push(d->a, &quantiles, q);
+            if (quantiles.n < QUANTILES_MAX)
+                avec_push(d->a, &quantiles, q);
             break;
         }
         case 7:

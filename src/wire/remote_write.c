@@ -11,6 +11,7 @@
 #include "wire/pb.h"
 #include "wire/wire_int.h"
 
+enum { SERIES_EXEMPLARS_MAX = 1024 };
 enum { REQ_SERIES = 1, REQ_METADATA = 3 };
 enum { TS_LABEL = 1, TS_SAMPLE = 2, TS_EXEMPLAR = 3, TS_HISTOGRAM = 4 };
 
@@ -118,9 +119,12 @@ static void exemplar_read(struct decoder *d, struct pb m, struct pb *up)
     VEC(struct label) v = { 0 };
     while (pb_next(&m))
         switch (m.field) {
-        case 1:
-            avec_push(d->a, &v, label_read(pb_sub(&m), &m));
+        case 1: {
+            struct label l = label_read(pb_sub(&m), &m);
+            if (v.n <= d->lim->labels_max)
+                avec_push(d->a, &v, l);
             break;
+        }
         case 2:
             ex.v = pb_double(&m);
             break;
@@ -131,7 +135,8 @@ static void exemplar_read(struct decoder *d, struct pb m, struct pb *up)
             pb_skip(&m);
         }
     pb_join(up, &m);
-    bool fine = labels_sort(v.p, &v.n, NULL) == OK && v.n <= d->lim->labels_max;
+    bool fine = RUN_LEN(&d->exemplars) < SERIES_EXEMPLARS_MAX && v.n <= d->lim->labels_max &&
+                labels_sort(v.p, &v.n, NULL) == OK;
     for (size_t i = 0; i < v.n && fine; i++)
         fine = wire_utf8_ok(v.p[i].name) && wire_utf8_ok(v.p[i].value) && v.p[i].name.n;
     if (!fine) {
@@ -179,7 +184,8 @@ static void span_read(struct arena *a, struct side_reader *s, struct pb m, struc
             pb_skip(&m);
         }
     pb_join(up, &m);
-    avec_push(a, &s->spans, sp);
+    if (s->spans.n <= HIST_BUCKETS_MAX)
+        avec_push(a, &s->spans, sp);
 }
 
 static void deltas_read(struct arena *a, struct side_reader *s, struct pb *m)
@@ -187,7 +193,8 @@ static void deltas_read(struct arena *a, struct side_reader *s, struct pb *m)
     struct pb v = pb_packed(m, PB_VARINT);
     while (v.p < v.end) {
         s->last = (int64_t)((uint64_t)s->last + (uint64_t)unzigzag(pb_varint_raw(&v)));
-        avec_push(a, &s->from_deltas, (double)s->last);
+        if (s->from_deltas.n <= HIST_BUCKETS_MAX)
+            avec_push(a, &s->from_deltas, (double)s->last);
     }
     pb_join(m, &v);
 }
@@ -197,7 +204,8 @@ static void doubles_read(struct arena *a, struct doubles *out, struct pb *m)
     struct pb v = pb_packed(m, PB_FIXED64);
     while (v.p < v.end) {
         uint64_t u = pb_fixed64_raw(&v);
-        avec_push(a, out, f64_from_bits(u));
+        if (out->n <= HIST_BUCKETS_MAX)
+            avec_push(a, out, f64_from_bits(u));
     }
     pb_join(m, &v);
 }
@@ -337,19 +345,24 @@ static void series_read(struct decoder *d, struct pb m, struct pb *up)
         switch (m.field) {
         case TS_LABEL: {
             struct label l = label_read(pb_sub(&m), &m);
-            RUN_PUSH(d->a, &d->labels, l);
+            if (RUN_LEN(&d->labels) <= d->lim->labels_max) /* one too many is kept, to be refused */
+                RUN_PUSH(d->a, &d->labels, l);
             break;
         }
         case TS_SAMPLE: {
             struct sample s = sample_read(pb_sub(&m), &m);
-            RUN_PUSH(d->a, &d->samples, s);
+            if (RUN_LEN(&d->samples) <= d->lim->samples_max)
+                RUN_PUSH(d->a, &d->samples, s);
             break;
         }
         case TS_EXEMPLAR:
             exemplar_read(d, pb_sub(&m), &m);
             break;
         case TS_HISTOGRAM:
-            histogram_read(d, pb_sub(&m), &m);
+            if (arena_over(d->a))
+                pb_skip(&m);
+            else
+                histogram_read(d, pb_sub(&m), &m);
             break;
         default:
             pb_skip(&m);

@@ -264,6 +264,37 @@ static void round_trip(void **state)
     }
 }
 
+/* Bodies that would cost much more memory than they have bytes are refused by number, not by size. */
+static void small_bodies_cannot_cost_much(void **state)
+{
+    (void)state;
+    static const struct {
+        char key;
+        size_t times;
+    } rows[] = { { 0x0a, 1 << 20 }, { 0x1a, 1 << 20 }, { 0x22, 1 << 18 } }; /* labels, exemplars, histograms: all empty */
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        AUTO_ARENA struct arena a;
+        arena_init(&a, 256 << 20);
+        AUTO_BUF struct buf b;
+        buf_init(&b, 0);
+        size_t at = pb_open(&b, 1);
+        put_label(&b, "__name__", "up");
+        for (size_t k = 0; k < rows[i].times; k++) {
+            buf_u8(&b, (uint8_t)rows[i].key);
+            buf_u8(&b, 0);
+        }
+        pb_close(&b, at);
+        struct batch out;
+        struct wire_rejects r;
+        struct err_text why;
+        enum err e = rw1_decode_plain(&a, buf_str(&b), &WIRE_LIMITS_DEFAULT, &out, &r, &why);
+        assert_true(e == OK || e == ERR_LIMIT);
+        assert_true(a.bytes < 320u << 20);
+        if (rows[i].key == 0x0a)
+            assert_int_equal(r.series, 1);
+    }
+}
+
 static void versions(void **state)
 {
     (void)state;
@@ -292,6 +323,7 @@ int main(void)
         cmocka_unit_test(recorded_requests), cmocka_unit_test(integer_histograms),
         cmocka_unit_test(labels_and_limits), cmocka_unit_test(malformed),
         cmocka_unit_test(round_trip),        cmocka_unit_test(versions),
+        cmocka_unit_test(small_bodies_cannot_cost_much),
     };
     return cmocka_run_group_tests_name("wire/remote_write", tests, NULL, NULL);
 }
