@@ -93,6 +93,7 @@ static void group_rows(struct pq_run *r, const struct grouping *g, const struct 
 }
 
 /* ---- folding one row into its group ---- */
+
 static void group_init(struct arena *a, struct group *g, enum promql_agg_op op, size_t steps)
 {
     g->x = arena_array(a, double, steps);
@@ -104,6 +105,30 @@ static void group_init(struct arena *a, struct group *g, enum promql_agg_op op, 
     if (op == PQ_AGG_COUNT || op == PQ_AGG_AVG || op == PQ_AGG_STDDEV || op == PQ_AGG_STDVAR)
         g->count = arena_zarray(a, double, steps);
     g->any = true;
+}
+
+/* The same for a row with a sample at every step. */
+static void fold_sum_full(double *restrict x, double *restrict c, uint8_t *restrict flags, const double *restrict v, size_t n)
+{
+    size_t s = 0;
+    for (; s + 2 <= n; s += 2) {
+        lanes inc, sum, lost;
+        memcpy(&inc, v + s, sizeof(inc));
+        memcpy(&sum, x + s, sizeof(sum));
+        memcpy(&lost, c + s, sizeof(lost));
+        lanes t = sum + inc, back = t - sum;
+        lost += (sum - (t - back)) + (inc - back);
+        lane_masks inf = (t == (double)INFINITY) | (t == -(double)INFINITY);
+        lost = (lanes)((lane_masks)lost & ~inf);
+        memcpy(x + s, &t, sizeof(t));
+        memcpy(c + s, &lost, sizeof(lost));
+    }
+    for (; s < n; s++) {
+        double t = x[s] + v[s], back = t - x[s];
+        c[s] = isinf(t) ? 0 : c[s] + ((x[s] - (t - back)) + (v[s] - back));
+        x[s] = t;
+    }
+    memset(flags, SEEN_FLOAT, n); /* histograms would have made gaps */
 }
 
 /* Neumaier's sum without branches: the rounding error of an addition is exact either way it is computed. */
@@ -233,7 +258,10 @@ static void fold_row(struct pq_worker *w, const struct agg *a, struct group *g, 
         fold_histograms(w, a, g, row, labels);
     switch (a->op) {
     case PQ_AGG_SUM:
-        fold_sum(g->x, g->c, g->flags, row->v, a->steps);
+        if (!g->hist && !pq_any_nan(row->v, a->steps))
+            fold_sum_full(g->x, g->c, g->flags, row->v, a->steps);
+        else
+            fold_sum(g->x, g->c, g->flags, row->v, a->steps);
         break;
     case PQ_AGG_AVG:
         fold_avg(g, row->v, a->steps);

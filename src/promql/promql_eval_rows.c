@@ -42,6 +42,8 @@ enum err pq_select(struct pq_run *r, const struct pq_node *n, const struct pq_tl
 
 static bool any_stale(const double *v, size_t n)
 {
+    if (!pq_any_nan(v, n))
+        return false;
     uint64_t found = 0;
     for (size_t i = 0; i < n; i++)
         found |= (uint64_t)(f64_bits(v[i]) == STALE_NAN_BITS);
@@ -113,14 +115,15 @@ static void split_slow(struct pq_worker *w, const struct pq_node *sel, const str
         }
     }
     *ret = (struct pq_series_buf){ w->ft.p, w->ht.p, w->fv.p, w->hh.p, starts ? w->fst.p : NULL,
-                                   starts ? w->hst.p : NULL, w->ft.n, w->ht.n, true };
+                                   starts ? w->hst.p : NULL, w->ft.n, w->ht.n, true, false };
 }
 
 void pq_split_points(struct pq_worker *w, const struct pq_node *sel, const struct promql_points *p, struct pq_series_buf *ret)
 {
     bool starts = (w->run->features & PROMQL_START_TIMESTAMPS) && p->start_ms && any_start(p);
-    if (!any_histogram(p) && !any_stale(p->v, p->n))
-        *ret = (struct pq_series_buf){ .ft = p->ts, .fv = p->v, .fst = starts ? p->start_ms : NULL, .nf = p->n };
+    bool growing = pq_is_growing(p->v, p->n);
+    if (!any_histogram(p) && (growing || !any_stale(p->v, p->n)))
+        *ret = (struct pq_series_buf){ .ft = p->ts, .fv = p->v, .fst = starts ? p->start_ms : NULL, .nf = p->n, .growing = growing };
     else
         split_slow(w, sel, p, ret, starts);
 }
@@ -196,10 +199,11 @@ static struct pq_rate_pre rate_pre(struct pq_worker *w, const struct pq_rows *r,
     vec_reserve(&w->pre_start, r->tl.n);
     vec_reserve(&w->pre_end, r->tl.n);
     vec_reserve(&w->pre_factor, r->tl.n);
-    struct pq_rate_pre pre = { w->pre_sampled.p, w->pre_start.p, w->pre_end.p, w->pre_factor.p };
+    struct pq_rate_pre pre = { w->pre_sampled.p, w->pre_start.p, w->pre_end.p, w->pre_factor.p, w->rate_full };
     if (!(shared && w->rate_ready && w->timeline != 0))
         pq_rate_prepare(r, b->ft, bd, &pre);
     w->rate_ready = shared;
+    w->rate_full = pre.full;
     return pre;
 }
 

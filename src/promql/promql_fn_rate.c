@@ -51,9 +51,11 @@ static struct extent extent_of(int64_t first_t, int64_t last_t, size_t gaps, int
 void pq_rate_prepare(const struct pq_rows *r, const int64_t *ts, const struct pq_bounds *bd, struct pq_rate_pre *pre)
 {
     double seconds = (double)r->sel->range_ms / 1000;
+    pre->full = true;
     for (size_t s = 0; s < r->tl.n; s++) {
         uint32_t lo = bd->lo[s], hi = bd->hi[s];
         if (hi - lo < 2) {
+            pre->full = false;
             pre->sampled[s] = pre->start[s] = pre->end[s] = pre->factor[s] = 0;
             continue;
         }
@@ -71,10 +73,7 @@ void pq_rate_prepare(const struct pq_rows *r, const int64_t *ts, const struct pq
 static void find_resets(struct pq_worker *w, const double *v, size_t n)
 {
     vec_clear(&w->resets);
-    uint64_t any = 0;
     for (size_t i = 1; i < n; i++)
-        any |= (uint64_t)(v[i] < v[i - 1]);
-    for (size_t i = 1; any && i < n; i++)
         if (v[i] < v[i - 1])
             vec_push(&w->resets, (uint32_t)i);
 }
@@ -89,6 +88,46 @@ static double factor_from_zero(const struct pq_rows *r, const struct pq_rate_pre
     return r->fn->per_second ? factor / ((double)r->sel->range_ms / 1000) : factor;
 }
 
+
+/* out = diff * factor. True if some counter may have been near zero, where the factor depends on the values: decided
+ * without division, with a little slack. */
+static bool scale_all(const struct pq_rate_pre *pre, const double *first, const double *diff, double *out, size_t n)
+{
+    lane_masks near = { 0 };
+    size_t s = 0;
+    for (; s + 2 <= n; s += 2) {
+        lanes f = pq_load(first + s), d = pq_load(diff + s), o = d * pq_load(pre->factor + s);
+        near |= (pq_load(pre->sampled + s) * f <= pq_load(pre->start + s) * d * (1 + 1e-9)) & (d > 0) & (f >= 0);
+        memcpy(out + s, &o, sizeof(o));
+    }
+    bool any = (near[0] | near[1]) != 0;
+    for (; s < n; s++) {
+        out[s] = diff[s] * pre->factor[s];
+        any = any || (pre->sampled[s] * first[s] <= pre->start[s] * diff[s] * (1 + 1e-9) && diff[s] > 0 && first[s] >= 0);
+    }
+    return any;
+}
+
+/* Every window has its two samples and nothing was reset. */
+static void plain_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
+                       const struct pq_rate_pre *pre, double *out)
+{
+    size_t n = r->tl.n;
+    vec_reserve(&w->tmp, 2 * n);
+    double *restrict first = w->tmp.p, *restrict diff = first + n;
+    const double *restrict v = b->fv;
+    const uint32_t *restrict lo = bd->lo, *restrict hi = bd->hi;
+    for (size_t s = 0; s < n; s++) {
+        first[s] = v[lo[s]];
+        diff[s] = v[hi[s] - 1] - first[s];
+    }
+    if (!scale_all(pre, first, diff, out, n) || !r->fn->counter)
+        return;
+    for (size_t s = 0; s < n; s++)
+        if (diff[s] > 0 && first[s] >= 0)
+            out[s] = diff[s] * factor_from_zero(r, pre, s, first[s], diff[s]);
+}
+
 void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
                   const struct pq_rate_pre *pre, double *out)
 {
@@ -96,8 +135,12 @@ void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_
     bool counter = r->fn->counter;
     size_t reset = 0;
     vec_clear(&w->resets);
-    if (counter)
+    if (counter && !b->growing)
         find_resets(w, v, b->nf);
+    if (pre->full && w->resets.n == 0) {
+        plain_rate(w, r, b, bd, pre, out);
+        return;
+    }
     for (size_t s = 0; s < r->tl.n; s++) {
         uint32_t lo = bd->lo[s], hi = bd->hi[s];
         if (hi - lo < 2) {

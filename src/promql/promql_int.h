@@ -134,6 +134,7 @@ struct pq_bounds { /* per step: samples [lo, hi) of a series are in the window *
 };
 struct pq_rate_pre { /* per step: what extrapolation needs and does not depend on values */
     double *sampled, *start, *end, *factor;
+    bool full; /* every window has two samples */
 };
 struct pq_series_buf { /* float and histogram samples of one series, staleness markers left out */
     const int64_t *ft, *ht;
@@ -142,6 +143,7 @@ struct pq_series_buf { /* float and histogram samples of one series, staleness m
     const int64_t *fst, *hst; /* start timestamps; NULL: not used */
     size_t nf, nh;
     bool own_timeline; /* ft is not what the source returned */
+    bool growing;      /* no float is below the one before, none is NaN */
 };
 struct pq_run;
 struct pq_worker {
@@ -164,7 +166,7 @@ struct pq_worker {
     /* window bounds of the current timeline */
     uint64_t timeline;
     uint64_t timeline_of; /* id of the recipe they belong to */
-    bool rate_ready;
+    bool rate_ready, rate_full;
     VEC(uint32_t) lo, hi, lo2, hi2, hlo, hhi;
     VEC(double) pre_sampled, pre_start, pre_end, pre_factor;
 };
@@ -217,6 +219,8 @@ struct pq_vec {
     bool ordered; /* the order is part of the value (sort, topk) */
 };
 size_t pq_row_count(const double *v, size_t n);
+bool pq_any_nan(const double *v, size_t n);
+bool pq_is_growing(const double *v, size_t n);
 static inline bool pq_row_has(const struct pq_series *s, size_t step)
 {
     return !pq_is_none(s->v[step]);
@@ -401,6 +405,15 @@ bool pq_elem_binary(struct pq_worker *w, struct promql_pos pos, enum promql_op o
                     struct pq_elem *ret, bool *keep);
 
 /* ---- numbers ---- */
+/* Two doubles at once: what every 64-bit machine has. */
+typedef double lanes __attribute__((vector_size(16)));
+typedef int64_t lane_masks __attribute__((vector_size(16)));
+static inline lanes pq_load(const double *p)
+{
+    lanes x;
+    memcpy(&x, p, sizeof(x));
+    return x;
+}
 static inline void pq_kahan(double inc, double *sum, double *c) /* Neumaier */
 {
     double t = *sum + inc;

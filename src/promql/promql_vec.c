@@ -3,9 +3,48 @@
 
 #include "promql/promql_int.h"
 
+
+bool pq_any_nan(const double *v, size_t n)
+{
+    lane_masks nan = { 0 };
+    size_t i = 0;
+    for (; i + 2 <= n; i += 2) {
+        lanes x;
+        memcpy(&x, v + i, sizeof(x));
+        nan |= x != x;
+    }
+    bool any = (nan[0] | nan[1]) != 0;
+    for (; i < n; i++)
+        any = any || v[i] != v[i];
+    return any;
+}
+
+/* True if every value is at least the one before (so there is no NaN, if there are two). */
+bool pq_is_growing(const double *v, size_t n)
+{
+    size_t i = 1;
+    while (i + 32 <= n) { /* gauges are found out early */
+        lane_masks ok = { -1, -1 };
+        for (size_t k = 0; k < 32; k += 2, i += 2) {
+            lanes x, y;
+            memcpy(&x, v + i - 1, sizeof(x));
+            memcpy(&y, v + i, sizeof(y));
+            ok &= y >= x;
+        }
+        if (!(ok[0] & ok[1]))
+            return false;
+    }
+    for (; i < n; i++)
+        if (!(v[i] >= v[i - 1]))
+            return false;
+    return n > 1;
+}
+
 size_t pq_row_count(const double *v, size_t n)
 {
     size_t c = 0;
+    if (!pq_any_nan(v, n))
+        return n;
     for (size_t i = 0; i < n; i++)
         c += !pq_is_none(v[i]);
     return c;
