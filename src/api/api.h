@@ -136,8 +136,10 @@ struct api_deps {
     struct wire_limits write_limits;
     size_t write_body_bytes_max;   /* decoded; 0 = 64 MiB */
     const struct otlp_options *otlp; /* NULL = defaults; reload swaps it with api_set_otlp */
-    const struct http_file *files; /* the web UI, embedded; index.html among them */
-    size_t n_files;
+    /* The web UI: the file of a path, or index.html for one of the UI's pages; false if it is neither. What ret
+     * points to lives for ever. NULL: no UI. */
+    bool (*ui_find)(str path, struct http_file *ret);
+    str ui_csp;                    /* Content-Security-Policy of pages; may be empty */
     str external_url;              /* prefix for links; may be empty */
 };
 

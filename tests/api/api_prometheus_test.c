@@ -138,9 +138,13 @@ static void pages(void **state)
     (void)state;
     is("/", 200, "<html>");
     const struct http_pair html = { STR("Accept"), STR("text/html,*/*") };
-    assert_int_equal(site_ask(HTTP_GET, "/explore", &html, 1, STR("")).status, 200);
+    assert_int_equal(site_get("/explore").status, 200);
+    struct answer a = site_ask(HTTP_GET, "/no/such/page", &html, 1, STR(""));
+    assert_int_equal(a.status, 404); /* drawn by the UI */
+    assert_str(a.body, "<html>");
+    assert_str(http_result_header(&a.r, STR("Content-Security-Policy")), "default-src 'self'");
     assert_int_equal(site_ask(HTTP_GET, "/api/v1/nope", &html, 1, STR("")).status, 404);
-    assert_int_equal(site_get("/explore").status, 404);
+    assert_str(site_get("/no/such/page").body, "404 page not found\n");
     assert_int_equal(site_post("/api/v1/nope", NULL, NULL, STR("")).status, 404);
     assert_int_equal(site_ask(HTTP_DELETE, "/api/v1/query", NULL, 0, STR("")).status, 405);
 }

@@ -73,9 +73,16 @@ static enum err pools(void *ctx, struct arena *a, str **ret, size_t *ret_n)
 }
 
 static const struct http_pair flags[] = { { STR_INIT("storage.path"), STR_INIT("/data") } };
-static const struct http_file files[] = {
-    { STR_INIT("/index.html"), STR_INIT("text/html; charset=utf-8"), STR_INIT("\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\xb3\xc9\x28\xc9\xcd\xb1\x03\x00\x41\x0c\x43\xc7\x06\x00\x00\x00"), STR_INIT("\"i\""), false },
-};
+static const struct http_file index_html =
+    { STR_INIT("/index.html"), STR_INIT("text/html; charset=utf-8"), STR_INIT("\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\xb3\xc9\x28\xc9\xcd\xb1\x03\x00\x41\x0c\x43\xc7\x06\x00\x00\x00"), STR_INIT("\"i\""), false };
+
+static bool ui_find(str path, struct http_file *ret)
+{
+    if (!str_eq(path, STR("/")) && !str_eq(path, STR("/explore")) && !str_eq(path, STR("/index.html")))
+        return false;
+    *ret = index_html;
+    return true;
+}
 
 static void tsdb_plug(void)
 {
@@ -140,7 +147,7 @@ static int open_with(bool tsdb)
     struct api_deps d = { .store = tsdb ? api_store_tsdb(site.db) : memory_store_api(&site.store), .engine = site.engine, .source = site.source, .scrape = &site.scrape, .process = &site.process,
                           .flags = flags, .n_flags = 1, .build = { .version = STR("0.1.0"), .revision = STR("abc"), .compiler = STR("gcc") },
                           .clock = &site.clock, .start_ms = 1700000000000, .storage_retention = STR("15d"), .cwd = STR("/"), .hostname = STR("h"),
-                          .files = files, .n_files = ARRAY_LEN(files) };
+                          .ui_find = ui_find, .ui_csp = STR("default-src 'self'") };
     struct err_text why;
     ASSERT(api_open(&d, &site.api, &why) == OK);
     struct http_table tables[API_TABLES_MAX];
