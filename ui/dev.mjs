@@ -16,7 +16,7 @@ const { values: arg } = parseArgs({ options: {
 } })
 const root = dirname(fileURLToPath(import.meta.url))
 const CSP = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'; object-src 'none'"
-let manifest
+const readManifest = () => JSON.parse(readFileSync(join(root, 'dist/manifest.json'), 'utf8'))
 
 async function rebuild() {
   try {
@@ -24,13 +24,13 @@ async function rebuild() {
       const r = await build({ minify: true })
       console.log(`built: first page ${(r.firstPageGzip / 1024).toFixed(1)} KB gzip`)
     }
-    manifest = JSON.parse(readFileSync(join(root, 'dist/manifest.json'), 'utf8'))
   } catch (e) {
     console.error(e.message)
   }
 }
 
 function serve(req, res, path) {
+  const manifest = readManifest() // each time: another build may have replaced it
   const page = manifest.pages.includes(path.replace(/(.)\/+$/, '$1'))
   let file = manifest.files.find((f) => f.path === path) ?? (page ? manifest.files.find((f) => f.path === '/index.html') : undefined)
   let status = 200
@@ -58,7 +58,7 @@ function proxy(req, res) {
 }
 
 await rebuild()
-if (!manifest) process.exit(1)
+if (!existsSync(join(root, 'dist/manifest.json'))) process.exit(1)
 if (!arg['no-watch']) {
   let timer
   watch(join(root, 'src'), { recursive: process.platform !== 'linux' || Number(process.versions.node.split('.')[0]) >= 20 }, () => {

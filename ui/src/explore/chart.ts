@@ -129,7 +129,7 @@ export function lineChart(host: HTMLElement, d: LineData, o: ChartOptions): Char
       ...zoom.cursor,
       sync: { key: 'vane', setSeries: false, scales: ['x', null], match: [(a, b) => a === b, () => false] },
       focus: { prox: many ? -1 : 24 },
-      points: { size: 7, width: 2, stroke: (u, i) => u.series[i].stroke as unknown as string, fill: () => css('--panel') },
+      points: { size: 7, width: 2, stroke: (_, i) => d.lines[i - 1]?.colour ?? '', fill: () => css('--panel') },
       y: false,
     },
     focus: { alpha: many ? 1 : 0.28 },

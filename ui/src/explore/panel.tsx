@@ -276,7 +276,7 @@ export function Panel(props: PanelProps) {
         )}
         <label class="select" title="Unit of the values"><span class="offscreen">Unit</span>
           <select value={p.unit} onChange={(e) => props.onChange({ unit: e.currentTarget.value as Unit })}>
-            {UNITS.map((u) => <option key={u.id} value={u.id}>{u.id === 'auto' ? `Unit: auto (${UNITS.find((x) => x.id === guessUnit(p.expr))!.name.toLowerCase()})` : u.name}</option>)}
+            {UNITS.map((u) => <option key={u.id} value={u.id}>{u.id === 'auto' ? `Unit: auto (${UNITS.find((x) => x.id === (heat ? bucketUnit(p.expr) : guessUnit(p.expr)))!.name.toLowerCase()})` : u.name}</option>)}
           </select>
         </label>
         <span class="spring" />

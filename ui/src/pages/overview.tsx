@@ -115,15 +115,15 @@ function ServiceRow({ s, d, window, range }: { s: Service; d: Record<string, Spa
   const down = up !== null && targets !== null ? targets - up : 0
   const tone = targets === null || up === null ? 'idle' : down === 0 ? 'good' : up === 0 ? 'bad' : 'warn'
   const errors = valueAt(d.errors, cursor)
+  const at = cursorTime(d.rate ?? d.cpu ?? d.memory ?? d.up, cursor)
   return (
     <div class={'service' + (tone === 'bad' ? ' down' : '')} role="row">
       <div class="who" role="rowheader">
         <span class={'dot ' + tone} aria-hidden="true" />
         <a href={exploreLink(serviceQueries(s, window), { from: `now-${range}`, to: 'now' })} title="Open this service in Explore">{s.job}</a>
-        <a class={'up ' + (down ? tone : 'muted')} href={`/targets?pool=${encodeURIComponent(s.job)}`} title="Its targets">
+        {at ? <span class="up muted">{at}</span> : <a class={'up ' + (down ? tone : 'muted')} href={`/targets?pool=${encodeURIComponent(s.job)}`} title="Its targets">
           {targets === null || up === null ? 'pushed' : down === 0 ? `${up} up` : `${down} of ${targets} down`}
-        </a>
-        <span class="at">{cursorTime(d.rate ?? d.cpu ?? d.memory ?? d.up, cursor)}</span>
+        </a>}
       </div>
       <Cell name="Requests" unit="per-second" data={d.rate} cursor={cursor} href={link('rate', 'per-second')} />
       <Cell name="Errors" unit="ratio" data={d.errors} cursor={cursor} href={link('errors', 'ratio')} tone={errorTone(errors)} max={0.02} />

@@ -1,6 +1,6 @@
 // Targets: every scrape target by pool, its health, what went wrong, and what relabelling made of it.
 
-import { useEffect, useMemo, useState } from 'preact/hooks'
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { api, type Target, type Targets } from '../lib/api'
 import { useLoad, useTick, useTitle } from '../lib/hooks'
 import { useShortcuts } from '../lib/keys'
@@ -127,10 +127,20 @@ export default function TargetsPage() {
   const { data, error } = useLoad(async (abort) => ({ ...(await api<Targets>('targets', { state: 'any' }, abort)).data, now: Date.now() }), [tick])
   const q = readQuery()
   const [text, setText] = useState(q.text)
-  useEffect(() => setText(q.text), [q.text])
+  // The field owns what is typed; only a text that came otherwise (Back, a link) replaces it.
+  const written = useRef(q.text)
+  useEffect(() => {
+    const now = readQuery().text
+    if (now === written.current) return
+    written.current = now
+    setText(now)
+  }, [q.text])
   const [folded, setFolded] = useState<Record<string, boolean>>({})
   const test = useMemo(() => matcher(q.text), [q.text])
-  const set = (change: Partial<Query>) => writeQuery({ ...q, ...change })
+  const set = (change: Partial<Query>) => {
+    if (change.text !== undefined) written.current = change.text
+    writeQuery({ ...readQuery(), ...change })
+  }
   const active = data?.activeTargets ?? []
   const n = (h: string) => active.filter((t) => t.health === h).length
   const droppedCount = data ? (data.droppedTargetCounts ? Object.values(data.droppedTargetCounts).reduce((a, b) => a + b, 0) : data.droppedTargets.length) : 0
@@ -164,7 +174,7 @@ export default function TargetsPage() {
       {data && q.state !== 'dropped' && (active.length === 0
         ? <Empty icon="targets" title="No targets yet"><p>Targets come from <code>scrape_configs</code>. Services that push with remote write or OTLP are not listed here; see <a href="/">Overview</a>.</p></Empty>
         : shown.length === 0
-          ? <Empty icon="search" title="No target matches"><p>{q.text && <>Nothing contains <code>{q.text}</code>. </>}<button type="button" class="link" onClick={() => { setText(''); writeQuery({ state: 'all', text: '', pool: '' }) }}>Show all targets</button></p></Empty>
+          ? <Empty icon="search" title="No target matches"><p>{q.text && <>Nothing contains <code>{q.text}</code>. </>}<button type="button" class="link" onClick={() => { setText(''); set({ state: 'all', text: '', pool: '' }) }}>Show all targets</button></p></Empty>
           : names.map((p) => {
             const list = shown.filter((t) => t.scrapePool === p)
             return list.length > 0 && <Pool key={p} name={p} list={list} total={byPool.get(p)!} now={data.now} folded={!!folded[p]} onFold={() => setFolded({ ...folded, [p]: !folded[p] })} onPick={(k, v) => { setText(`${k}=${v}`); set({ text: `${k}=${v}` }) }} />
