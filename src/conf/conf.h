@@ -83,7 +83,8 @@ void conf_first_error(const struct conf_ctx *cx, struct err_text *ret);
 enum conf_flags {
     CONF_EXPAND = 1, /* ${VAR}, ${VAR:-default}, ${file:/path} in every scalar value; $${ stands for ${ */
 };
-/* Parse one document (an empty one gives a CONF_NULL root). ERR_PARSE/ERR_LIMIT/..., reason in cx. */
+/* Parse one document (an empty one gives a CONF_NULL root). text is borrowed as long as cx is used (diagnostics show
+ * its lines). ERR_PARSE/ERR_LIMIT/..., reason in cx. */
 enum err conf_parse(struct conf_ctx *cx, str file, str text, unsigned flags, struct conf_node **ret) MUST_CHECK;
 enum err conf_read(struct conf_ctx *cx, const char *path, unsigned flags, struct conf_node **ret) MUST_CHECK;
 /* Expand ${VAR} as Prometheus expands external_labels: $VAR and ${VAR}, absent is "", $$ is $. */

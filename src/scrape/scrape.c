@@ -415,7 +415,7 @@ static void make_providers(struct scrape *s, struct spool *pool)
     for (size_t i = 0; i < sd->files.n; i++) {
         struct provider *p = provider_new(s, pool->prom, SD_FILE, &sd->files.p[i]);
         sd_files_read(p->cfg, p);
-        p->next_ns = os_mono_ns() + 1000000000u;
+        p->next_ns = os_mono_ns() + 500000000u;
         vec_push(&pool->providers, p);
     }
     for (size_t i = 0; i < sd->https.n; i++)
