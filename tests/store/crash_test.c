@@ -302,7 +302,7 @@ static void test_errors_at_every_operation(void **state)
     unsigned days = 0;
     for (uint64_t k = 1; bad_day(k, 1); k++)
         days++;
-    for (uint64_t k = 1; bad_day(k, 6); k += 17)
+    for (uint64_t k = 1; bad_day(k, 6); k += 41)
         days++;
     print_message("# %u bad days\n", days);
     assert_true(days > 50);

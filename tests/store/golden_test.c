@@ -236,7 +236,10 @@ static void test_golden(void **state)
         assert_int_equal(store_fsck(fs_os(), path, &f, &res, &et), OK);
         assert_int_equal(res.damages + res.notes, 0);
         assert_int_equal(res.records, RECORDS);
-        if (store_open(fs_os(), path, NULL, os_clock(), &st, &et) != OK)
+        struct store_config c;
+        store_config_defaults(&c);
+        c.wal_file_bytes = 64 << 10;
+        if (store_open(fs_os(), path, &c, os_clock(), &st, &et) != OK)
             fail_msg("%s: %s", versions[i], et.msg);
         check_store(st);
         store_close(st);
