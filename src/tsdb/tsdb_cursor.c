@@ -330,7 +330,7 @@ static enum err seg_decode(struct tsdb_cursor *c, const struct part_ref *p, doub
 /* ---- the head ---- */
 static uint32_t visible_entries(struct tsdb_query *q, struct timeline *t)
 {
-    if (t->slot >= q->n_caps)
+    if (t->slot >= q->n_caps || atomic_load(&t->born) >= q->seq)
         return 0;
     atomic_uint *cap = &q->caps[t->slot];
     unsigned have = atomic_load_explicit(cap, memory_order_acquire);
@@ -359,8 +359,8 @@ static const int64_t *head_tl(struct tsdb_cursor *c, struct timeline *t, uint32_
 
 static void head_part(struct tsdb_cursor *c, const struct chunk *k, int64_t from, int64_t to)
 {
+    uint32_t n = visible_entries(c->q, k->tl); /* before the state: what is published is in the chunk */
     uint64_t st = atomic_load_explicit(&k->state, memory_order_acquire);
-    uint32_t n = visible_entries(c->q, k->tl);
     if (n <= k->tl_start || !STATE_SAMPLES(st))
         return;
     const int64_t *ts = head_tl(c, k->tl, n) + k->tl_start;
@@ -514,13 +514,12 @@ static void ooo_part(struct tsdb_cursor *c, const struct chunk *k, int64_t from,
     vec_push(&c->parts, p);
 }
 
-/* Chunks of a chain that the query sees, oldest first. */
-static void chain_parts(struct tsdb_cursor *c, _Atomic(struct chunk *) *slot, int64_t from, int64_t to)
+/* Chunks of a chain that the query sees, newest first. */
+static const struct chunk **chain(struct tsdb_cursor *c, struct chunk *k, size_t *ret_n)
 {
-    const struct chunk *stack[64];
-    const struct chunk **v = stack;
-    size_t n = 0, cap = ARRAY_LEN(stack);
-    for (struct chunk *k = atomic_load(slot); k && k->gen >= c->q->gen_min; k = atomic_load(&k->prev)) {
+    size_t n = 0, cap = 16;
+    const struct chunk **v = arena_array(&c->a, const struct chunk *, cap);
+    for (; k && k->gen >= c->q->gen_min; k = atomic_load(&k->prev)) {
         if (k->gen > c->q->gen_max)
             continue;
         if (n == cap) {
@@ -531,12 +530,33 @@ static void chain_parts(struct tsdb_cursor *c, _Atomic(struct chunk *) *slot, in
         }
         v[n++] = k;
     }
-    while (n--) {
-        if (v[n]->tl)
-            head_part(c, v[n], from, to);
-        else
-            ooo_part(c, v[n], from, to);
-    }
+    *ret_n = n;
+    return v;
+}
+
+/* In order. What is published on the timelines we look at must be in the chunks we look at: first the chunks, then
+ * how much of their timelines is visible, then the chunks again, until nothing moved in between. */
+static void chain_parts(struct tsdb_cursor *c, struct series *s, int64_t from, int64_t to)
+{
+    const struct chunk **v;
+    size_t n;
+    struct chunk *head;
+    do {
+        head = atomic_load(&s->chunk);
+        v = chain(c, head, &n);
+        for (size_t i = 0; i < n; i++)
+            visible_entries(c->q, v[i]->tl);
+    } while (atomic_load(&s->chunk) != head);
+    while (n--)
+        head_part(c, v[n], from, to);
+}
+
+static void ooo_parts(struct tsdb_cursor *c, struct series *s, int64_t from, int64_t to)
+{
+    size_t n;
+    const struct chunk **v = chain(c, atomic_load(&s->ooo), &n);
+    while (n--)
+        ooo_part(c, v[n], from, to);
 }
 
 /* ---- putting parts together ---- */
@@ -686,8 +706,9 @@ enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t 
     }
     if (x->head_data) {
         struct series *s = series_at(q->db, x->head_id);
-        chain_parts(c, &s->chunk, from, to);
-        chain_parts(c, &s->ooo, from, to);
+        chain_parts(c, s, from, to);
+        if (atomic_load(&s->ooo))
+            ooo_parts(c, s, from, to);
     }
     size_t n = 0;
     bool ordered = true, hists = false, starts = false;

@@ -38,7 +38,7 @@ static uint64_t rotate(struct tsdb *db)
     db->gen++;
     for (unsigned k = 0; k < db->n_parts; k++) {
         struct part *p = &db->parts[k];
-        timelines_publish(p);
+        timelines_publish(db, p);
         p->gen = db->gen;
         p->stamp++;
         p->seq = 0;

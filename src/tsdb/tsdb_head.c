@@ -695,7 +695,7 @@ static enum err apply_part(struct write *w, struct part *p, const uint32_t *orde
         }
     }
     enum err e2 = tsdb_wal_frame_end(db, p);
-    timelines_publish(p);
+    timelines_publish(db, p);
     if (p->last_lsn > w->ret->lsn) /* also for duplicates: their first copy must be durable before they are acknowledged */
         w->ret->lsn = p->last_lsn;
     mtx_unlock(&p->mu);

@@ -82,6 +82,7 @@ struct timeline {
     uint32_t n, cap;
     bool is_dirty;
     atomic_uint n_pub;      /* what readers may see */
+    atomic_uint_least64_t born; /* queries that began later (seq > born) see it; UINT64_MAX: not published yet */
     _Atomic(uint32_t *) off; /* ms since base, ascending */
 };
 
@@ -366,7 +367,7 @@ static inline int64_t timeline_ts(struct timeline *t, uint32_t i)
     return t->base + timeline_off(t)[i];
 }
 uint32_t timeline_lower_bound(struct timeline *t, uint32_t from, int64_t ts);
-void timelines_publish(struct part *p);
+void timelines_publish(struct tsdb *db, struct part *p);
 struct timeline *timeline_recent(struct part *p, int64_t ts, uint32_t *ret_index);
 void timeline_note_recent(struct part *p, struct timeline *t);
 void timeline_free(void *db, void *t);

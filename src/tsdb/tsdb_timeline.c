@@ -42,6 +42,7 @@ struct timeline *timeline_new(struct tsdb *db, struct part *p, int64_t ts)
     off[0] = 0;
     atomic_init(&t->off, off);
     atomic_init(&t->n_pub, 0);
+    atomic_init(&t->born, UINT64_MAX);
     t->next = p->timelines;
     p->timelines = t;
     mark_dirty(p, t);
@@ -99,12 +100,15 @@ uint32_t timeline_lower_bound(struct timeline *t, uint32_t from, int64_t ts)
     return lo;
 }
 
-void timelines_publish(struct part *p)
+/* A timeline is seen by queries that began after it was first published: then all series of that request are on it. */
+void timelines_publish(struct tsdb *db, struct part *p)
 {
     while (p->dirty) {
         struct timeline *t = p->dirty;
         p->dirty = t->dirty;
         t->is_dirty = false;
+        if (atomic_load_explicit(&t->born, memory_order_relaxed) == UINT64_MAX)
+            atomic_store(&t->born, atomic_load(&db->query_seq));
         atomic_store_explicit(&t->n_pub, t->n, memory_order_release);
     }
 }

@@ -442,7 +442,7 @@ static enum err on_record(void *ctx, const struct store_replayed *rec)
     if (db->parts)
         for (unsigned k = 0; k < db->n_parts; k++) {
             memset(db->parts[k].recent, 0, sizeof(db->parts[k].recent));
-            timelines_publish(&db->parts[k]);
+            timelines_publish(db, &db->parts[k]);
         }
     if (atomic_load(&db->gen_bytes) > (int64_t)MIN(FLUSH_BYTES, db->memory_max / 4) || tsdb_memory_percent(db) >= 80) {
         struct err_text why;

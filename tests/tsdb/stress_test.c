@@ -3,9 +3,26 @@
  * series of that target with the same value or none. */
 #include "tsdb/fixture.h"
 
+/* cmocka's assertions do not work outside the main thread. */
+#undef assert_ok
+#undef assert_true
+#undef assert_false
+#undef assert_int_equal
+#define must(expr)                                                      \
+    do {                                                                \
+        if (!(expr)) {                                                  \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #expr); \
+            abort();                                                    \
+        }                                                               \
+    } while (0)
+#define assert_ok(expr) must((expr) == OK)
+#define assert_true(expr) must(expr)
+#define assert_false(expr) must(!(expr))
+#define assert_int_equal(a, b) must((long long)(a) == (long long)(b))
+
 #define TARGETS 3
 #define SERIES 20
-#define SCRAPES 400
+#define SCRAPES 1500
 
 struct stress {
     struct fixture f;
