@@ -70,7 +70,7 @@ static void metrics(struct http_request *rq, struct http_response *rs)
     otlp_metrics_response(&rs->body, coding, n, reason);
 }
 
-static const struct http_limits limits = { .body_bytes_max = 32 << 20, .decoded_bytes_max = 64 << 20, .body_ms_max = 60000 };
+static const struct http_limits limits = { .body_bytes_max = 32 << 20, .decoded_bytes_max = 64 << 20, .body_ms_max = 60000, .arena_bytes_max = (size_t)256 << 20 };
 const struct http_route api_otlp_routes[] = {
     { HTTP_BIT(HTTP_POST), "/v1/metrics", metrics, HTTP_INGEST, &limits, HTTP_NO_FORM },
     { HTTP_BIT(HTTP_POST), "/api/v1/otlp/v1/metrics", metrics, HTTP_INGEST, &limits, HTTP_NO_FORM },

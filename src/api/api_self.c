@@ -124,9 +124,46 @@ void api_self_close(struct api *api)
     stats_off_render(render, api);
 }
 
+/* Rooms below know nothing of Prometheus' names: those that dashboards use are given here, from what was rendered. */
+static const struct {
+    const char *ours, *family, *series, *type;
+} aliases[] = {
+    { "vane_tsdb_samples_appended_total", "prometheus_tsdb_head_samples_appended_total", "prometheus_tsdb_head_samples_appended_total{type=\"float\"}", "counter" },
+    { "vane_tsdb_out_of_order_samples_total", "prometheus_tsdb_head_out_of_order_samples_appended_total", "prometheus_tsdb_head_out_of_order_samples_appended_total{type=\"float\"}", "counter" },
+    { "vane_tsdb_compactions_total", "prometheus_tsdb_compactions_total", "prometheus_tsdb_compactions_total", "counter" },
+    { "vane_tsdb_compaction_failures_total", "prometheus_tsdb_compactions_failed_total", "prometheus_tsdb_compactions_failed_total", "counter" },
+    { "vane_query_duration_seconds_sum", "prometheus_engine_query_duration_seconds", "prometheus_engine_query_duration_seconds_sum{slice=\"inner_eval\"}", "summary" },
+    { "vane_query_duration_seconds_count", NULL, "prometheus_engine_query_duration_seconds_count{slice=\"inner_eval\"}", "" },
+};
+
+/* The value of a rendered series without labels, or STR_NONE. */
+static str rendered_value(str text, const char *name)
+{
+    char line[128];
+    snprintf(line, sizeof(line), "\n%s ", name);
+    size_t at = str_find(text, str_c(line));
+    if (at == SIZE_MAX)
+        return STR_NONE;
+    str value = str_skip(text, at + strlen(line));
+    size_t end = str_find_char(value, '\n');
+    return str_take(value, end == SIZE_MAX ? value.n : end);
+}
+
+static void render_aliases(struct arena *a, struct buf *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(aliases); i++) {
+        str value = arena_str(a, rendered_value(buf_str(out), aliases[i].ours));
+        if (value.n == 0)
+            continue;
+        if (aliases[i].family)
+            buf_printf(out, "# HELP %s The same as %s.\n# TYPE %s %s\n", aliases[i].family, aliases[i].ours, aliases[i].family, aliases[i].type);
+        buf_printf(out, "%s " STR_FMT "\n", aliases[i].series, STR_ARG(value));
+    }
+}
+
 void api_metrics(struct http_request *rq, struct http_response *rs)
 {
-    (void)rq;
     rs->content_type = STR(EXPO_CONTENT_TYPE_TEXT);
     stats_render(&rs->body);
+    render_aliases(rq->a, &rs->body);
 }

@@ -109,7 +109,7 @@ static void remote_write(struct http_request *rq, struct http_response *rs)
     count(rs, partial);
 }
 
-static const struct http_limits write_limits = { .body_bytes_max = 32 << 20, .decoded_bytes_max = 64 << 20, .body_ms_max = 60000 };
+static const struct http_limits write_limits = { .body_bytes_max = 32 << 20, .decoded_bytes_max = 64 << 20, .body_ms_max = 60000, .arena_bytes_max = (size_t)256 << 20 };
 const struct http_route api_write_routes[] = {
     { HTTP_BIT(HTTP_POST), "/api/v1/write", remote_write, HTTP_INGEST, &write_limits, HTTP_RAW_BODY | HTTP_NO_FORM },
 };

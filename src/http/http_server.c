@@ -90,11 +90,26 @@ static void body_release(struct http_exchange *x)
     x->body_reserved = 0;
 }
 
+/* One line per request for those who debug; a warning for answers that are our fault. */
+static void exchange_log(const struct http_exchange *x, int status, uint64_t ns)
+{
+    str method = http_method_name(x->method), path = x->raw_path;
+    if (status == 500)
+        LOG_WARN("request failed", "method", method.p, "path", LOG_STR(path), "status", LOG_I64(status), "client", LOG_STR(x->rq.remote));
+    else
+        LOG_DEBUG("request", "method", method.p, "path", LOG_STR(path), "status", LOG_I64(status), "client", LOG_STR(x->rq.remote),
+                  "bytes_in", LOG_I64(x->rq.body_bytes_sent), "bytes_out", LOG_I64(x->bytes_out), "us", LOG_I64(ns / 1000));
+}
+
 static void exchange_free(struct http_exchange *x)
 {
     struct http_server *s = x->server;
-    if (x->seen)
-        http_count(x->entry, x->answered ? x->rs.status : 499, os_mono_ns() - x->rq.start_ns, x->bytes_out);
+    if (x->seen) {
+        int status = x->answered ? x->rs.status : 499;
+        uint64_t ns = os_mono_ns() - x->rq.start_ns;
+        http_count(x->entry, status, ns, x->bytes_out);
+        exchange_log(x, status, ns);
+    }
     if (x->rs.stream_done)
         x->rs.stream_done(x->rs.stream_ctx);
     body_release(x);
@@ -357,10 +372,23 @@ static enum MHD_Result on_headers(struct http_exchange *x, const char *method)
 
 /* ---- body ---- */
 
+/* Let the request hold `cap` bytes of the server's budget for bodies. */
+static bool body_reserve(struct http_exchange *x, size_t cap)
+{
+    struct http_server *s = x->server;
+    size_t extra = cap - MIN(cap, x->body_reserved);
+    if (atomic_fetch_add(&s->body_bytes_inflight, extra) + extra > s->cfg.body_bytes_inflight_max) {
+        atomic_fetch_sub(&s->body_bytes_inflight, extra);
+        stat_add(&refused_memory, 1);
+        return false;
+    }
+    x->body_reserved += extra;
+    return true;
+}
+
 /* Room for n more bytes, within the request's limit and the server's budget. */
 static bool body_room(struct http_exchange *x, size_t n)
 {
-    struct http_server *s = x->server;
     size_t want = x->body.n + n;
     if (want > x->limits.body_bytes_max) {
         stat_add(&refused_size, 1);
@@ -372,15 +400,10 @@ static bool body_room(struct http_exchange *x, size_t n)
     size_t cap = x->body_reserved ? x->body_reserved : BODY_FIRST_BYTES;
     while (cap < want)
         cap *= 2;
-    size_t extra = cap - x->body_reserved;
-    if (atomic_fetch_add(&s->body_bytes_inflight, extra) + extra > s->cfg.body_bytes_inflight_max) {
-        atomic_fetch_sub(&s->body_bytes_inflight, extra);
-        stat_add(&refused_memory, 1);
-        x->refuse = 503;
-        return false;
-    }
-    x->body_reserved = cap;
-    return true;
+    if (body_reserve(x, cap))
+        return true;
+    x->refuse = 503;
+    return false;
 }
 
 static enum MHD_Result on_piece(struct http_exchange *x, const char *p, size_t n)
@@ -425,7 +448,7 @@ static int body_decode(struct http_exchange *x)
         body_release(x);
         x->body = plain;
         rq->body = buf_str(&plain);
-        return 0;
+        return body_reserve(x, plain.cap) ? 0 : 503;
     }
     buf_deinit(&plain);
     stat_add(e == ERR_LIMIT ? &refused_size : &refused_coding, 1);

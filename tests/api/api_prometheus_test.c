@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include "site.h"
+#include "wire/expo.h"
 
 static int with_data(void **state)
 {
@@ -111,6 +112,7 @@ static void process(void **state)
     is("/api/v1/notifications", 200, "\"data\":[]");
     is("/metrics", 200, "process_resident_memory_bytes ");
     is("/metrics", 200, "prometheus_tsdb_head_series 8");
+    is("/metrics", 200, "# TYPE prometheus_engine_query_duration_seconds summary\nprometheus_engine_query_duration_seconds_sum{slice=\"inner_eval\"} ");
     is("/metrics", 200, "vane_build_info{branch=\"\",compiler=\"gcc\",revision=\"abc\",version=\"0.1.0\"} 1");
     is("/metrics", 200, "prometheus_http_requests_total{handler=\"/api/v1/status/tsdb\",code=\"200\"} 1");
 }
@@ -149,9 +151,45 @@ static void pages(void **state)
     assert_int_equal(site_ask(HTTP_DELETE, "/api/v1/query", NULL, 0, STR("")).status, 405);
 }
 
+/* What vane says of itself has to be what vane can scrape. */
+static void own_metrics_are_valid(void **state)
+{
+    (void)state;
+    site_get("/api/v1/query?query=up");
+    str text = site_get("/metrics").body;
+    struct expo x;
+    expo_init(&x, EXPO_TEXT, text);
+    while (expo_next(&x) > EXPO_ERROR) {
+    }
+    if (x.entry != EXPO_END)
+        fail_msg("%s", x.error.msg);
+    static str families[1024];
+    size_t n = 0;
+    str line;
+    while (str_cut(&text, '\n', &line)) {
+        if (!str_has_prefix(line, STR("# TYPE ")))
+            continue;
+        str rest = str_skip(line, 7), name;
+        str_cut(&rest, ' ', &name);
+        for (size_t i = 0; i < n; i++)
+            if (str_eq(families[i], name))
+                fail_msg("family twice: " STR_FMT, STR_ARG(name));
+        assert_true(n < 1024);
+        families[n++] = name;
+    }
+}
+
+/* A query that takes longer than it may ends with upstream's status and words. */
+static void query_timeout(void **state)
+{
+    (void)state;
+    is("/api/v1/query?timeout=1ms&time=1700000000&query=count_over_time(up[1h:1ms])", 503, "\"errorType\":\"timeout\"");
+    is("/api/v1/query?timeout=1ms&time=1700000000&query=count_over_time(up[1h:1ms])", 503, "query timed out in expression evaluation");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, with_data, site_close)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(limits_and_warnings), T(parameters), T(classic_histograms), T(metadata_and_exemplars), T(process), T(management), T(pages) };
+    const struct CMUnitTest tests[] = { T(limits_and_warnings), T(parameters), T(classic_histograms), T(metadata_and_exemplars), T(process), T(management), T(pages), T(own_metrics_are_valid), T(query_timeout) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
