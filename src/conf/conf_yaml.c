@@ -64,6 +64,8 @@ static str source_line(str text, uint32_t line)
 }
 
 static void diag_add(struct conf_ctx *cx, bool is_warning, const struct conf_doc *doc, uint32_t line, uint32_t column,
+                     const char *fmt, va_list ap) PRINTF_LIKE(6, 0);
+static void diag_add(struct conf_ctx *cx, bool is_warning, const struct conf_doc *doc, uint32_t line, uint32_t column,
                      const char *fmt, va_list ap)
 {
     if (!is_warning)

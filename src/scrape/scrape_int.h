@@ -236,7 +236,6 @@ struct scrape {
     VEC(struct target *) heap;
     struct target *ready_head, *ready_tail;
     size_t in_flight, n_alive; /* targets not yet freed by their last pass */
-    size_t sd_busy;            /* http_sd requests on their way */
     bool closing, sd_closing;
     unsigned n_workers;
     pthread_t scheduler, sd, dns, *workers;

@@ -250,12 +250,15 @@ static bool look_at(struct provider *p, const char *path)
     struct sd_groups *g = sd_groups_new(), *old = NULL;
     enum err e = read_one(path, g, &et);
     if (e) {
+        mtx_lock(&p->s->mu);
         snprintf(p->error, sizeof(p->error), "%.250s", et.msg);
+        mtx_unlock(&p->s->mu);
         LOG_WARN("target file cannot be used, its last good content stays", "err", et.msg);
         sd_groups_free(g);
         return false;
     }
     mtx_lock(&p->s->mu);
+    p->error[0] = 0;
     src = source_of(p, str_c(path));
     old = src->groups;
     src->groups = g;
@@ -273,7 +276,6 @@ bool sd_files_read(const struct file_sd_config *cfg, struct provider *p)
     for (size_t i = 0; i < p->sources.n; i++)
         p->sources.p[i].present = false;
     mtx_unlock(&p->s->mu);
-    p->error[0] = 0;
     for (size_t i = 0; i < cfg->files.n; i++) {
         glob_t g;
         if (glob(arena_cstr(&a, cfg->files.p[i]), 0, NULL, &g) == 0)
@@ -404,7 +406,6 @@ static void http_done(void *ctx, const struct http_result *r)
     struct provider *p = ctx;
     struct scrape *s = p->s;
     mtx_lock(&s->mu);
-    s->sd_busy--;
     if (p->dead) {
         provider_free(p);
         mtx_unlock(&s->mu);
@@ -437,13 +438,15 @@ static void http_ask(struct provider *p)
     h[1] = (struct http_pair){ STR("X-Prometheus-Refresh-Interval-Seconds"), arena_printf(a, "%.3f", (double)cfg->refresh_ms / 1e3) };
     struct http_fetch f = { .url = cfg->url, .headers = h, .n_headers = 2, .timeout_ms = MAX(cfg->refresh_ms, 1000), .accept_encoding = STR("gzip"),
                             .body_bytes_max = SCRAPE_SD_BYTES_MAX, .done = http_done, .ctx = p };
-    enum err e = http_config_apply(&cfg->http, a, &f, p->error, sizeof(p->error)) ? http_start(p->s->http, &f, NULL) : ERR_INVALID;
+    char error[256] = "";
+    enum err e = http_config_apply(&cfg->http, a, &f, error, sizeof(error)) ? http_start(p->s->http, &f, NULL) : ERR_INVALID;
     if (e == OK)
         return;
-    mtx_lock(&p->s->mu);
     struct scrape *s = p->s;
-    s->sd_busy--;
-    if (!p->error[0])
+    mtx_lock(&s->mu);
+    if (error[0])
+        snprintf(p->error, sizeof(p->error), "%s", error);
+    else
         snprintf(p->error, sizeof(p->error), "request could not be started: %s", err_describe(e));
     if (p->dead)
         provider_free(p);
@@ -458,18 +461,19 @@ static void http_answered(struct provider *p)
     const struct http_sd_config *cfg = p->cfg;
     struct err_text et = { .msg = "" };
     struct sd_groups *g = NULL;
-    if (!p->error[0]) {
+    struct scrape *s = p->s;
+    if (p->body.p) {
         g = sd_groups_new();
         if (sd_json_decode(g, p->body, STR("__meta_url"), cfg->url, &et)) {
-            snprintf(p->error, sizeof(p->error), "%.250s", et.msg);
             sd_groups_free(g);
             g = NULL;
         }
     }
-    if (p->error[0])
-        LOG_WARN("http_sd answer cannot be used, the last good one stays", "url", LOG_STR(cfg->url), "err", p->error);
-    struct scrape *s = p->s;
     mtx_lock(&s->mu);
+    if (et.msg[0])
+        snprintf(p->error, sizeof(p->error), "%.250s", et.msg);
+    if (!g)
+        LOG_WARN("http_sd answer cannot be used, the last good one stays", "url", LOG_STR(cfg->url), "err", p->error);
     p->answered = false;
     if (!provider_back(p))
         sd_groups_free(g);
@@ -534,7 +538,6 @@ static struct provider *next_due(struct scrape *s, bool dns)
                 continue;
             p->busy = true;
             p->next_ns = now + provider_period_ns(p);
-            s->sd_busy += p->kind == SD_HTTP;
             return p;
         }
     return NULL;
