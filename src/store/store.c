@@ -463,13 +463,24 @@ static enum err lock_take(struct store *st, struct err_text *reterr)
     return OK;
 }
 
+/* A MANIFEST is written before the directories are made. */
+static bool holds_data(struct store *st)
+{
+    AUTO_ARENA struct arena a;
+    AUTO_FREE char *seg = dir_join(st->dir, "seg");
+    str *names;
+    size_t n;
+    arena_init(&a, 0);
+    return fs_list(st->fs, seg, &a, &names, &n) != ERR_NOT_FOUND;
+}
+
 static enum err manifest_open(struct store *st, struct err_text *reterr)
 {
     bool format;
     TRY(format_check(st, &format, reterr));
     enum err e = manifest_load(&st->man, st->fs, st->dir, reterr);
     if (e == ERR_NOT_FOUND) {
-        if (format)
+        if (format || holds_data(st)) /* never take it for a new one: what no MANIFEST names is deleted */
             return err_fail(reterr, ERR_CORRUPT, "the data directory %s has lost its MANIFEST", st->dir);
         if (reterr)
             *reterr = (struct err_text){ 0 };

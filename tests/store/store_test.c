@@ -283,6 +283,9 @@ static void test_refusals(void **state)
     assert_int_equal(unlink(path), 0);
     assert_int_equal(store_open(fs_os(), d, NULL, os_clock(), &other, &et), ERR_CORRUPT);
     assert_non_null(strstr(et.msg, "MANIFEST"));
+    snprintf(path, sizeof(path), "%s/FORMAT", d);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(store_open(fs_os(), d, NULL, os_clock(), &other, &et), ERR_CORRUPT);
     snprintf(path, sizeof(path), "%s/none/here", d);
     assert_int_equal(store_open(fs_os(), path, NULL, os_clock(), &other, &et), ERR_NOT_FOUND);
     tmp_free(d);
