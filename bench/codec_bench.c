@@ -20,10 +20,10 @@ struct column {
 };
 typedef VEC(struct column) columns;
 
-#define MAP_NAME index_map
-#define MAP_KEY str
-#define MAP_VALUE size_t
-#define MAP_HASH(k) hash64(k)
+#define MAP_NAME     index_map
+#define MAP_KEY      str
+#define MAP_VALUE    size_t
+#define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
 
@@ -70,7 +70,8 @@ static size_t scrapes_read(columns *c, const char *dir)
         str text;
         arena_init(&a, 0);
         snprintf(path, sizeof(path), "%s/%s", dir, list[i]->d_name);
-        if (list[i]->d_name[0] == 's' && fs_read_file(fs_os(), path, 64 << 20, &a, &text, NULL) == OK && text.n)
+        if (list[i]->d_name[0] == 's' && fs_read_file(fs_os(), path, 64 << 20, &a, &text, NULL) == OK &&
+            text.n)
             scrape_add(c, &ix, text, scrapes++);
         arena_deinit(&a);
         free(list[i]);
@@ -130,7 +131,7 @@ static void run(const columns *c, size_t scrapes, size_t chunk, bool first)
     buf_init(&b, 0);
     uint64_t t0 = os_mono_ns();
     for (size_t at = 0; at < scrapes; at += chunk)
-        vec_each(struct column, col, c) {
+        vec_each (struct column, col, c) {
             if (col->v.n != scrapes)
                 continue;
             struct chunk k = { b.n, MIN(chunk, scrapes - at), col->v.p + at };
@@ -145,7 +146,7 @@ static void run(const columns *c, size_t scrapes, size_t chunk, bool first)
     for (int round = 0; round < 5; round++) {
         uint64_t t2 = os_mono_ns(), v_ns = 0;
         varying_samples = constant = varying = 0;
-        vec_each(struct chunk, k, &list) {
+        vec_each (struct chunk, k, &list) {
             double cv;
             if (codec_f64_const(str_skip(buf_str(&b), k->off), k->n, &cv)) {
                 constant++;
@@ -158,21 +159,25 @@ static void run(const columns *c, size_t scrapes, size_t chunk, bool first)
         v_ns = os_mono_ns() - t2;
         best_varying = MIN(best_varying, v_ns);
         t2 = os_mono_ns();
-        vec_each(struct chunk, k, &list) bad += codec_f64_decode(str_skip(buf_str(&b), k->off), k->n, out, &used) != OK;
+        vec_each (struct chunk, k, &list)
+            bad += codec_f64_decode(str_skip(buf_str(&b), k->off), k->n, out, &used) != OK;
         decode_ns = os_mono_ns() - t2;
         best = MIN(best, decode_ns);
     }
-    vec_each(struct chunk, k, &list)
-    {
+    vec_each (struct chunk, k, &list) {
         bad += codec_f64_decode(str_skip(buf_str(&b), k->off), k->n, out, &used) != OK;
         bad += memcmp(out, k->v, k->n * 8) != 0;
     }
     size_t pages = zstd_pages(buf_str(&b));
     double s = (double)samples;
-    printf("%s\n  {\"name\":\"f64\",\"chunk\":%zu,\"samples\":%zu,\"constant_chunks\":%zu,\"varying_chunks\":%zu,\"wrong\":%zu,"
-           "\"bytes_per_sample\":%.3f,\"zstd_bytes_per_sample\":%.3f,\"encode_ns\":%.2f,\"decode_ns\":%.2f,\"decode_varying_ns\":%.2f}",
-           first ? "" : ",", chunk, samples, constant, varying, bad, (double)b.n / s, (double)pages / s, (double)(t1 - t0) / s,
-           (double)best / s, varying_samples ? (double)best_varying / (double)varying_samples : 0);
+    printf("%s\n  "
+           "{\"name\":\"f64\",\"chunk\":%zu,\"samples\":%zu,\"constant_chunks\":%zu,\"varying_chunks\":%zu,"
+           "\"wrong\":%zu,"
+           "\"bytes_per_sample\":%.3f,\"zstd_bytes_per_sample\":%.3f,\"encode_ns\":%.2f,\"decode_ns\":%.2f,"
+           "\"decode_varying_ns\":%.2f}",
+           first ? "" : ",", chunk, samples, constant, varying, bad, (double)b.n / s, (double)pages / s,
+           (double)(t1 - t0) / s, (double)best / s,
+           varying_samples ? (double)best_varying / (double)varying_samples : 0);
     vec_free(&list);
     mem_free(out);
     buf_deinit(&b);

@@ -68,8 +68,11 @@ static void measure(struct store *st, unsigned writers, size_t bytes, bool first
     for (unsigned i = 0; i < writers; i++)
         thread_join(t[i]);
     double s = (double)(os_mono_ns() - t0) * 1e-9, n = (double)MAX((uint64_t)1, atomic_load(&r.acks));
-    printf("%s\n  {\"name\":\"wal\",\"writers\":%u,\"bytes\":%zu,\"acks_per_s\":%.0f,\"mean_wait_ms\":%.3f,\"cpu_us_per_ack\":%.2f}",
-           first ? "" : ",", writers, bytes, n / s, (double)atomic_load(&r.wait_ns) / n * 1e-6, (double)(os_cpu_ns() - cpu) / n * 1e-3);
+    printf("%s\n  "
+           "{\"name\":\"wal\",\"writers\":%u,\"bytes\":%zu,\"acks_per_s\":%.0f,\"mean_wait_ms\":%.3f,\"cpu_"
+           "us_per_ack\":%.2f}",
+           first ? "" : ",", writers, bytes, n / s, (double)atomic_load(&r.wait_ns) / n * 1e-6,
+           (double)(os_cpu_ns() - cpu) / n * 1e-3);
 }
 
 int main(int argc, char **argv)

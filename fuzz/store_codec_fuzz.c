@@ -84,12 +84,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(copy, data + 3, size - 3);
     str in = { copy, size - 3 };
     switch (data[0] % 6) {
-    case 0: i64_target(in, n); break;
-    case 1: f64_target(in, n); break;
-    case 2: dict_target(in); break;
-    case 3: IGNORE_ERR(codec_u32_decode(in, n, u, &used)); break;
-    case 4: IGNORE_ERR(codec_strs_decode(in, n, s, &used)); break;
-    default: IGNORE_ERR(codec_pfor_decode(in, n, w, &used)); break;
+    case 0:
+        i64_target(in, n);
+        break;
+    case 1:
+        f64_target(in, n);
+        break;
+    case 2:
+        dict_target(in);
+        break;
+    case 3:
+        IGNORE_ERR(codec_u32_decode(in, n, u, &used));
+        break;
+    case 4:
+        IGNORE_ERR(codec_strs_decode(in, n, s, &used));
+        break;
+    default:
+        IGNORE_ERR(codec_pfor_decode(in, n, w, &used));
+        break;
     }
     free(copy);
     return 0;

@@ -38,7 +38,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < 4; i++)
         bless(file, n, WAL_HEADER_BYTES + (size_t)data[i] * 8);
     struct wal_header h = { .epoch = EPOCH, .base_lsn = 10 };
-    struct wal_scan s = { .file = { file, n }, .off = WAL_HEADER_BYTES, .seed = SEED, .epoch = EPOCH, .last_lsn = h.base_lsn };
+    struct wal_scan s = {
+        .file = { file, n }, .off = WAL_HEADER_BYTES, .seed = SEED, .epoch = EPOCH, .last_lsn = h.base_lsn
+    };
     struct wal_record r;
     uint64_t last = h.base_lsn, before[STORE_SIGNAL_MAX] = { 0 }, off = 0;
     while (wal_scan_next(&s, &r)) {

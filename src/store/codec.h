@@ -44,8 +44,8 @@ enum err codec_f64_skip(str in, size_t n, size_t *ret_used) MUST_CHECK;
 void codec_dict_encode(struct buf *out, const str *sorted, size_t n);
 /* A parsed dictionary over borrowed bytes. Everything is validated here except the bytes of each entry. */
 struct codec_dict {
-    str data;               /* the entries */
-    const char *offsets;    /* u32 of every 16th entry, unaligned */
+    str data;            /* the entries */
+    const char *offsets; /* u32 of every 16th entry, unaligned */
     uint32_t n;
 };
 enum err codec_dict_open(str in, struct codec_dict *ret, size_t *ret_used) MUST_CHECK;
@@ -53,7 +53,8 @@ enum err codec_dict_open(str in, struct codec_dict *ret, size_t *ret_used) MUST_
  * stored whole). ERR_CORRUPT, ERR_NOT_FOUND. */
 enum err codec_dict_get(const struct codec_dict *d, uint32_t i, struct buf *scratch, str *ret) MUST_CHECK;
 /* Index of the first entry >= key (d->n if none); *ret_equal says whether it is key. Logarithmic. */
-enum err codec_dict_find(const struct codec_dict *d, str key, struct buf *scratch, uint32_t *ret_i, bool *ret_equal) MUST_CHECK;
+enum err codec_dict_find(const struct codec_dict *d, str key, struct buf *scratch, uint32_t *ret_i,
+                         bool *ret_equal) MUST_CHECK;
 /* All entries into arena memory: ret[n]. */
 enum err codec_dict_all(const struct codec_dict *d, struct arena *a, str **ret) MUST_CHECK;
 

@@ -9,24 +9,31 @@
 #include "store/codec_int.h"
 
 enum form {
-    FORM_DIV,       /* m / 10^e */
-    FORM_MUL,       /* m * 10^-e */
-    FORM_DIV_EXC,   /* the same with exceptions after the integers */
+    FORM_DIV,     /* m / 10^e */
+    FORM_MUL,     /* m * 10^-e */
+    FORM_DIV_EXC, /* the same with exceptions after the integers */
     FORM_MUL_EXC,
-    FORM_XOR,       /* bits ^ the bits before */
+    FORM_XOR, /* bits ^ the bits before */
     FORM_BITS,
     FORM_CONST,     /* svarint m, / 10^e */
     FORM_CONST_BITS /* e: one of `specials`, 0 = 8 bytes follow */
 };
 enum { EXPONENT_MAX = 15, STACK_VALUES = 256, FORM_BITS_WIDE = 3 };
 
-static const double pow10_up[] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15 };
-static const double pow10_down[] = { 1e0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13, 1e-14, 1e-15 };
+static const double pow10_up[] = { 1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                   1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15 };
+static const double pow10_down[] = { 1e0,  1e-1, 1e-2,  1e-3,  1e-4,  1e-5,  1e-6,  1e-7,
+                                     1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13, 1e-14, 1e-15 };
 
 /* Values common enough as exceptions to have a number; 0 stands for any other. On disk: append only. */
 static const uint64_t specials[] = {
-    0, 0x7ff0000000000002ull /* staleness marker */, 0x7ff8000000000001ull /* NaN as Go's */, 0x8000000000000000ull /* -0.0 */,
-    0x7ff0000000000000ull /* +Inf */, 0xfff0000000000000ull /* -Inf */, 0x7ff8000000000000ull /* NaN as the FPU's */,
+    0,
+    0x7ff0000000000002ull /* staleness marker */,
+    0x7ff8000000000001ull /* NaN as Go's */,
+    0x8000000000000000ull /* -0.0 */,
+    0x7ff0000000000000ull /* +Inf */,
+    0xfff0000000000000ull /* -Inf */,
+    0x7ff8000000000000ull /* NaN as the FPU's */,
 };
 
 static inline uint64_t bits_of(double v)

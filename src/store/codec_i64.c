@@ -179,7 +179,8 @@ static bool head_read(struct rd *r, struct head *h)
 {
     uint8_t b = rd_u8(r);
     *h = (struct head){ .form = b & FORM_MASK, .spread = b & FLAG_SPREAD };
-    if (!rd_ok(r) || b > HEADER_MAX || h->form >= FORM_N || (h->form <= FORM_DELTA_CONST && b != (uint8_t)h->form))
+    if (!rd_ok(r) || b > HEADER_MAX || h->form >= FORM_N ||
+        (h->form <= FORM_DELTA_CONST && b != (uint8_t)h->form))
         return false;
     if (b & FLAG_SHIFT) {
         h->shift = rd_u8(r);
@@ -206,7 +207,8 @@ static void unzigzag_block(uint64_t *b, size_t n)
 }
 
 /* Residuals of one block to values; prev and delta carry over to the next. */
-static void block_restore(const struct head *h, const uint64_t *b, size_t n, uint64_t *prev, uint64_t *delta, int64_t *out)
+static void block_restore(const struct head *h, const uint64_t *b, size_t n, uint64_t *prev, uint64_t *delta,
+                          int64_t *out)
 {
     uint64_t p = *prev, d = *delta, base = h->base;
     if (h->form == FORM_FOR)

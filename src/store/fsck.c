@@ -13,7 +13,8 @@ struct fsck {
     uint64_t done, total;
 };
 
-static void say(struct fsck *k, enum store_finding kind, const char *path, const char *fmt, ...) PRINTF_LIKE(4, 5);
+static void say(struct fsck *k, enum store_finding kind, const char *path, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
 static void say(struct fsck *k, enum store_finding kind, const char *path, const char *fmt, ...)
 {
     char text[600];
@@ -52,7 +53,8 @@ static void check_segment(struct fsck *k, const struct segment_meta *m)
     }
     k->res->pages += segment_n_pages(g);
     e = segment_verify(g, &et);
-    if (e == OK && (g->meta.rows != m->rows || g->meta.bytes != m->bytes || g->meta.min_time != m->min_time || g->meta.max_time != m->max_time))
+    if (e == OK && (g->meta.rows != m->rows || g->meta.bytes != m->bytes || g->meta.min_time != m->min_time ||
+                    g->meta.max_time != m->max_time))
         say(k, STORE_FINDING_DAMAGE, path, "it is not the segment the MANIFEST names");
     if (e == OK && k->f->segment_check)
         e = k->f->segment_check(k->f->ctx, (enum store_signal)m->signal, g, &et);
@@ -85,7 +87,8 @@ static void check_segments(struct fsck *k, const struct manifest *man)
     for (int s = 1; s < STORE_SIGNAL_MAX; s++) {
         if (!store_signal_name((enum store_signal)s))
             continue;
-        vec_each(struct segment_meta, m, &man->sig[s].segments) check_segment(k, m);
+        vec_each (struct segment_meta, m, &man->sig[s].segments)
+            check_segment(k, m);
         note_leftovers(k, man, (enum store_signal)s);
     }
 }
@@ -106,7 +109,8 @@ static enum err log_record(void *ctx, const struct wal_record *r)
     unsigned s = r->kind >> 5;
     k->res->records++;
     if (!store_signal_name((enum store_signal)s)) {
-        say(k, STORE_FINDING_DAMAGE, l->path, "record %llu is of an unknown signal", (unsigned long long)r->lsn);
+        say(k, STORE_FINDING_DAMAGE, l->path, "record %llu is of an unknown signal",
+            (unsigned long long)r->lsn);
         return OK;
     }
     struct store_replayed out = { r->lsn, r->enc_epoch, r->kind & 31, r->partition, r->payload };
@@ -123,11 +127,11 @@ static void log_hole(void *ctx, const char *path, uint64_t first, uint64_t last)
         if (l->man->sig[s].low_water)
             low = MIN(low, l->man->sig[s].low_water);
     if (low != UINT64_MAX && last <= low)
-        say(l->k, STORE_FINDING_NOTE, path, "records %llu to %llu are gone; segments hold them", (unsigned long long)first,
-            (unsigned long long)last);
+        say(l->k, STORE_FINDING_NOTE, path, "records %llu to %llu are gone; segments hold them",
+            (unsigned long long)first, (unsigned long long)last);
     else
-        say(l->k, STORE_FINDING_DAMAGE, path, "records %llu to %llu are missing or damaged", (unsigned long long)first,
-            (unsigned long long)last);
+        say(l->k, STORE_FINDING_DAMAGE, path, "records %llu to %llu are missing or damaged",
+            (unsigned long long)first, (unsigned long long)last);
 }
 
 static void log_file(void *ctx, const char *path, uint64_t done)
@@ -141,8 +145,8 @@ static void log_file(void *ctx, const char *path, uint64_t done)
 }
 
 /* Where the log ends, from its last file that has anything in it. */
-static enum err log_end(struct fsck *k, const struct manifest *man, const char *dir, wal_file_vec *files, uint64_t *ret,
-                        struct err_text *reterr)
+static enum err log_end(struct fsck *k, const struct manifest *man, const char *dir, wal_file_vec *files,
+                        uint64_t *ret, struct err_text *reterr)
 {
     *ret = 0;
     for (; files->n; files->n--) {
@@ -156,10 +160,13 @@ static enum err log_end(struct fsck *k, const struct manifest *man, const char *
             return err_fail(reterr, e, "%s: %s", path, err_describe(e));
         uint64_t before[STORE_SIGNAL_MAX] = { 0 }, off;
         *ret = wal_scan_end(map, &f->h, man->seed, before, &off);
-        struct wal_scan s = { .file = map, .off = off, .seed = man->seed, .epoch = f->h.epoch, .last_lsn = *ret };
+        struct wal_scan s = {
+            .file = map, .off = off, .seed = man->seed, .epoch = f->h.epoch, .last_lsn = *ret
+        };
         struct wal_record r;
         if (wal_scan_next(&s, &r))
-            say(k, STORE_FINDING_NOTE, path, "a torn tail after record %llu (never acknowledged)", (unsigned long long)*ret);
+            say(k, STORE_FINDING_NOTE, path, "a torn tail after record %llu (never acknowledged)",
+                (unsigned long long)*ret);
         fs_unmap(file, map);
         if (!f->header_bad || off != WAL_HEADER_BYTES)
             break;
@@ -180,19 +187,28 @@ static enum err check_log(struct fsck *k, const struct manifest *man, struct err
     enum err e = wal_list(k->fs, dir, man->seed, &files, &spares, &n_spares, &a, reterr);
     e = e ? e : log_end(k, man, dir, &files, &end, reterr);
     struct fsck_log l = { .k = k, .man = man };
-    vec_each(struct wal_file, f, &files) {
+    vec_each (struct wal_file, f, &files) {
         AUTO_FREE char *path = wal_path(dir, f->h.epoch, false);
         k->total += f->bytes;
         if (f->header_bad) /* a crash can do that; what is missing shows as a gap in the records */
-            say(k, STORE_FINDING_NOTE, path, "the header is unreadable; its records were looked for without it");
+            say(k, STORE_FINDING_NOTE, path,
+                "the header is unreadable; its records were looked for without it");
     }
     if (e == OK && files.n && !files.p[0].header_bad)
         for (int s = 1; s < STORE_SIGNAL_MAX; s++)
             if (files.p[0].h.before[s] > man->sig[s].low_water)
                 say(k, STORE_FINDING_DAMAGE, dir, "records of %s up to %llu are gone and in no segment",
                     store_signal_name((enum store_signal)s), (unsigned long long)files.p[0].h.before[s]);
-    struct wal_walk w = { .fs = k->fs, .dir = dir, .seed = man->seed, .files = files.p, .n_files = files.n, .end_lsn = end, .ctx = &l,
-                          .on_record = log_record, .on_hole = log_hole, .on_file = log_file };
+    struct wal_walk w = { .fs = k->fs,
+                          .dir = dir,
+                          .seed = man->seed,
+                          .files = files.p,
+                          .n_files = files.n,
+                          .end_lsn = end,
+                          .ctx = &l,
+                          .on_record = log_record,
+                          .on_hole = log_hole,
+                          .on_file = log_file };
     e = e ? e : wal_walk(&w, reterr);
     mem_free((void *)(uintptr_t)l.path);
     vec_free(&files);
@@ -217,7 +233,8 @@ static enum err format_read(struct fsck *k, struct err_text *reterr)
     if (!str_has_prefix(line, head) || !str_to_u64(str_skip(line, head.n), &number))
         say(k, STORE_FINDING_DAMAGE, path, "not a FORMAT file of vane");
     else if (number > STORE_FORMAT)
-        return err_fail(reterr, ERR_UNSUPPORTED, "%s has format %llu, written by a newer vane", k->dir, (unsigned long long)number);
+        return err_fail(reterr, ERR_UNSUPPORTED, "%s has format %llu, written by a newer vane", k->dir,
+                        (unsigned long long)number);
     return OK;
 }
 
@@ -246,7 +263,8 @@ enum err store_fsck(struct fs *fs, const char *dir, const struct store_fsck *f, 
     if (man.torn)
         say(&k, STORE_FINDING_NOTE, man.path, "a torn edit at the end (never committed)");
     for (int s = 1; s < STORE_SIGNAL_MAX; s++)
-        vec_each(struct segment_meta, m, &man.sig[s].segments) k.total += m->bytes;
+        vec_each (struct segment_meta, m, &man.sig[s].segments)
+            k.total += m->bytes;
     check_segments(&k, &man);
     e = check_log(&k, &man, reterr);
     manifest_deinit(&man);

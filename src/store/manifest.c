@@ -17,18 +17,20 @@ enum {
     EDIT_BYTES_MAX = 256 << 20,
 };
 enum item { /* on disk: never renumber */
-    ITEM_ADD_SEGMENT = 1,
-    ITEM_REMOVE_SEGMENT = 2,
-    ITEM_LOW_WATER = 3,
-    ITEM_RETENTION = 4,
-    ITEM_ADD_TOMBSTONE = 5,
-    ITEM_REMOVE_TOMBSTONE = 6,
-    ITEM_NEXT_IDS = 7,
+            ITEM_ADD_SEGMENT = 1,
+            ITEM_REMOVE_SEGMENT = 2,
+            ITEM_LOW_WATER = 3,
+            ITEM_RETENTION = 4,
+            ITEM_ADD_TOMBSTONE = 5,
+            ITEM_REMOVE_TOMBSTONE = 6,
+            ITEM_NEXT_IDS = 7,
 };
 static const char manifest_magic[8] = "VANEMAN1";
 
-static struct stat stat_edits = STAT_COUNTER("vane_store_manifest_edits_total", "MANIFEST edits made durable", "");
-static struct stat stat_rewrites = STAT_COUNTER("vane_store_manifest_rewrites_total", "Times the MANIFEST was written anew", "");
+static struct stat stat_edits =
+    STAT_COUNTER("vane_store_manifest_edits_total", "MANIFEST edits made durable", "");
+static struct stat stat_rewrites =
+    STAT_COUNTER("vane_store_manifest_rewrites_total", "Times the MANIFEST was written anew", "");
 
 void manifest_init(struct manifest *m, struct fs *fs, const char *dir)
 {
@@ -48,7 +50,8 @@ void manifest_init(struct manifest *m, struct fs *fs, const char *dir)
 static void signal_clear(struct manifest_signal *g)
 {
     vec_free(&g->segments);
-    vec_each(struct store_tombstone, t, &g->tombstones) mem_free((void *)(uintptr_t)t->body.p);
+    vec_each (struct store_tombstone, t, &g->tombstones)
+        mem_free((void *)(uintptr_t)t->body.p);
     vec_free(&g->tombstones);
 }
 
@@ -231,7 +234,8 @@ enum err manifest_apply(struct manifest *m, str edit, struct err_text *reterr)
     while (rd_left(&r)) {
         size_t at = edit.n - rd_left(&r);
         if (!apply_item(m, &r))
-            return err_fail_at(reterr, ERR_CORRUPT, at, "edit %llu has an item that makes no sense at byte %zu",
+            return err_fail_at(reterr, ERR_CORRUPT, at,
+                               "edit %llu has an item that makes no sense at byte %zu",
                                (unsigned long long)m->seq, at);
     }
     return OK;
@@ -275,7 +279,8 @@ static enum err header_decode(struct manifest *m, struct rd *r, str file, struct
     if (crc != crc32c(0, str_n(file.p, HEADER_BYTES - 4)))
         return err_fail(reterr, ERR_CORRUPT, "%s: the header is damaged", m->path);
     if (version > MANIFEST_VERSION)
-        return err_fail(reterr, ERR_UNSUPPORTED, "%s has version %u, written by a newer vane; this one reads up to %d", m->path,
+        return err_fail(reterr, ERR_UNSUPPORTED,
+                        "%s has version %u, written by a newer vane; this one reads up to %d", m->path,
                         version, MANIFEST_VERSION);
     return OK;
 }
@@ -317,8 +322,8 @@ enum err manifest_decode(struct manifest *m, str file, uint64_t *ret_good, struc
     bool first = true;
     while (edit_at(file, off, &seq, &payload)) {
         if (!first && seq != m->seq + 1)
-            return err_fail_at(reterr, ERR_CORRUPT, off, "%s: edit %llu follows edit %llu", m->path, (unsigned long long)seq,
-                               (unsigned long long)m->seq);
+            return err_fail_at(reterr, ERR_CORRUPT, off, "%s: edit %llu follows edit %llu", m->path,
+                               (unsigned long long)seq, (unsigned long long)m->seq);
         m->seq = seq;
         first = false;
         if (manifest_apply(m, payload, reterr) != OK) {
@@ -331,8 +336,8 @@ enum err manifest_decode(struct manifest *m, str file, uint64_t *ret_good, struc
         return err_fail_at(reterr, ERR_CORRUPT, off, "%s: the first edit is damaged", m->path);
     m->torn = off != file.n;
     if (m->torn && edit_later(file, off, m->seq))
-        return err_fail_at(reterr, ERR_CORRUPT, off, "%s: damaged at byte %llu, with good edits after it", m->path,
-                           (unsigned long long)off);
+        return err_fail_at(reterr, ERR_CORRUPT, off, "%s: damaged at byte %llu, with good edits after it",
+                           m->path, (unsigned long long)off);
     *ret_good = off;
     return OK;
 }
@@ -362,8 +367,10 @@ static void snapshot(const struct manifest *m, struct buf *b)
             manifest_low_water(b, s, g->low_water);
         if (g->retention_ms != INT64_MIN)
             manifest_retention(b, s, g->retention_ms);
-        vec_each(struct segment_meta, seg, &g->segments) manifest_add_segment(b, seg);
-        vec_each(struct store_tombstone, t, &g->tombstones) manifest_add_tombstone(b, s, t->id, t->body);
+        vec_each (struct segment_meta, seg, &g->segments)
+            manifest_add_segment(b, seg);
+        vec_each (struct store_tombstone, t, &g->tombstones)
+            manifest_add_tombstone(b, s, t->id, t->body);
     }
 }
 

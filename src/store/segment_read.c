@@ -15,7 +15,8 @@
 
 const char segment_magic[8] = "VANESEG1", segment_end_magic[8] = "VANESEGE";
 
-static struct stat stat_bad_pages = STAT_COUNTER("vane_store_corrupt_pages_total", "Segment pages found damaged when they were read", "");
+static struct stat stat_bad_pages =
+    STAT_COUNTER("vane_store_corrupt_pages_total", "Segment pages found damaged when they were read", "");
 
 const char *store_signal_name(enum store_signal s)
 {
@@ -54,10 +55,17 @@ static enum err header_check(struct segment *g, struct err_text *reterr)
     if (h.crc != crc32c(0, str_n(g->map.p, sizeof(h) - 4)))
         return bad(g->path, reterr, "the header is damaged");
     if (h.version > SEGMENT_VERSION)
-        return err_fail(reterr, ERR_UNSUPPORTED, "%s has version %u, written by a newer vane; this one reads up to %d", g->path,
+        return err_fail(reterr, ERR_UNSUPPORTED,
+                        "%s has version %u, written by a newer vane; this one reads up to %d", g->path,
                         h.version, SEGMENT_VERSION);
-    g->meta = (struct segment_meta){ .id = h.id, .signal = h.signal, .level = h.level, .min_time = h.min_time, .max_time = h.max_time,
-                                     .lsn_first = h.lsn_first, .lsn_last = h.lsn_last, .bytes = g->map.n };
+    g->meta = (struct segment_meta){ .id = h.id,
+                                     .signal = h.signal,
+                                     .level = h.level,
+                                     .min_time = h.min_time,
+                                     .max_time = h.max_time,
+                                     .lsn_first = h.lsn_first,
+                                     .lsn_last = h.lsn_last,
+                                     .bytes = g->map.n };
     return OK;
 }
 
@@ -88,14 +96,15 @@ static enum err footer_check(struct segment *g, struct err_text *reterr)
     if (memcmp(t.magic, segment_end_magic, 8) != 0)
         return bad(g->path, reterr, "the end is missing");
     uint64_t end = g->map.n - sizeof(t);
-    if (t.footer_off % 8 || t.footer_off < sizeof(struct segment_header) || t.footer_off > end || t.footer_len != end - t.footer_off ||
-        t.footer_len < sizeof(f))
+    if (t.footer_off % 8 || t.footer_off < sizeof(struct segment_header) || t.footer_off > end ||
+        t.footer_len != end - t.footer_off || t.footer_len < sizeof(f))
         return bad(g->path, reterr, "the footer is out of range");
     const char *p = g->map.p + t.footer_off;
     if (crc32c(0, str_n(p, t.footer_len)) != t.footer_crc)
         return bad(g->path, reterr, "the footer is damaged");
     memcpy(&f, p, sizeof(f));
-    uint64_t want = sizeof(f) + (uint64_t)f.n_sections * sizeof(struct segment_section) + (uint64_t)f.n_pages * 4;
+    uint64_t want =
+        sizeof(f) + (uint64_t)f.n_sections * sizeof(struct segment_section) + (uint64_t)f.n_pages * 4;
     if (f.n_pages > SEGMENT_PAGES_MAX || ((want + 7) & ~7ull) != t.footer_len)
         return bad(g->path, reterr, "the footer's counts do not fit its length");
     g->hash = t.hash;
@@ -200,7 +209,8 @@ uint32_t segment_n_pages(const struct segment *g)
 /* ---- pages ---- */
 
 /* The page's header and stored bytes, inside the file. */
-static bool page_at(const struct segment *g, uint32_t page, struct segment_page_header *ret_h, str *ret_stored)
+static bool page_at(const struct segment *g, uint32_t page, struct segment_page_header *ret_h,
+                    str *ret_stored)
 {
     if (page >= g->n_pages)
         return false;
@@ -210,7 +220,8 @@ static bool page_at(const struct segment *g, uint32_t page, struct segment_page_
     if (ret_h->stored_len > g->map.n - off || ret_h->raw_len > SEGMENT_PAGE_BYTES_MAX)
         return false;
     *ret_stored = str_n(g->map.p + off, ret_h->stored_len);
-    return ret_h->codec == SEGMENT_CODEC_ZSTD || (ret_h->codec == SEGMENT_CODEC_RAW && ret_h->stored_len == ret_h->raw_len);
+    return ret_h->codec == SEGMENT_CODEC_ZSTD ||
+           (ret_h->codec == SEGMENT_CODEC_RAW && ret_h->stored_len == ret_h->raw_len);
 }
 
 uint32_t segment_page_raw_len(const struct segment *g, uint32_t page)
@@ -220,13 +231,15 @@ uint32_t segment_page_raw_len(const struct segment *g, uint32_t page)
     return page_at(g, page, &h, &stored) ? h.raw_len : 0;
 }
 
-static bool page_crc_ok(const struct segment *g, uint32_t page, const struct segment_page_header *h, str stored)
+static bool page_crc_ok(const struct segment *g, uint32_t page, const struct segment_page_header *h,
+                        str stored)
 {
     _Atomic uint64_t *word = &g->checked[page / 64];
     uint64_t bit = 1ull << (page % 64);
     if (atomic_load_explicit(word, memory_order_relaxed) & bit)
         return true;
-    uint32_t crc = crc32c(crc32c(0, str_n((const char *)h, offsetof(struct segment_page_header, crc))), stored);
+    uint32_t crc =
+        crc32c(crc32c(0, str_n((const char *)h, offsetof(struct segment_page_header, crc))), stored);
     if (crc != h->crc)
         return false;
     atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
@@ -301,7 +314,8 @@ void segment_readahead(const struct segment *g, uint32_t page_first, uint32_t n_
     uint32_t last = MIN(g->n_pages - 1, page_first + n_pages - 1);
     uintptr_t mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
     uintptr_t from = ((uintptr_t)g->map.p + (uint64_t)g->page_off[page_first] * 8) & ~mask;
-    uintptr_t to = (uintptr_t)g->map.p + (last + 1 < g->n_pages ? (uint64_t)g->page_off[last + 1] * 8 : g->map.n);
+    uintptr_t to =
+        (uintptr_t)g->map.p + (last + 1 < g->n_pages ? (uint64_t)g->page_off[last + 1] * 8 : g->map.n);
     IGNORE_ERR(madvise((void *)from, to - from, MADV_WILLNEED) ? ERR_IO : OK);
 }
 

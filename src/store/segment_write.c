@@ -15,16 +15,19 @@ enum {
     SYNC_BYTES = 16 << 20, /* sync in steps: the log's syncs queue behind ours */
 };
 
-static struct stat stat_written = STAT_COUNTER("vane_store_segment_bytes_written_total", "Bytes of segment files written", "");
+static struct stat stat_written =
+    STAT_COUNTER("vane_store_segment_bytes_written_total", "Bytes of segment files written", "");
 
-enum err segment_writer_open(struct store *st, enum store_signal s, unsigned level, struct segment_writer **ret,
-                             struct err_text *reterr)
+enum err segment_writer_open(struct store *st, enum store_signal s, unsigned level,
+                             struct segment_writer **ret, struct err_text *reterr)
 {
     struct segment_writer *w = mem_zalloc(sizeof(*w));
     w->st = st;
     w->fs = store_fs(st);
     w->zstd_level = 1;
-    w->meta = (struct segment_meta){ .id = store_segment_id_next(st, s), .signal = (uint8_t)s, .level = (uint8_t)level };
+    w->meta = (struct segment_meta){ .id = store_segment_id_next(st, s),
+                                     .signal = (uint8_t)s,
+                                     .level = (uint8_t)level };
     w->path = segment_path_make(store_dir(st), s, w->meta.id, "vseg");
     w->tmp = segment_path_make(store_dir(st), s, w->meta.id, "tmp");
     buf_init(&w->out, 0);
@@ -97,7 +100,8 @@ static void out_flush(struct segment_writer *w)
     buf_clear(&w->out);
 }
 
-static void pad_to(struct segment_writer *w, uint64_t align, uint64_t rest) /* until position % align == rest */
+static void pad_to(struct segment_writer *w, uint64_t align,
+                   uint64_t rest) /* until position % align == rest */
 {
     uint64_t at = segment_writer_bytes(w);
     buf_zeros(&w->out, (size_t)((rest + align - at % align) % align));
@@ -106,8 +110,9 @@ static void pad_to(struct segment_writer *w, uint64_t align, uint64_t rest) /* u
 void segment_section_begin(struct segment_writer *w, uint32_t kind, uint32_t column)
 {
     ASSERT(!w->in_section);
-    struct segment_section s = { .kind = kind, .column = column, .page_first = (uint32_t)w->pages.n,
-                                 .offset = segment_writer_bytes(w) };
+    struct segment_section s = {
+        .kind = kind, .column = column, .page_first = (uint32_t)w->pages.n, .offset = segment_writer_bytes(w)
+    };
     vec_push(&w->sections, s);
     w->in_section = true;
 }
@@ -147,7 +152,8 @@ static uint32_t page_put(struct segment_writer *w, struct segment_page_header *h
 
 uint32_t segment_page_add(struct segment_writer *w, str raw, unsigned flags)
 {
-    struct segment_page_header h = { .raw_len = (uint32_t)raw.n, .codec = SEGMENT_CODEC_RAW,
+    struct segment_page_header h = { .raw_len = (uint32_t)raw.n,
+                                     .codec = SEGMENT_CODEC_RAW,
                                      .flags = flags & SEGMENT_PAGE_ALIGN64 };
     ASSERT(!(flags & SEGMENT_PAGE_ZSTD) || !(flags & SEGMENT_PAGE_ALIGN64));
     if (raw.n > SEGMENT_PAGE_BYTES_MAX) {
@@ -181,7 +187,8 @@ uint32_t segment_page_copy(struct segment_writer *w, const struct segment *from,
         return 0;
     }
     str stored = str_n(from->map.p + off + sizeof(h), h.stored_len);
-    if (h.crc != crc32c(crc32c(0, str_n((const char *)&h, offsetof(struct segment_page_header, crc))), stored)) {
+    if (h.crc !=
+        crc32c(crc32c(0, str_n((const char *)&h, offsetof(struct segment_page_header, crc))), stored)) {
         w->e = w->e ? w->e : ERR_CORRUPT;
         return 0;
     }
@@ -206,7 +213,8 @@ static void footer_put(struct segment_writer *w, struct segment_trailer *ret_t)
     buf_add(&b, w->pages.p, w->pages.n * 4);
     buf_zeros(&b, (8 - b.n % 8) % 8);
     pad_to(w, 8, 0);
-    *ret_t = (struct segment_trailer){ .footer_off = segment_writer_bytes(w), .footer_len = (uint32_t)b.n,
+    *ret_t = (struct segment_trailer){ .footer_off = segment_writer_bytes(w),
+                                       .footer_len = (uint32_t)b.n,
                                        .footer_crc = crc32c(0, buf_str(&b)) };
     memcpy(ret_t->magic, segment_end_magic, 8);
     buf_str_add(&w->out, buf_str(&b));
@@ -214,9 +222,14 @@ static void footer_put(struct segment_writer *w, struct segment_trailer *ret_t)
 
 static struct segment_header header_make(const struct segment_writer *w)
 {
-    struct segment_header h = { .version = SEGMENT_VERSION, .signal = w->meta.signal, .level = w->meta.level,
-                                .min_time = w->meta.min_time, .max_time = w->meta.max_time, .lsn_first = w->meta.lsn_first,
-                                .lsn_last = w->meta.lsn_last, .id = w->meta.id };
+    struct segment_header h = { .version = SEGMENT_VERSION,
+                                .signal = w->meta.signal,
+                                .level = w->meta.level,
+                                .min_time = w->meta.min_time,
+                                .max_time = w->meta.max_time,
+                                .lsn_first = w->meta.lsn_first,
+                                .lsn_last = w->meta.lsn_last,
+                                .id = w->meta.id };
     memcpy(h.magic, segment_magic, 8);
     h.crc = crc32c(0, str_n((const char *)&h, sizeof(h) - 4));
     return h;

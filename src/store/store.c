@@ -13,10 +13,13 @@
 #include "base/stats.h"
 #include "store/store_int.h"
 
-static struct stat stat_segments = STAT_GAUGE("vane_store_segments", "Segments that exist, of all signals", "");
+static struct stat stat_segments =
+    STAT_GAUGE("vane_store_segments", "Segments that exist, of all signals", "");
 static struct stat stat_segment_bytes = STAT_GAUGE("vane_store_segment_bytes", "Bytes of all segments", "");
-static struct stat stat_damaged = STAT_GAUGE("vane_store_damaged_segments", "Segments that cannot be read", "");
-static struct stat stat_commits = STAT_COUNTER("vane_store_commits_total", "Changes of the set of segments", "");
+static struct stat stat_damaged =
+    STAT_GAUGE("vane_store_damaged_segments", "Segments that cannot be read", "");
+static struct stat stat_commits =
+    STAT_COUNTER("vane_store_commits_total", "Changes of the set of segments", "");
 
 struct set_box {
     struct segment_set pub;
@@ -88,14 +91,16 @@ static char *dir_join(const char *dir, const char *name)
 /* ---- sets ---- */
 static int by_time(const void *a, const void *b)
 {
-    const struct segment_meta *x = &(*(struct segment *const *)a)->meta, *y = &(*(struct segment *const *)b)->meta;
+    const struct segment_meta *x = &(*(struct segment *const *)a)->meta,
+                              *y = &(*(struct segment *const *)b)->meta;
     if (x->min_time != y->min_time)
         return x->min_time < y->min_time ? -1 : 1;
     return (x->id > y->id) - (x->id < y->id);
 }
 
 /* Takes over the references in p. */
-static struct set_box *set_new(struct segment **p, size_t n, const segment_meta_vec *damaged, uint64_t version)
+static struct set_box *set_new(struct segment **p, size_t n, const segment_meta_vec *damaged,
+                               uint64_t version)
 {
     struct set_box *b = mem_zalloc(sizeof(*b) + n * sizeof(*p));
     atomic_init(&b->refs, 1);
@@ -103,8 +108,11 @@ static struct set_box *set_new(struct segment **p, size_t n, const segment_meta_
         memcpy(b->p, p, n * sizeof(*p));
         qsort(b->p, n, sizeof(*p), by_time);
     }
-    vec_each(struct segment_meta, m, damaged) vec_push(&b->damaged, *m);
-    b->pub = (struct segment_set){ .p = b->p, .n = n, .damaged = b->damaged.p, .n_damaged = damaged->n, .version = version };
+    vec_each (struct segment_meta, m, damaged)
+        vec_push(&b->damaged, *m);
+    b->pub = (struct segment_set){
+        .p = b->p, .n = n, .damaged = b->damaged.p, .n_damaged = damaged->n, .version = version
+    };
     return b;
 }
 
@@ -134,10 +142,12 @@ const struct segment_set *store_segments_ref(struct store *st, enum store_signal
 {
     struct epoch_pin pin = epoch_enter();
     for (;;) {
-        struct set_box *b = atomic_load_explicit(&st->sig[s].set, memory_order_acquire); /* pairs with set_swap() */
+        struct set_box *b =
+            atomic_load_explicit(&st->sig[s].set, memory_order_acquire); /* pairs with set_swap() */
         uint32_t refs = atomic_load_explicit(&b->refs, memory_order_relaxed);
         while (refs != 0)
-            if (atomic_compare_exchange_weak_explicit(&b->refs, &refs, refs + 1, memory_order_acquire, memory_order_relaxed)) {
+            if (atomic_compare_exchange_weak_explicit(&b->refs, &refs, refs + 1, memory_order_acquire,
+                                                      memory_order_relaxed)) {
                 epoch_leave(pin);
                 return &b->pub;
             }
@@ -178,16 +188,16 @@ static enum err edit_check(const struct store *st, const struct store_edit *e, s
 {
     for (size_t i = 0; i < e->n_remove; i++)
         if (!manifest_segment(&st->man, e->signal, e->remove[i]))
-            return err_fail(reterr, ERR_NOT_FOUND, "there is no %s segment %llu", store_signal_name(e->signal),
-                            (unsigned long long)e->remove[i]);
+            return err_fail(reterr, ERR_NOT_FOUND, "there is no %s segment %llu",
+                            store_signal_name(e->signal), (unsigned long long)e->remove[i]);
     const tombstone_vec *t = &st->man.sig[e->signal].tombstones;
     for (size_t i = 0; i < e->n_tombstone_remove; i++) {
         size_t k = 0;
         while (k < t->n && t->p[k].id != e->tombstone_remove[i])
             k++;
         if (k == t->n)
-            return err_fail(reterr, ERR_NOT_FOUND, "there is no %s tombstone %llu", store_signal_name(e->signal),
-                            (unsigned long long)e->tombstone_remove[i]);
+            return err_fail(reterr, ERR_NOT_FOUND, "there is no %s tombstone %llu",
+                            store_signal_name(e->signal), (unsigned long long)e->tombstone_remove[i]);
     }
     for (size_t i = 0; i < e->n_add; i++)
         ASSERT(e->add[i]->finished);
@@ -223,7 +233,8 @@ static enum err hook_open(struct store *st, enum store_signal s, struct segment 
     return OK;
 }
 
-static enum err segments_open(struct store *st, const struct store_edit *e, struct segment **ret, struct err_text *reterr)
+static enum err segments_open(struct store *st, const struct store_edit *e, struct segment **ret,
+                              struct err_text *reterr)
 {
     for (size_t i = 0; i < e->n_add; i++) {
         enum err r = segment_open(st->fs, e->add[i]->path, &ret[i], reterr);
@@ -260,7 +271,9 @@ static void edit_encode(struct store *st, const struct store_edit *e, struct buf
     }
     for (size_t i = 0; i < e->n_tombstone_remove; i++)
         manifest_remove_tombstone(b, e->signal, e->tombstone_remove[i]);
-    manifest_next_ids(b, e->signal, atomic_load_explicit(&st->sig[e->signal].next_segment, memory_order_relaxed), tombstone);
+    manifest_next_ids(b, e->signal,
+                      atomic_load_explicit(&st->sig[e->signal].next_segment, memory_order_relaxed),
+                      tombstone);
 }
 
 static bool is_removed(const struct store_edit *e, uint64_t id)
@@ -276,7 +289,9 @@ static void set_change(struct store *st, const struct store_edit *e, struct segm
     struct set_box *old = atomic_load_explicit(&st->sig[e->signal].set, memory_order_relaxed);
     VEC(struct segment *) p = { 0 };
     segment_meta_vec damaged = { 0 };
-    vec_each(struct segment_meta, m, &old->damaged) if (!is_removed(e, m->id)) vec_push(&damaged, *m);
+    vec_each (struct segment_meta, m, &old->damaged)
+        if (!is_removed(e, m->id))
+            vec_push(&damaged, *m);
     for (size_t i = 0; i < old->pub.n; i++) {
         if (is_removed(e, old->p[i]->meta.id))
             atomic_store_explicit(&old->p[i]->doomed, true, memory_order_release);
@@ -299,7 +314,8 @@ static void orphans_delete(struct store *st)
     vec_clear(&st->orphans);
 }
 
-static enum err commit_locked(struct store *st, const struct store_edit *e, struct segment **added, struct err_text *reterr)
+static enum err commit_locked(struct store *st, const struct store_edit *e, struct segment **added,
+                              struct err_text *reterr)
 {
     TRY(edit_check(st, e, reterr));
     TRY(files_rename(st, e, reterr));
@@ -345,7 +361,8 @@ enum err store_commit(struct store *st, const struct store_edit *edit, struct er
     return OK;
 }
 
-void store_tombstones(struct store *st, enum store_signal s, struct arena *a, struct store_tombstone **ret, size_t *ret_n)
+void store_tombstones(struct store *st, enum store_signal s, struct arena *a, struct store_tombstone **ret,
+                      size_t *ret_n)
 {
     mtx_lock(&st->commit_mu);
     const tombstone_vec *t = &st->man.sig[s].tombstones;
@@ -365,7 +382,8 @@ int64_t store_retention_mark(struct store *st, enum store_signal s)
 }
 
 /* ---- signals ---- */
-enum err store_attach(struct store *st, enum store_signal s, const struct store_hooks *hooks, struct err_text *reterr)
+enum err store_attach(struct store *st, enum store_signal s, const struct store_hooks *hooks,
+                      struct err_text *reterr)
 {
     struct store_signal_state *g = &st->sig[s];
     mtx_lock(&st->commit_mu);
@@ -380,7 +398,8 @@ enum err store_attach(struct store *st, enum store_signal s, const struct store_
     struct set_box *old = atomic_load_explicit(&g->set, memory_order_relaxed);
     VEC(struct segment *) p = { 0 };
     segment_meta_vec damaged = { 0 };
-    vec_each(struct segment_meta, m, &old->damaged) vec_push(&damaged, *m);
+    vec_each (struct segment_meta, m, &old->damaged)
+        vec_push(&damaged, *m);
     for (size_t i = 0; i < old->pub.n; i++) {
         struct err_text et = { 0 };
         if (hook_open(st, s, old->p[i], &et) == OK) {
@@ -435,9 +454,10 @@ static enum err format_check(struct store *st, bool *ret_exists, struct err_text
     if (!str_has_prefix(line, head) || !str_to_u64(str_skip(line, head.n), &number))
         return err_fail(reterr, ERR_CORRUPT, "%s is not a FORMAT file of vane", path);
     if (number > STORE_FORMAT)
-        return err_fail(reterr, ERR_UNSUPPORTED,
-                        "the data directory %s has format %llu, written by a newer vane; this one reads up to %d", st->dir,
-                        (unsigned long long)number, STORE_FORMAT);
+        return err_fail(
+            reterr, ERR_UNSUPPORTED,
+            "the data directory %s has format %llu, written by a newer vane; this one reads up to %d",
+            st->dir, (unsigned long long)number, STORE_FORMAT);
     return OK;
 }
 
@@ -525,8 +545,8 @@ static enum err leftovers_delete(struct store *st, enum store_signal s, const ch
 
 static bool meta_agrees(const struct segment_meta *a, const struct segment_meta *b)
 {
-    return a->id == b->id && a->signal == b->signal && a->bytes == b->bytes && a->rows == b->rows && a->min_time == b->min_time &&
-           a->max_time == b->max_time;
+    return a->id == b->id && a->signal == b->signal && a->bytes == b->bytes && a->rows == b->rows &&
+           a->min_time == b->min_time && a->max_time == b->max_time;
 }
 
 static enum err signal_open(struct store *st, enum store_signal s, struct err_text *reterr)
@@ -574,7 +594,8 @@ static enum err log_open(struct store *st, const struct store_config *cfg, struc
     for (int s = 0; s < STORE_SIGNAL_MAX; s++) {
         low_water[s] = st->man.sig[s].low_water;
         lsn_min = MAX(lsn_min, low_water[s]);
-        vec_each(struct segment_meta, m, &st->man.sig[s].segments) lsn_min = MAX(lsn_min, m->lsn_last);
+        vec_each (struct segment_meta, m, &st->man.sig[s].segments)
+            lsn_min = MAX(lsn_min, m->lsn_last);
     }
     st->wal.hooks = (struct wal_hooks){ st, on_pressure };
     return wal_open(&st->wal, st->fs, st->dir, cfg, st->clk, st->man.seed, low_water, lsn_min, reterr);
@@ -604,8 +625,8 @@ static void sets_drop(struct store *st)
     }
 }
 
-enum err store_open(struct fs *fs, const char *dir, const struct store_config *cfg, struct clock *clk, struct store **ret,
-                    struct err_text *reterr)
+enum err store_open(struct fs *fs, const char *dir, const struct store_config *cfg, struct clock *clk,
+                    struct store **ret, struct err_text *reterr)
 {
     struct store_config c;
     store_config_defaults(&c);
@@ -711,7 +732,8 @@ enum err store_wal_replay(struct store *st, const struct store_replay *r, struct
 void store_stats_get(struct store *st, struct store_stats *ret)
 {
     struct wal *w = &st->wal;
-    *ret = (struct store_stats){ .last_lsn = store_wal_last_lsn(st), .durable_lsn = store_wal_durable_lsn(st) };
+    *ret =
+        (struct store_stats){ .last_lsn = store_wal_last_lsn(st), .durable_lsn = store_wal_durable_lsn(st) };
     mtx_lock(&w->mu);
     ret->wal_bytes = w->used_bytes;
     ret->wal_files = w->files.n;

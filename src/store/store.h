@@ -30,12 +30,13 @@
 struct store;
 
 struct store_config {
-    uint64_t wal_file_bytes;      /* size of one WAL file; default 64 MiB, at least 64 KiB */
-    uint64_t wal_bytes_max;       /* live WAL beyond this asks the signals to flush; default 1 GiB. At twice
+    uint64_t wal_file_bytes; /* size of one WAL file; default 64 MiB, at least 64 KiB */
+    uint64_t wal_bytes_max;  /* live WAL beyond this asks the signals to flush; default 1 GiB. At twice
                                    * this, records are refused with ERR_BUSY until a flush frees files */
-    uint64_t wal_queue_bytes_max; /* records in memory that are not written yet; default 64 MiB; ERR_BUSY beyond */
-    unsigned wal_spares;          /* reusable files kept besides the one reserved ahead; default 2 */
-    uint64_t reserve_bytes;       /* refuse records while the disk has less free than this; default 128 MiB */
+    uint64_t
+        wal_queue_bytes_max; /* records in memory that are not written yet; default 64 MiB; ERR_BUSY beyond */
+    unsigned wal_spares;     /* reusable files kept besides the one reserved ahead; default 2 */
+    uint64_t reserve_bytes;  /* refuse records while the disk has less free than this; default 128 MiB */
 };
 void store_config_defaults(struct store_config *cfg);
 
@@ -70,7 +71,7 @@ uint64_t store_seed(const struct store *st); /* random, made once per directory:
  *   TRY(store_wal_wait(st, lsn));                // then acknowledge
  */
 #define STORE_RECORD_BYTES_MAX (48u << 20) /* also at most half of wal_file_bytes */
-#define STORE_RECORD_TYPES 32
+#define STORE_RECORD_TYPES     32
 
 struct store_record {
     enum store_signal signal;
@@ -96,7 +97,7 @@ uint64_t store_wal_durable_lsn(const struct store *st); /* everything up to here
 uint64_t store_wal_last_lsn(const struct store *st);    /* of the newest record appended; 0 = none ever */
 uint32_t store_wal_epoch(const struct store *st);       /* may change at once unless pinned */
 uint64_t store_wal_low_water(struct store *st, enum store_signal s); /* records up to here are in segments */
-uint64_t store_wal_bytes(struct store *st);       /* size of live log files */
+uint64_t store_wal_bytes(struct store *st);                          /* size of live log files */
 
 /* The records that were in the log at store_open(), of one signal, with lsn > from_lsn, in LSN order, on the
  * calling thread. Several replays may run at once (e.g. one per partition), and beside new appends.
@@ -156,24 +157,27 @@ struct segment_set {
 /* Lock-free. Holds all its segments until unref; the files of removed segments are deleted when the last
  * holder lets go. */
 const struct segment_set *store_segments_ref(struct store *st, enum store_signal s);
-const struct segment_set *segment_set_ref(const struct segment_set *set); /* one more reference of a held set */
+const struct segment_set *
+segment_set_ref(const struct segment_set *set);        /* one more reference of a held set */
 void segment_set_unref(const struct segment_set *set); /* NULL is fine */
 
 /* One atomic change of what exists. Zero-initialise; fields that are 0 change nothing. */
 struct store_edit {
     enum store_signal signal;
-    struct segment_writer *const *add; /* finished (segment_finish); consumed on success, else the caller aborts them */
+    struct segment_writer *const
+        *add; /* finished (segment_finish); consumed on success, else the caller aborts them */
     size_t n_add;
     const uint64_t *remove; /* segment ids of this signal */
     size_t n_remove;
-    uint64_t low_water_lsn; /* records of this signal up to here are in segments now; never goes back. Waits for
+    uint64_t
+        low_water_lsn; /* records of this signal up to here are in segments now; never goes back. Waits for
                              * their sync; while the disk refuses that, the mark stays at what is synced */
     const str *tombstone_add; /* opaque bytes (a signal's encoded matchers and range) */
     size_t n_tombstone_add;
     const uint64_t *tombstone_remove; /* ids */
     size_t n_tombstone_remove;
     bool retention_set;
-    int64_t retention_ms; /* data older than this has been given up (retention mark) */
+    int64_t retention_ms;        /* data older than this has been given up (retention mark) */
     uint64_t *ret_tombstone_ids; /* n_tombstone_add ids, or NULL */
 };
 /* Renames the new files, syncs the directory, appends and syncs the MANIFEST edit, then swaps the set.
@@ -186,7 +190,8 @@ struct store_tombstone {
     str body;
 };
 /* All tombstones of a signal, oldest first, copied into a. */
-void store_tombstones(struct store *st, enum store_signal s, struct arena *a, struct store_tombstone **ret, size_t *ret_n);
+void store_tombstones(struct store *st, enum store_signal s, struct arena *a, struct store_tombstone **ret,
+                      size_t *ret_n);
 int64_t store_retention_mark(struct store *st, enum store_signal s); /* INT64_MIN = never set */
 
 /* ---- facts ---- */
@@ -195,8 +200,8 @@ struct store_stats {
     uint64_t last_lsn, durable_lsn;
     uint64_t segments, segment_bytes, damaged; /* over all signals */
     uint64_t disk_free, disk_total;            /* as of the last second */
-    bool degraded;                             /* a WAL or MANIFEST write or sync has failed since the start */
-    bool no_space;                             /* records are refused */
+    bool degraded; /* a WAL or MANIFEST write or sync has failed since the start */
+    bool no_space; /* records are refused */
 };
 void store_stats_get(struct store *st, struct store_stats *ret);
 
@@ -211,7 +216,8 @@ struct store_fsck {
     void (*progress)(void *ctx, uint64_t bytes_done, uint64_t bytes_total); /* may be NULL */
     /* The signal's own check of an open, hash-verified segment, and of a record; error = damage. May be NULL. */
     enum err (*segment_check)(void *ctx, enum store_signal s, struct segment *seg, struct err_text *reterr);
-    enum err (*record_check)(void *ctx, enum store_signal s, const struct store_replayed *rec, struct err_text *reterr);
+    enum err (*record_check)(void *ctx, enum store_signal s, const struct store_replayed *rec,
+                             struct err_text *reterr);
 };
 struct store_fsck_result {
     uint64_t segments, segment_bytes, pages, wal_files, records, notes, damages;

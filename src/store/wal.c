@@ -14,15 +14,23 @@ enum {
     RETRY_MS = 200,
 };
 
-static struct stat_hist stat_sync = STAT_HIST("vane_store_wal_sync_duration_seconds", "Time to write and sync one batch of log records", "");
-static struct stat stat_records = STAT_COUNTER("vane_store_wal_records_total", "Log records made durable", "");
+static struct stat_hist stat_sync =
+    STAT_HIST("vane_store_wal_sync_duration_seconds", "Time to write and sync one batch of log records", "");
+static struct stat stat_records =
+    STAT_COUNTER("vane_store_wal_records_total", "Log records made durable", "");
 static struct stat stat_bytes = STAT_COUNTER("vane_store_wal_bytes_total", "Bytes written to the log", "");
-static struct stat stat_batches = STAT_COUNTER("vane_store_wal_batches_total", "Batches of log records written, one sync each", "");
-static struct stat stat_errors = STAT_COUNTER("vane_store_wal_errors_total", "Failed writes and syncs of the log; each abandons a file", "");
-static struct stat stat_refused_space = STAT_COUNTER("vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"no_space\"");
-static struct stat stat_refused_busy = STAT_COUNTER("vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"busy\"");
-static struct stat stat_refused_io = STAT_COUNTER("vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"disk_error\"");
-struct stat stat_degraded = STAT_GAUGE("vane_store_degraded", "1 after a log or MANIFEST write or sync has failed", "");
+static struct stat stat_batches =
+    STAT_COUNTER("vane_store_wal_batches_total", "Batches of log records written, one sync each", "");
+static struct stat stat_errors = STAT_COUNTER("vane_store_wal_errors_total",
+                                              "Failed writes and syncs of the log; each abandons a file", "");
+static struct stat stat_refused_space = STAT_COUNTER(
+    "vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"no_space\"");
+static struct stat stat_refused_busy = STAT_COUNTER(
+    "vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"busy\"");
+static struct stat stat_refused_io = STAT_COUNTER(
+    "vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"disk_error\"");
+struct stat stat_degraded =
+    STAT_GAUGE("vane_store_degraded", "1 after a log or MANIFEST write or sync has failed", "");
 
 char *wal_path(const char *dir, uint32_t n, bool spare)
 {
@@ -36,7 +44,8 @@ char *wal_path(const char *dir, uint32_t n, bool spare)
 
 static uint64_t file_limit(const struct wal *w)
 {
-    return w->cfg.wal_file_bytes - w->cfg.wal_file_bytes / 16; /* the rest is for records of pins that are out */
+    return w->cfg.wal_file_bytes -
+           w->cfg.wal_file_bytes / 16; /* the rest is for records of pins that are out */
 }
 
 static bool change_wanted_locked(const struct wal *w)
@@ -86,7 +95,8 @@ static enum err admit_locked(struct wal *w, size_t bytes)
         cond_signal(&w->keep);
         if (w->spare_failed)
             return refuse(&stat_refused_space, ERR_NO_SPACE);
-        if (w->front_bytes > 2 * w->cfg.wal_file_bytes) /* the keeper is behind: the file has grown long enough */
+        if (w->front_bytes >
+            2 * w->cfg.wal_file_bytes) /* the keeper is behind: the file has grown long enough */
             return refuse(&stat_refused_busy, ERR_BUSY);
     }
     return OK;
@@ -139,8 +149,10 @@ static struct wal_item *item_new(const struct store_record *rec, size_t payload_
 {
     size_t n = wal_record_bytes(payload_bytes);
     struct wal_item *it = mem_alloc(sizeof(*it) + n);
-    *it = (struct wal_item){ .kind = (uint8_t)((unsigned)rec->signal << 5 | rec->type), .partition = rec->partition,
-                             .payload_bytes = (uint32_t)payload_bytes, .n = (uint32_t)n };
+    *it = (struct wal_item){ .kind = (uint8_t)((unsigned)rec->signal << 5 | rec->type),
+                             .partition = rec->partition,
+                             .payload_bytes = (uint32_t)payload_bytes,
+                             .n = (uint32_t)n };
     char *p = it->bytes + WAL_RECORD_HEADER_BYTES;
     for (int i = 0; i < rec->n_iov; i++) {
         if (rec->iov[i].iov_len)
@@ -274,8 +286,11 @@ static enum err file_next(struct wal *w, uint32_t epoch)
     if (w->file)
         file_leave(w, false);
     enum err e = file_make(w, epoch, &w->file);
-    struct wal_file f = { .h = { .epoch = epoch, .base_lsn = atomic_load_explicit(&w->durable_lsn, memory_order_relaxed),
-                                 .file_bytes = w->cfg.wal_file_bytes, .created_ms = clock_now_ms(w->clk) },
+    struct wal_file f = {
+        .h = { .epoch = epoch,
+               .base_lsn = atomic_load_explicit(&w->durable_lsn, memory_order_relaxed),
+               .file_bytes = w->cfg.wal_file_bytes,
+               .created_ms = clock_now_ms(w->clk) },
     };
     memcpy(f.h.before, w->synced_before, sizeof(f.h.before));
     mtx_lock(&w->mu);
@@ -327,8 +342,12 @@ static enum err batch_write(struct wal *w, struct wal_item *first, struct wal_it
         out_add(&o, header, WAL_HEADER_BYTES);
     }
     for (struct wal_item *it = first;; it = it->next) {
-        struct wal_record r = { .lsn = it->lsn, .enc_epoch = it->enc_epoch, .back = (uint32_t)(it->lsn - first->lsn), .kind = it->kind,
-                                .partition = it->partition, .payload_crc = it->payload_crc,
+        struct wal_record r = { .lsn = it->lsn,
+                                .enc_epoch = it->enc_epoch,
+                                .back = (uint32_t)(it->lsn - first->lsn),
+                                .kind = it->kind,
+                                .partition = it->partition,
+                                .payload_crc = it->payload_crc,
                                 .payload = { it->bytes + WAL_RECORD_HEADER_BYTES, it->payload_bytes } };
         wal_record_header_encode(it->bytes, &r, w->file_epoch, w->seed);
         out_add(&o, it->bytes, it->n);
@@ -533,8 +552,8 @@ static enum err wal_load(struct wal *w, uint64_t lsn_min, struct err_text *reter
         AUTO_FS_FILE struct fs_file *f = NULL;
         uint64_t size = 0;
         w->spare_next = MAX(w->spare_next, spares[i] + 1);
-        bool good = fs_open(w->fs, path, FS_READ, &f) == OK && fs_size(f, &size) == OK && size >= w->cfg.wal_file_bytes &&
-                    w->spares.n <= w->cfg.wal_spares;
+        bool good = fs_open(w->fs, path, FS_READ, &f) == OK && fs_size(f, &size) == OK &&
+                    size >= w->cfg.wal_file_bytes && w->spares.n <= w->cfg.wal_spares;
         if (good)
             vec_push(&w->spares, spares[i]);
         else
@@ -564,9 +583,9 @@ static void wal_free(struct wal *w)
     mtx_deinit(&w->mu);
 }
 
-enum err wal_open(struct wal *w, struct fs *fs, const char *dir, const struct store_config *cfg, struct clock *clk,
-                  uint64_t seed, const uint64_t low_water[STORE_SIGNAL_MAX], uint64_t lsn_min,
-                  struct err_text *reterr)
+enum err wal_open(struct wal *w, struct fs *fs, const char *dir, const struct store_config *cfg,
+                  struct clock *clk, uint64_t seed, const uint64_t low_water[STORE_SIGNAL_MAX],
+                  uint64_t lsn_min, struct err_text *reterr)
 {
     struct wal_hooks hooks = w->hooks;
     *w = (struct wal){ .fs = fs, .clk = clk, .cfg = *cfg, .seed = seed, .hooks = hooks, .flight = 0 };

@@ -12,10 +12,13 @@ enum {
     ZERO_SYNC_BYTES = 4 << 20, /* sync in small steps: the committer's syncs queue behind ours */
 };
 
-static struct stat stat_no_space = STAT_GAUGE("vane_store_no_space", "1 while writes are refused for lack of disk space", "");
+static struct stat stat_no_space =
+    STAT_GAUGE("vane_store_no_space", "1 while writes are refused for lack of disk space", "");
 static struct stat stat_live = STAT_GAUGE("vane_store_wal_live_bytes", "Log bytes not reusable yet", "");
-static struct stat stat_reused = STAT_COUNTER("vane_store_wal_files_reused_total", "Log files renamed to be written again", "");
-static struct stat stat_free = STAT_GAUGE("vane_store_disk_free_bytes", "Free space of the data directory's file system", "");
+static struct stat stat_reused =
+    STAT_COUNTER("vane_store_wal_files_reused_total", "Log files renamed to be written again", "");
+static struct stat stat_free =
+    STAT_GAUGE("vane_store_disk_free_bytes", "Free space of the data directory's file system", "");
 
 enum err wal_spare_make(struct wal *w, uint32_t number)
 {
@@ -89,7 +92,8 @@ static void spares_fill_locked(struct wal *w)
         mtx_lock(&w->mu);
         if (e != OK) {
             if (!w->spare_failed)
-                LOG_WARN("no room for the next log file, trying again", "dir", w->dir, "err", err_describe(e));
+                LOG_WARN("no room for the next log file, trying again", "dir", w->dir, "err",
+                         err_describe(e));
             w->spare_failed = true;
             return;
         }
@@ -111,8 +115,8 @@ static void space_look_locked(struct wal *w)
     bool no_space = free_bytes < w->cfg.reserve_bytes;
     if (no_space != w->no_space) {
         if (no_space)
-            LOG_ERROR("disk space below the reserve, refusing writes until there is room", "dir", w->dir, "free_bytes",
-                      LOG_I64(free_bytes));
+            LOG_ERROR("disk space below the reserve, refusing writes until there is room", "dir", w->dir,
+                      "free_bytes", LOG_I64(free_bytes));
         else
             LOG_INFO("disk space is back, taking writes again", "dir", w->dir);
     }
@@ -124,7 +128,8 @@ static void space_look_locked(struct wal *w)
 
 static void pressure_locked(struct wal *w)
 {
-    if (w->used_bytes <= w->cfg.wal_bytes_max || w->files.n < 2 || w->pressure_epoch == w->file_epoch || !w->hooks.pressure)
+    if (w->used_bytes <= w->cfg.wal_bytes_max || w->files.n < 2 || w->pressure_epoch == w->file_epoch ||
+        !w->hooks.pressure)
         return;
     w->pressure_epoch = w->file_epoch;
     bool holds[STORE_SIGNAL_MAX];
@@ -148,7 +153,10 @@ void wal_keeper_run(void *ctx)
             spares_fill_locked(w);
         pressure_locked(w);
         if (!w->closing)
-            IGNORE_ERR(cond_wait_ms(&w->keep, &w->mu, w->no_space || w->spare_failed ? TICK_NO_SPACE_MS : TICK_MS) ? OK : ERR_TIMEOUT);
+            IGNORE_ERR(
+                cond_wait_ms(&w->keep, &w->mu, w->no_space || w->spare_failed ? TICK_NO_SPACE_MS : TICK_MS)
+                    ? OK
+                    : ERR_TIMEOUT);
     }
     mtx_unlock(&w->mu);
 }

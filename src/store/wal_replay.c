@@ -7,7 +7,8 @@
 #include "base/stats.h"
 #include "store/wal_int.h"
 
-static struct stat stat_holes = STAT_COUNTER("vane_store_wal_lost_records_total", "Log records found missing or damaged at replay", "");
+static struct stat stat_holes =
+    STAT_COUNTER("vane_store_wal_lost_records_total", "Log records found missing or damaged at replay", "");
 
 /* "0000000007.wal" -> 7 */
 static bool name_parse(str name, const char *suffix, uint32_t *ret)
@@ -40,7 +41,8 @@ static uint64_t base_guess(struct fs_file *file, uint32_t epoch, uint64_t seed)
 }
 
 /* ERR_UNSUPPORTED stops; a header that does not parse is noted and the file kept. */
-static enum err header_read(struct fs *fs, const char *dir, uint64_t seed, struct wal_file *f, struct err_text *reterr)
+static enum err header_read(struct fs *fs, const char *dir, uint64_t seed, struct wal_file *f,
+                            struct err_text *reterr)
 {
     AUTO_FREE char *path = wal_path(dir, f->h.epoch, false);
     AUTO_FREE char *head = mem_zalloc(WAL_HEADER_BYTES);
@@ -60,8 +62,8 @@ static enum err header_read(struct fs *fs, const char *dir, uint64_t seed, struc
     return OK;
 }
 
-enum err wal_list(struct fs *fs, const char *dir, uint64_t seed, wal_file_vec *ret_files, uint32_t **ret_spares,
-                  size_t *ret_n_spares, struct arena *a, struct err_text *reterr)
+enum err wal_list(struct fs *fs, const char *dir, uint64_t seed, wal_file_vec *ret_files,
+                  uint32_t **ret_spares, size_t *ret_n_spares, struct arena *a, struct err_text *reterr)
 {
     str *names;
     size_t n, n_spares = 0;
@@ -110,7 +112,10 @@ static enum err walk_records(struct walk_state *s, const char *path, str file, s
 {
     const struct wal_file *f = &s->k->files[i];
     uint64_t limit = walk_limit(s->k, i);
-    struct wal_scan scan = { .file = file, .off = WAL_HEADER_BYTES, .seed = s->k->seed, .epoch = f->h.epoch,
+    struct wal_scan scan = { .file = file,
+                             .off = WAL_HEADER_BYTES,
+                             .seed = s->k->seed,
+                             .epoch = f->h.epoch,
                              .last_lsn = f->h.base_lsn };
     for (struct wal_record r; wal_scan_next(&scan, &r) && r.lsn <= limit;) {
         if (s->expected && r.lsn < s->expected)
@@ -174,8 +179,11 @@ static enum err replay_record(void *ctx, const struct wal_record *rec)
         return OK;
     s->res.records++;
     s->res.bytes += rec->payload.n;
-    struct store_replayed out = { .lsn = rec->lsn, .epoch = rec->enc_epoch, .type = rec->kind & 31,
-                                  .partition = rec->partition, .payload = rec->payload };
+    struct store_replayed out = { .lsn = rec->lsn,
+                                  .epoch = rec->enc_epoch,
+                                  .type = rec->kind & 31,
+                                  .partition = rec->partition,
+                                  .payload = rec->payload };
     return s->r->on_record(s->r->ctx, &out);
 }
 
@@ -188,8 +196,8 @@ static void replay_hole(void *ctx, const char *path, uint64_t first, uint64_t la
     s->res.holes++;
     s->res.hole_records += last - first + 1;
     stat_add(&stat_holes, (int64_t)(last - first + 1));
-    LOG_ERROR("log records are missing or damaged; going on with what follows", "file", path, "first_lsn", LOG_I64(first),
-              "last_lsn", LOG_I64(last));
+    LOG_ERROR("log records are missing or damaged; going on with what follows", "file", path, "first_lsn",
+              LOG_I64(first), "last_lsn", LOG_I64(last));
     if (s->r->on_hole)
         s->r->on_hole(s->r->ctx, first, last);
 }
@@ -229,7 +237,8 @@ static void replay_done(struct wal *w)
     mtx_unlock(&w->mu);
 }
 
-enum err wal_replay(struct wal *w, const struct store_replay *r, struct store_replay_result *ret, struct err_text *reterr)
+enum err wal_replay(struct wal *w, const struct store_replay *r, struct store_replay_result *ret,
+                    struct err_text *reterr)
 {
     AUTO_FREE struct wal_file *files = NULL;
     size_t n = replay_files(w, r, &files);
@@ -238,8 +247,16 @@ enum err wal_replay(struct wal *w, const struct store_replay *r, struct store_re
         s.bytes_total += files[i].bytes;
     if (n && !files[0].header_bad && files[0].h.before[r->signal] > r->from_lsn)
         replay_hole(&s, w->dir, r->from_lsn + 1, files[0].h.base_lsn); /* a whole file has gone */
-    struct wal_walk k = { .fs = w->fs, .dir = w->dir, .seed = w->seed, .files = files, .n_files = n, .end_lsn = w->replay_lsn_max,
-                          .ctx = &s, .on_record = replay_record, .on_hole = replay_hole, .on_file = replay_file };
+    struct wal_walk k = { .fs = w->fs,
+                          .dir = w->dir,
+                          .seed = w->seed,
+                          .files = files,
+                          .n_files = n,
+                          .end_lsn = w->replay_lsn_max,
+                          .ctx = &s,
+                          .on_record = replay_record,
+                          .on_hole = replay_hole,
+                          .on_file = replay_file };
     enum err e = wal_walk(&k, reterr);
     replay_done(w);
     replay_file(&s, "", s.bytes_total);

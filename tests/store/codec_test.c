@@ -26,7 +26,8 @@ static double of_bits(uint64_t b)
 /* Every length class: none, one, around the block of 128, several blocks. */
 static size_t some_length(void)
 {
-    static const size_t edges[] = { 0, 1, 2, 3, 7, 8, 9, 119, 120, 127, 128, 129, 130, 131, 240, 255, 256, 257, 258, 1000, N_MAX };
+    static const size_t edges[] = { 0,   1,   2,   3,   7,   8,   9,   119, 120,  127,  128,
+                                    129, 130, 131, 240, 255, 256, 257, 258, 1000, N_MAX };
     return rng_below(&rng, 3) ? edges[rng_below(&rng, ARRAY_LEN(edges))] : (size_t)rng_below(&rng, N_MAX);
 }
 
@@ -43,17 +44,39 @@ static void fill_i64(int64_t *v, size_t n, unsigned kind)
     uint64_t mask = bits == 64 ? ~0ull : (1ull << bits) - 1;
     for (size_t i = 0; i < n; i++) {
         switch (kind % 11) {
-        case 0: x = rng_next(&rng); break;
-        case 1: x = rng_next(&rng) & mask; break;
-        case 2: x += step; break;
-        case 3: x += rng_next(&rng) & mask; break;
-        case 4: x += rng_below(&rng, 20) ? 0 : rng_next(&rng) & mask; break;
-        case 5: x += 60000 + rng_below(&rng, 5) - 2; break;
-        case 6: x = (uint64_t)INT64_MIN + (rng_next(&rng) & 1) * UINT64_MAX; break;
-        case 7: x = (rng_next(&rng) & mask) << 12; break;
-        case 8: x = rng_below(&rng, 30) ? 5 : rng_next(&rng); break;
-        case 9: x = x + step + (i == n / 2 ? rng_next(&rng) : 0); break;
-        default: x = i % 2 ? (uint64_t)INT64_MAX : (uint64_t)INT64_MIN; break;
+        case 0:
+            x = rng_next(&rng);
+            break;
+        case 1:
+            x = rng_next(&rng) & mask;
+            break;
+        case 2:
+            x += step;
+            break;
+        case 3:
+            x += rng_next(&rng) & mask;
+            break;
+        case 4:
+            x += rng_below(&rng, 20) ? 0 : rng_next(&rng) & mask;
+            break;
+        case 5:
+            x += 60000 + rng_below(&rng, 5) - 2;
+            break;
+        case 6:
+            x = (uint64_t)INT64_MIN + (rng_next(&rng) & 1) * UINT64_MAX;
+            break;
+        case 7:
+            x = (rng_next(&rng) & mask) << 12;
+            break;
+        case 8:
+            x = rng_below(&rng, 30) ? 5 : rng_next(&rng);
+            break;
+        case 9:
+            x = x + step + (i == n / 2 ? rng_next(&rng) : 0);
+            break;
+        default:
+            x = i % 2 ? (uint64_t)INT64_MAX : (uint64_t)INT64_MIN;
+            break;
         }
         v[i] = (int64_t)x;
     }
@@ -192,10 +215,22 @@ static void test_u32(void **state)
 /* ---- doubles ---- */
 static double odd_double(void)
 {
-    static const uint64_t odd[] = { 0x7ff0000000000002ull, 0x7ff8000000000001ull, 0x7ff8000000000000ull, 0xfff8dead0000beefull,
-                                    0x7ff0000000000000ull, 0xfff0000000000000ull, 0x8000000000000000ull, 0,
-                                    1, 0x000fffffffffffffull, 0x7fefffffffffffffull, 0x43e0000000000000ull, 0xc3e0000000000000ull,
-                                    0x4340000000000000ull, 0x4340000000000001ull, 0x433fffffffffffffull };
+    static const uint64_t odd[] = { 0x7ff0000000000002ull,
+                                    0x7ff8000000000001ull,
+                                    0x7ff8000000000000ull,
+                                    0xfff8dead0000beefull,
+                                    0x7ff0000000000000ull,
+                                    0xfff0000000000000ull,
+                                    0x8000000000000000ull,
+                                    0,
+                                    1,
+                                    0x000fffffffffffffull,
+                                    0x7fefffffffffffffull,
+                                    0x43e0000000000000ull,
+                                    0xc3e0000000000000ull,
+                                    0x4340000000000000ull,
+                                    0x4340000000000001ull,
+                                    0x433fffffffffffffull };
     return of_bits(odd[rng_below(&rng, ARRAY_LEN(odd))]);
 }
 
@@ -206,18 +241,42 @@ static void fill_f64(double *v, size_t n, unsigned kind)
     uint64_t any = rng_next(&rng);
     for (size_t i = 0; i < n; i++) {
         switch (kind % 12) {
-        case 0: v[i] = of_bits(rng_next(&rng)); break;
-        case 1: v[i] = odd_double(); break;
-        case 2: v[i] = (x += (double)rng_below(&rng, 100)) / scale; break;
-        case 3: v[i] = (x += (double)rng_below(&rng, 100)) * (1 / scale); break;
-        case 4: v[i] = rng_unit(&rng); break;
-        case 5: v[i] = of_bits(any); break;
-        case 6: v[i] = rng_below(&rng, 20) ? x : odd_double(); break;
-        case 7: v[i] = (double)(int64_t)rng_next(&rng); break;
-        case 8: v[i] = (x += rng_unit(&rng) * 1e-7); break;
-        case 9: v[i] = i == n - 1 ? of_bits(0x7ff0000000000002ull) : (x += (double)rng_below(&rng, 3)); break;
-        case 10: v[i] = (double)rng_below(&rng, 1000) * 1e15; break;
-        default: v[i] = i % 2 ? -(double)rng_below(&rng, 100000) / 100 : (double)rng_below(&rng, 100000) / 1000; break;
+        case 0:
+            v[i] = of_bits(rng_next(&rng));
+            break;
+        case 1:
+            v[i] = odd_double();
+            break;
+        case 2:
+            v[i] = (x += (double)rng_below(&rng, 100)) / scale;
+            break;
+        case 3:
+            v[i] = (x += (double)rng_below(&rng, 100)) * (1 / scale);
+            break;
+        case 4:
+            v[i] = rng_unit(&rng);
+            break;
+        case 5:
+            v[i] = of_bits(any);
+            break;
+        case 6:
+            v[i] = rng_below(&rng, 20) ? x : odd_double();
+            break;
+        case 7:
+            v[i] = (double)(int64_t)rng_next(&rng);
+            break;
+        case 8:
+            v[i] = (x += rng_unit(&rng) * 1e-7);
+            break;
+        case 9:
+            v[i] = i == n - 1 ? of_bits(0x7ff0000000000002ull) : (x += (double)rng_below(&rng, 3));
+            break;
+        case 10:
+            v[i] = (double)rng_below(&rng, 1000) * 1e15;
+            break;
+        default:
+            v[i] = i % 2 ? -(double)rng_below(&rng, 100000) / 100 : (double)rng_below(&rng, 100000) / 1000;
+            break;
         }
     }
 }
@@ -328,7 +387,8 @@ static void test_dict(void **state)
         size_t n = some_length(), used;
         str *v = arena_zarray(&a, str, n + 1);
         for (size_t i = 0; i < n; i++)
-            v[i] = arena_printf(&a, "%s%llu", round % 3 ? "node_cpu_seconds_" : "", (unsigned long long)rng_below(&rng, 1u << (round % 31)));
+            v[i] = arena_printf(&a, "%s%llu", round % 3 ? "node_cpu_seconds_" : "",
+                                (unsigned long long)rng_below(&rng, 1u << (round % 31)));
         if (n > 3)
             v[0] = STR_NONE;
         qsort(v, n, sizeof(*v), by_str);
@@ -351,7 +411,9 @@ static void test_dict(void **state)
         }
         assert_int_equal(codec_dict_get(&d, (uint32_t)n, &scratch, &one), ERR_NOT_FOUND);
         for (int k = 0; k < 60; k++) {
-            str key = k % 2 && n ? v[rng_below(&rng, n)] : arena_printf(&a, "node_cpu_seconds_%llu", (unsigned long long)rng_below(&rng, 1000));
+            str key = k % 2 && n ? v[rng_below(&rng, n)]
+                                 : arena_printf(&a, "node_cpu_seconds_%llu",
+                                                (unsigned long long)rng_below(&rng, 1000));
             uint32_t at;
             bool equal;
             assert_int_equal(codec_dict_find(&d, key, &scratch, &at, &equal), OK);
@@ -424,10 +486,17 @@ static void test_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bits),           cmocka_unit_test(test_pfor),         cmocka_unit_test(test_i64_round_trip),
-        cmocka_unit_test(test_i64_sizes),      cmocka_unit_test(test_u32),          cmocka_unit_test(test_f64_round_trip),
-        cmocka_unit_test(test_f64_decimals),   cmocka_unit_test(test_f64_sizes),    cmocka_unit_test(test_dict),
-        cmocka_unit_test(test_strs),           cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_pfor),
+        cmocka_unit_test(test_i64_round_trip),
+        cmocka_unit_test(test_i64_sizes),
+        cmocka_unit_test(test_u32),
+        cmocka_unit_test(test_f64_round_trip),
+        cmocka_unit_test(test_f64_decimals),
+        cmocka_unit_test(test_f64_sizes),
+        cmocka_unit_test(test_dict),
+        cmocka_unit_test(test_strs),
+        cmocka_unit_test(test_noise),
     };
     return cmocka_run_group_tests_name("codec", tests, NULL, NULL);
 }

@@ -4,10 +4,10 @@
  * store_commit() returned OK and "open" when it failed (it may be found done or not, as a whole). After each
  * recovery everything acknowledged must be there, byte for byte, and nothing that was never written. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -66,7 +66,9 @@ static enum err append_some(struct store *st, struct model *m, unsigned count)
             size_t n = body_len(next);
             body_make(body, n, next);
             struct iovec iov = { body, n };
-            struct store_record r = { .signal = STORE_METRICS, .type = 1, .partition = 9, .iov = &iov, .n_iov = 1 };
+            struct store_record r = {
+                .signal = STORE_METRICS, .type = 1, .partition = 9, .iov = &iov, .n_iov = 1
+            };
             assert_int_equal(store_wal_append(st, &r, &lsn), OK);
             assert_true(lsn == next);
             m->appended = lsn;
@@ -163,7 +165,9 @@ static void check_log(struct store *st, struct model *m)
     struct check c = { .expected = low + 1, .last = low };
     struct store_replay_result res;
     struct err_text et = { 0 };
-    struct store_replay r = { .signal = STORE_METRICS, .from_lsn = low, .partition = -1, .ctx = &c, .on_record = check_record };
+    struct store_replay r = {
+        .signal = STORE_METRICS, .from_lsn = low, .partition = -1, .ctx = &c, .on_record = check_record
+    };
     assert_int_equal(store_wal_replay(st, &r, &res, &et), OK);
     if (res.holes)
         fail_msg("%d holes, %d records", (int)res.holes, (int)res.hole_records);
@@ -439,7 +443,9 @@ static void test_kill_9(void **state)
         uint64_t low = store_wal_low_water(st, STORE_METRICS);
         struct check k = { .expected = low + 1, .last = low };
         struct store_replay_result res;
-        struct store_replay r = { .signal = STORE_METRICS, .from_lsn = low, .partition = -1, .ctx = &k, .on_record = check_record };
+        struct store_replay r = {
+            .signal = STORE_METRICS, .from_lsn = low, .partition = -1, .ctx = &k, .on_record = check_record
+        };
         assert_int_equal(store_wal_replay(st, &r, &res, &et), OK);
         assert_int_equal(res.holes, 0);
         assert_true(k.last >= acked);
@@ -451,7 +457,8 @@ static void test_kill_9(void **state)
 
 int main(void)
 {
-    log_setup((enum log_level)(LOG_LEVEL_ERROR + 1), LOG_FORMAT_LOGFMT); /* failures by the hundred are the point here */
+    log_setup((enum log_level)(LOG_LEVEL_ERROR + 1),
+              LOG_FORMAT_LOGFMT); /* failures by the hundred are the point here */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_power_cut_at_every_operation),
         cmocka_unit_test(test_errors_at_every_operation),

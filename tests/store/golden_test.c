@@ -15,7 +15,17 @@
 #include "store/store.h"
 
 enum { N = 130, RECORDS = 7 };
-enum { KIND_TS = 1, KIND_SHIFTED, KIND_SPARSE, KIND_DECIMAL, KIND_PRODUCTS, KIND_ODD, KIND_BITS, KIND_DICT, KIND_STRS };
+enum {
+    KIND_TS = 1,
+    KIND_SHIFTED,
+    KIND_SPARSE,
+    KIND_DECIMAL,
+    KIND_PRODUCTS,
+    KIND_ODD,
+    KIND_BITS,
+    KIND_DICT,
+    KIND_STRS
+};
 
 /* ---- the contents, from arithmetic that will not change ---- */
 static int64_t i64_at(int kind, int i)
@@ -29,8 +39,9 @@ static int64_t i64_at(int kind, int i)
 
 static double f64_at(int kind, int i)
 {
-    static const uint64_t odd[] = { 0x7ff0000000000002ull, 0x7ff8000000000001ull, 0x8000000000000000ull, 0x7ff0000000000000ull,
-                                    0xfff0000000000000ull, 0x7ff8000000000000ull, 0xfff8dead0000beefull, 0x3ff0000000000001ull };
+    static const uint64_t odd[] = { 0x7ff0000000000002ull, 0x7ff8000000000001ull, 0x8000000000000000ull,
+                                    0x7ff0000000000000ull, 0xfff0000000000000ull, 0x7ff8000000000000ull,
+                                    0xfff8dead0000beefull, 0x3ff0000000000001ull };
     double v;
     if (kind == KIND_DECIMAL)
         return (100000 + i * 13 + i * i % 7) / 100.0;
@@ -38,7 +49,8 @@ static double f64_at(int kind, int i)
         return (i * 3 + i % 5) * 0.001;
     if (kind == KIND_ODD && i % 9 != 0)
         return i / 2;
-    uint64_t bits = kind == KIND_ODD ? odd[i / 9 % ARRAY_LEN(odd)] : 0x3fd0000000000000ull + (uint64_t)i * 0x9e3779b97f4bull;
+    uint64_t bits = kind == KIND_ODD ? odd[i / 9 % ARRAY_LEN(odd)]
+                                     : 0x3fd0000000000000ull + (uint64_t)i * 0x9e3779b97f4bull;
     memcpy(&v, &bits, 8);
     return v;
 }
@@ -50,7 +62,8 @@ static str str_at(struct arena *a, int i)
 
 static str record_at(struct arena *a, int i)
 {
-    return arena_printf(a, "record %d %.*s", i, i * 9, "................................................................");
+    return arena_printf(a, "record %d %.*s", i, i * 9,
+                        "................................................................");
 }
 
 /* ---- writing ---- */
@@ -112,7 +125,8 @@ static int golden_write(const char *dir)
         uint32_t epoch;
         str body = record_at(&a, i);
         struct iovec iov = { (void *)(uintptr_t)body.p, body.n };
-        struct store_record r = { i % 3 ? STORE_METRICS : STORE_LOGS, (uint8_t)(i % 4), (uint16_t)i, &iov, 1 };
+        struct store_record r = { i % 3 ? STORE_METRICS : STORE_LOGS, (uint8_t)(i % 4), (uint16_t)i, &iov,
+                                  1 };
         assert_int_equal(store_wal_pin(st, body.n, &epoch), OK);
         assert_int_equal(store_wal_append(st, &r, &lsn), OK);
         store_wal_unpin(st);
@@ -120,8 +134,14 @@ static int golden_write(const char *dir)
     }
     struct segment_writer *w = segment_make(st);
     str tombstone = STR("{job=\"x\"}");
-    struct store_edit e = { .signal = STORE_METRICS, .add = &w, .n_add = 1, .low_water_lsn = 2, .tombstone_add = &tombstone,
-                            .n_tombstone_add = 1, .retention_set = true, .retention_ms = -77 };
+    struct store_edit e = { .signal = STORE_METRICS,
+                            .add = &w,
+                            .n_add = 1,
+                            .low_water_lsn = 2,
+                            .tombstone_add = &tombstone,
+                            .n_tombstone_add = 1,
+                            .retention_set = true,
+                            .retention_ms = -77 };
     assert_int_equal(store_commit(st, &e, &et), OK);
     store_close(st);
     arena_deinit(&a);
@@ -194,13 +214,17 @@ static void check_store(struct store *st)
     const struct segment_set *set = store_segments_ref(st, STORE_METRICS);
     assert_int_equal(set->n, 1);
     const struct segment_meta *m = segment_meta(set->p[0]);
-    assert_true(m->min_time == 10 && m->max_time == 20 && m->lsn_first == 1 && m->lsn_last == 2 && m->rows == N && m->level == 2);
+    assert_true(m->min_time == 10 && m->max_time == 20 && m->lsn_first == 1 && m->lsn_last == 2 &&
+                m->rows == N && m->level == 2);
     assert_int_equal(segment_verify(set->p[0], NULL), OK);
     for (int kind = KIND_TS; kind <= KIND_STRS; kind++)
         check_column(set->p[0], kind, &a);
     segment_set_unref(set);
     struct found f = { &a, 3 };
-    struct store_replay r = { .signal = STORE_METRICS, .from_lsn = store_wal_low_water(st, STORE_METRICS), .partition = -1, .ctx = &f,
+    struct store_replay r = { .signal = STORE_METRICS,
+                              .from_lsn = store_wal_low_water(st, STORE_METRICS),
+                              .partition = -1,
+                              .ctx = &f,
                               .on_record = check_record };
     struct store_replay_result res;
     assert_int_equal(r.from_lsn, 2);

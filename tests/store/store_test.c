@@ -48,7 +48,8 @@ static struct store *open_ok(const char *dir, const struct store_config *c)
     return st;
 }
 
-static uint64_t put(struct store *st, enum store_signal s, uint16_t part, const void *p, size_t n, uint32_t *ret_epoch)
+static uint64_t put(struct store *st, enum store_signal s, uint16_t part, const void *p, size_t n,
+                    uint32_t *ret_epoch)
 {
     uint32_t epoch;
     uint64_t lsn;
@@ -87,7 +88,9 @@ static struct seen replay(struct store *st, enum store_signal s, uint64_t from, 
     struct seen seen = { 0 };
     struct store_replay_result res;
     struct err_text et = { 0 };
-    struct store_replay r = { .signal = s, .from_lsn = from, .partition = part, .ctx = &seen, .on_record = see };
+    struct store_replay r = {
+        .signal = s, .from_lsn = from, .partition = part, .ctx = &seen, .on_record = see
+    };
     assert_int_equal(store_wal_replay(st, &r, &res, &et), OK);
     assert_int_equal(res.records, seen.n);
     assert_int_equal(res.holes, 0);
@@ -179,7 +182,8 @@ static struct segment_writer *segment_make(struct store *st, int n_pages, int64_
         segment_section_begin(w, (uint32_t)kind, 7);
         for (int i = 0; i < n_pages; i++) {
             memset(raw, i + kind, sizeof(raw));
-            segment_page_add(w, str_n(raw, 1000 + (size_t)i * 100), kind == 1 ? SEGMENT_PAGE_ZSTD : SEGMENT_PAGE_ALIGN64);
+            segment_page_add(w, str_n(raw, 1000 + (size_t)i * 100),
+                             kind == 1 ? SEGMENT_PAGE_ZSTD : SEGMENT_PAGE_ALIGN64);
         }
         segment_section_end(w, 5, -1, 1, 0);
     }
@@ -326,8 +330,12 @@ static void test_edits_persist(void **state)
     struct err_text et = { 0 };
     uint64_t ids[2];
     str bodies[2] = { STR("one"), STR("two") };
-    struct store_edit e = { .signal = STORE_LOGS, .tombstone_add = bodies, .n_tombstone_add = 2, .ret_tombstone_ids = ids,
-                            .retention_set = true, .retention_ms = -5 };
+    struct store_edit e = { .signal = STORE_LOGS,
+                            .tombstone_add = bodies,
+                            .n_tombstone_add = 2,
+                            .ret_tombstone_ids = ids,
+                            .retention_set = true,
+                            .retention_ms = -5 };
     assert_true(store_retention_mark(st, STORE_LOGS) == INT64_MIN);
     assert_int_equal(store_commit(st, &e, &et), OK);
     struct store_edit e2 = { .signal = STORE_LOGS, .tombstone_remove = ids, .n_tombstone_remove = 1 };
@@ -371,8 +379,12 @@ static void test_manifest_shrinks(void **state)
     snprintf(path, sizeof(path), "%s/MANIFEST", d);
     for (int i = 0; i < 6; i++) {
         uint64_t last = i ? ids[i - 1] : 0;
-        struct store_edit e = { .signal = STORE_TRACES, .tombstone_add = &body, .n_tombstone_add = 1, .ret_tombstone_ids = &ids[i],
-                                .tombstone_remove = &last, .n_tombstone_remove = i > 0 };
+        struct store_edit e = { .signal = STORE_TRACES,
+                                .tombstone_add = &body,
+                                .n_tombstone_add = 1,
+                                .ret_tombstone_ids = &ids[i],
+                                .tombstone_remove = &last,
+                                .n_tombstone_remove = i > 0 };
         assert_int_equal(store_commit(st, &e, &et), OK);
     }
     assert_true(file_size(path) < 5 << 20);
@@ -406,7 +418,8 @@ static void test_log_pressure(void **state)
     struct store *st = open_ok(d, &c);
     struct err_text et = { 0 };
     atomic_int metrics = 0, logs = 0;
-    struct store_hooks h = { .ctx = &metrics, .wal_pressure = count_pressure }, hl = { .ctx = &logs, .wal_pressure = count_pressure };
+    struct store_hooks h = { .ctx = &metrics, .wal_pressure = count_pressure },
+                       hl = { .ctx = &logs, .wal_pressure = count_pressure };
     assert_int_equal(store_attach(st, STORE_METRICS, &h, &et), OK);
     assert_int_equal(store_attach(st, STORE_LOGS, &hl, &et), OK);
     static char body[8000];
@@ -529,7 +542,11 @@ static void test_log_damage(void **state)
         assert_int_equal(store_wal_last_lsn(st), 9 + round);
         uint64_t holes = 0;
         struct store_replay_result res;
-        struct store_replay r = { .signal = STORE_METRICS, .partition = -1, .ctx = &holes, .on_record = count_record, .on_hole = count_hole };
+        struct store_replay r = { .signal = STORE_METRICS,
+                                  .partition = -1,
+                                  .ctx = &holes,
+                                  .on_record = count_record,
+                                  .on_hole = count_hole };
         assert_int_equal(store_wal_replay(st, &r, &res, &et), OK);
         assert_int_equal(res.records, 7 + round);
         assert_int_equal(res.holes, 2);
@@ -578,10 +595,12 @@ static void test_segment_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wal_round_trip), cmocka_unit_test(test_low_water_frees_files), cmocka_unit_test(test_segments),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_edits_persist),         cmocka_unit_test(test_many_writers),
-        cmocka_unit_test(test_log_damage),     cmocka_unit_test(test_segment_damage),        cmocka_unit_test(test_manifest_shrinks),
-        cmocka_unit_test(test_log_pressure),   cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_wal_round_trip),   cmocka_unit_test(test_low_water_frees_files),
+        cmocka_unit_test(test_segments),         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_edits_persist),    cmocka_unit_test(test_many_writers),
+        cmocka_unit_test(test_log_damage),       cmocka_unit_test(test_segment_damage),
+        cmocka_unit_test(test_manifest_shrinks), cmocka_unit_test(test_log_pressure),
+        cmocka_unit_test(test_read_only),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

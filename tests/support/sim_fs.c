@@ -126,7 +126,9 @@ static void node_cut(struct sim_fs *s, struct node *n)
 /* ---- names ---- */
 static struct name *name_find(names *t, const char *path)
 {
-    vec_each(struct name, e, t) if (strcmp(e->path, path) == 0) return e;
+    vec_each (struct name, e, t)
+        if (strcmp(e->path, path) == 0)
+            return e;
     return NULL;
 }
 
@@ -485,7 +487,9 @@ static enum err sim_list(struct fs *fs, const char *path, struct arena *a, str *
     size_t n = 0;
     str *out = arena_array(a, str, s->now.n + 1);
     if (e == OK)
-        vec_each(struct name, x, &s->now) if (in_dir(x->path, path)) out[n++] = arena_str(a, str_c(x->path + strlen(path) + 1));
+        vec_each (struct name, x, &s->now)
+            if (in_dir(x->path, path))
+                out[n++] = arena_str(a, str_c(x->path + strlen(path) + 1));
     pthread_mutex_unlock(&s->mu);
     if (e == OK) {
         *ret_names = out;
@@ -526,9 +530,22 @@ static enum err sim_lock(struct fs *fs, const char *path, struct fs_file **ret)
 }
 
 static const struct fs_ops sim_ops = {
-    .open = sim_open, .close = sim_close, .pread = sim_pread, .pwritev = sim_pwritev, .datasync = sim_datasync,
-    .truncate = sim_truncate, .size = sim_size, .map = sim_map, .unmap = sim_unmap, .rename = sim_rename, .unlink = sim_unlink,
-    .mkdir = sim_mkdir, .sync_dir = sim_sync_dir, .list = sim_list, .space = sim_space, .lock = sim_lock,
+    .open = sim_open,
+    .close = sim_close,
+    .pread = sim_pread,
+    .pwritev = sim_pwritev,
+    .datasync = sim_datasync,
+    .truncate = sim_truncate,
+    .size = sim_size,
+    .map = sim_map,
+    .unmap = sim_unmap,
+    .rename = sim_rename,
+    .unlink = sim_unlink,
+    .mkdir = sim_mkdir,
+    .sync_dir = sim_sync_dir,
+    .list = sim_list,
+    .space = sim_space,
+    .lock = sim_lock,
 };
 
 /* ---- the tester's side ---- */
@@ -624,8 +641,11 @@ void sim_fs_power_cut(struct sim_fs *s)
         pending_settle(s, path, (size_t)rng_below(&s->rng, n + 1));
     }
     names_free(s, &s->now);
-    vec_each(struct name, e, &s->durable) name_set(s, &s->now, e->path, e->node);
-    vec_each(struct name, e, &s->now) if (e->node) node_cut(s, e->node);
+    vec_each (struct name, e, &s->durable)
+        name_set(s, &s->now, e->path, e->node);
+    vec_each (struct name, e, &s->now)
+        if (e->node)
+            node_cut(s, e->node);
     s->cut = s->failed = false;
     s->cut_at = s->fail_from = s->fail_to = s->space = 0;
 }
