@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -257,9 +258,74 @@ static void cancelling(void **state)
     assert_int_equal(http_client_open(NULL, &client), OK);
 }
 
+/* ---- TLS: a certificate for "vane.test", valid for a century, trusted by nobody ---- */
+static const char cert_pem[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBljCCATugAwIBAgIUESzUV9Gy6dwbbfY1q5IwCbEZkbcwCgYIKoZIzj0EAwIw\n"
+    "FDESMBAGA1UEAwwJdmFuZS50ZXN0MCAXDTI2MTEyMTExNDQ1NloYDzIxMjYxMDI4\n"
+    "MTE0NDU2WjAUMRIwEAYDVQQDDAl2YW5lLnRlc3QwWTATBgcqhkjOPQIBBggqhkjO\n"
+    "PQMBBwNCAASVYSKbC7SRA6Gx9PIkFLVeJHighMD+059Ls/EJcVZ8zJjf5JabnrTz\n"
+    "lEGh6W+CFwYhhQSxO+VGuzlDdjkSVugRo2kwZzAdBgNVHQ4EFgQUcklsk3NvQPHR\n"
+    "DmmjTysSG4cb8KcwHwYDVR0jBBgwFoAUcklsk3NvQPHRDmmjTysSG4cb8KcwDwYD\n"
+    "VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALggl2YW5lLnRlc3QwCgYIKoZIzj0EAwID\n"
+    "SQAwRgIhANPeV/O3u8GN9RJ7u24qWF0l26/UKOuKTW67biDDv4AOAiEA7XNiobdj\n"
+    "MfyVJVoje2urv0qS1ozQEnb/FBD+5FfvIkQ=\n"
+    "-----END CERTIFICATE-----\n";
+static const char key_pem[] =
+    "-----BEGIN PRIVATE KEY-----\n"
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgUlgTsjWHviwwKpRD\n"
+    "EmyCotghvR6jqVpZ34GD4cmN+a2hRANCAASVYSKbC7SRA6Gx9PIkFLVeJHighMD+\n"
+    "059Ls/EJcVZ8zJjf5JabnrTzlEGh6W+CFwYhhQSxO+VGuzlDdjkSVugR\n"
+    "-----END PRIVATE KEY-----\n";
+
+static void file_write(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    fclose(f);
+}
+
+static void tls(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/vane_tls_test_XXXXXX", cert[64], key[64], https[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(cert, sizeof(cert), "%s/cert.pem", dir);
+    snprintf(key, sizeof(key), "%s/key.pem", dir);
+    file_write(cert, cert_pem);
+    file_write(key, key_pem);
+    struct http_listener l = { .address = "127.0.0.1", .tls_cert_file = cert, .tls_key_file = key };
+    const struct http_table t = { routes, ARRAY_LEN(routes), NULL, 0 };
+    struct http_server_config cfg = { .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200 };
+    struct http_server *s;
+    assert_int_equal(http_server_open(&cfg, &s, &why), OK);
+    snprintf(https, sizeof(https), "https://127.0.0.1:%u/mirror", http_server_port(s, 0));
+    arena_init(&a, 0);
+    str body;
+    struct http_tls by_file = { .ca_file = str_c(cert), .server_name = STR("vane.test") };
+    struct http_tls by_text = { .ca_pem = str_c(cert_pem), .server_name = STR("vane.test") };
+    struct http_tls other_name = { .ca_pem = str_c(cert_pem), .server_name = STR("other.test") };
+    struct http_tls blind = { .insecure_skip_verify = true };
+    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .tls = &by_file }, "", &body), OK);
+    assert_true(str_contains(body, STR("Host: 127.0.0.1:"))); /* the name is for the certificate only */
+    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .tls = &by_text, .fresh_connection = true }, "", &body), OK);
+    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .tls = &blind, .fresh_connection = true }, "", &body), OK);
+    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .tls = &other_name, .fresh_connection = true }, "", &body), ERR_IO);
+    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .fresh_connection = true }, "", &body), ERR_IO);
+    http_server_close(s);
+    file_write(key, "nonsense");
+    assert_int_not_equal(http_server_open(&cfg, &s, &why), OK);
+    assert_true(str_contains(str_c(why.msg), STR("PEM")));
+    arena_deinit(&a);
+    unlink(cert);
+    unlink(key);
+    rmdir(dir);
+}
+
 #define T(f) cmocka_unit_test(f)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(requests), T(bodies_and_limits), T(bad_urls), T(hosts_that_misbehave), T(many), T(cancelling) };
+    const struct CMUnitTest tests[] = { T(requests), T(bodies_and_limits), T(bad_urls), T(hosts_that_misbehave), T(many), T(cancelling), T(tls) };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
