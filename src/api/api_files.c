@@ -37,8 +37,20 @@ static void file(struct http_request *rq, struct http_response *rs)
     http_answer(rs, 404, STR("text/plain; charset=utf-8"), STR("404 page not found\n"));
 }
 
+/* docs/openapi.yaml, embedded by the build */
+extern const char api_openapi[];
+extern const size_t api_openapi_n;
+
+static void openapi(struct http_request *rq, struct http_response *rs)
+{
+    (void)rq;
+    rs->content_type = STR("application/yaml");
+    buf_add(&rs->body, api_openapi, api_openapi_n);
+}
+
 #define ALL (HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT) | HTTP_BIT(HTTP_DELETE) | HTTP_BIT(HTTP_PATCH))
 const struct http_route api_file_routes[] = {
+    { HTTP_BIT(HTTP_GET), "/api/openapi.yaml", openapi, HTTP_CONTROL, NULL, HTTP_CORS },
     { ALL, "/{path*}", file, HTTP_CONTROL, NULL, HTTP_NO_FORM },
 };
 const size_t api_file_routes_n = ARRAY_LEN(api_file_routes);

@@ -139,6 +139,7 @@ static void pages(void **state)
 {
     (void)state;
     is("/", 200, "<html>");
+    is("/api/openapi.yaml", 200, "openapi: 3.1.0\n");
     const struct http_pair html = { STR("Accept"), STR("text/html,*/*") };
     assert_int_equal(site_get("/explore").status, 200);
     struct answer a = site_ask(HTTP_GET, "/no/such/page", &html, 1, STR(""));
@@ -187,9 +188,26 @@ static void query_timeout(void **state)
     is("/api/v1/query?timeout=1ms&time=1700000000&query=count_over_time(up[1h:1ms])", 503, "query timed out in expression evaluation");
 }
 
+/* Every route is described, and nothing else is. */
+static void openapi_is_complete(void **state)
+{
+    (void)state;
+    struct http_table tables[API_TABLES_MAX];
+    size_t n = api_tables(site.api, 1, 2, tables);
+    str text = site_get("/api/openapi.yaml").body;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < tables[i].n_routes; k++) {
+            const char *pattern = tables[i].routes[k].pattern;
+            str line = arena_printf(&site.a, "\n  %s:\n", pattern);
+            if (!strchr(pattern, '*') && !str_contains(text, line))
+                fail_msg("docs/openapi.yaml lacks %s", pattern);
+        }
+    }
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, with_data, site_close)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(limits_and_warnings), T(parameters), T(classic_histograms), T(metadata_and_exemplars), T(process), T(management), T(pages), T(own_metrics_are_valid), T(query_timeout) };
+    const struct CMUnitTest tests[] = { T(limits_and_warnings), T(parameters), T(classic_histograms), T(metadata_and_exemplars), T(process), T(management), T(pages), T(own_metrics_are_valid), T(query_timeout), T(openapi_is_complete) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
