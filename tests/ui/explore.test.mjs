@@ -199,3 +199,73 @@ test('on a phone a query is written and drawn', async () => {
   assert.ok(await inked(page) > 300)
   await done(page)
 })
+
+/** Answers of a kind that not every store has: the API's shapes, made up here. */
+async function answer(page, path, make) {
+  await page.route((u) => u.pathname === '/api/v1/' + path, (route) => {
+    const url = new URL(route.request().url())
+    return route.fulfill({ contentType: 'application/json', body: JSON.stringify({ status: 'success', ...make(url.searchParams) }) })
+  })
+}
+const steps = (p) => {
+  const out = []
+  for (let t = Number(p.get('start')); t <= Number(p.get('end')); t += Number(p.get('step'))) out.push(t)
+  return out
+}
+
+test('native histograms become a heatmap', async () => {
+  const page = await open('/status')
+  await answer(page, 'query_range', (p) => ({ data: { resultType: 'matrix', result: [{ metric: { job: 'a' }, histograms: steps(p).map((t, i) => [t, {
+    count: '60', sum: '9', buckets: Array.from({ length: 12 }, (_, k) => [0, String(0.01 * 2 ** k), String(0.02 * 2 ** k), String(Math.round(20 * Math.exp(-((k - 5 - 3 * Math.sin(i / 20)) ** 2) / 3)))]) }]) }] } }))
+  await page.keyboard.press('g')
+  await page.keyboard.press('e')
+  await page.click('.starter >> text=/^up$/')
+  await page.waitForSelector('.chart[aria-label=Heatmap] canvas')
+  assert.ok(await inked(page) > 5000)
+  assert.equal(await page.getAttribute('.segmented button:has-text("Heatmap")', 'aria-pressed'), 'true')
+  const over = await page.locator('.u-over').boundingBox()
+  await page.mouse.move(over.x + over.width / 2, over.y + over.height / 2)
+  await page.waitForSelector('.tip:not([hidden]) >> text=bucket')
+  await done(page)
+})
+
+test('exemplars, warnings and infos are shown', async () => {
+  const page = await open('/status')
+  await answer(page, 'query_range', (p) => ({
+    warnings: ['PromQL warning: bucket label "le" is missing or has a malformed value of "x" (1:1)'],
+    infos: ['PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "up" (1:1)'],
+    data: { resultType: 'matrix', result: [{ metric: { job: 'a' }, values: steps(p).map((t, i) => [t, String(1 + Math.sin(i / 30))]) }] } }))
+  let at = 0
+  await answer(page, 'query_exemplars', (p) => {
+    at = (Number(p.get('start')) + Number(p.get('end'))) / 2
+    return { data: [{ seriesLabels: { job: 'a' }, exemplars: [{ labels: { trace_id: '4bf92f3577b34da6a3ce929d0e0e4736' }, value: '1', timestamp: at }] }] }
+  })
+  await page.keyboard.press('g')
+  await page.keyboard.press('e')
+  await page.click('.starter >> text=/^up$/')
+  await page.waitForSelector('.legend tbody tr')
+  assert.equal(await page.locator('.notes .warn').count(), 1)
+  assert.equal(await page.locator('.notes .info').count(), 1)
+  await page.click('text=Exemplars')
+  await until(() => at > 0, 'the exemplars')
+  await page.waitForTimeout(300)
+  const over = await page.locator('.u-over').boundingBox()
+  let seen = false
+  for (let y = 0; y < over.height && !seen; y += 6) {
+    await page.mouse.move(over.x + over.width / 2, over.y + y)
+    seen = await page.locator('.tip:not([hidden]) >> text=4bf92f3577b34da6a3ce929d0e0e4736').count() > 0
+  }
+  assert.ok(seen, 'the tooltip names the trace')
+  await done(page)
+})
+
+test('thousands of series are bounded, not refused', async () => {
+  const page = await open('/status')
+  await answer(page, 'query_range', (p) => ({ data: { resultType: 'matrix', result: Array.from({ length: 3000 }, (_, i) => ({ metric: { job: 'a', i: String(i) }, values: steps(p).slice(-20).map((t) => [t, String(i)]) })) } }))
+  await page.keyboard.press('g')
+  await page.keyboard.press('e')
+  await page.click('.starter >> text=/^up$/')
+  await page.waitForSelector('text=The first 250 of')
+  assert.equal(await page.locator('.legend tbody tr').count(), 100)
+  await done(page)
+})

@@ -68,15 +68,16 @@ function axes(o: ChartOptions, y: Partial<uPlot.Axis>): uPlot.Axis[] {
   ]
 }
 
-/** The value axis starts at zero unless that would flatten the lines. */
+/** The value axis starts at zero unless that would flatten the lines: they move by less than this share. */
+const FLAT = 0.12
 function valueRange(o: ChartOptions) {
   return (_: uPlot, min: number | null, max: number | null): uPlot.Range.MinMax => {
     if (min === null || max === null || !Number.isFinite(min) || !Number.isFinite(max)) return [0, 1]
     if (o.stacked) return [Math.min(0, min), Math.max(max * 1.04, max === 0 ? 1 : 0)]
     if (min === max) return min === 0 ? [0, 1] : min > 0 ? [0, max * 1.25] : [min * 1.25, 0]
     const pad = (max - min) * 0.06
-    if (min >= 0) return [min < max * 0.6 ? 0 : Math.max(0, min - pad), max + pad]
-    if (max <= 0) return [min - pad, max > min * 0.6 ? 0 : Math.min(0, max + pad)]
+    if (min >= 0) return [max - min > max * FLAT ? 0 : Math.max(0, min - pad), max + pad]
+    if (max <= 0) return [min - pad, max - min > -min * FLAT ? 0 : Math.min(0, max + pad)]
     return [min - pad, max + pad]
   }
 }

@@ -97,12 +97,14 @@ async function measure(found: Found, rangeMs: number, abort: AbortSignal): Promi
 }
 
 function Cell(p: { name: string; unit: Unit; data?: SparkData; cursor: Cursor; href: string; tone?: string; max?: number; small?: boolean }) {
-  if (!p.data) return <div class="cell off" data-name={p.name}>{NO_VALUE}</div>
+  if (!p.data) return <div class="cell off" role="cell" data-name={p.name}>{NO_VALUE}</div>
   return (
-    <a class="cell" data-name={p.name} href={p.href} title={`${p.name}: open in Explore`}>
-      <span class={'value ' + (p.tone ?? '')}>{format(valueAt(p.data, p.cursor), p.unit)}</span>
-      <Spark data={p.data} unit={p.unit} cursor={p.cursor} tone={p.tone} max={p.max} label={p.name} />
-    </a>
+    <div class="cell" role="cell" data-name={p.name}>
+      <a href={p.href} title={`${p.name}: open in Explore`}>
+        <span class={'value ' + (p.tone ?? '')}>{format(valueAt(p.data, p.cursor), p.unit)}</span>
+        <Spark data={p.data} unit={p.unit} cursor={p.cursor} tone={p.tone} max={p.max} label={p.name} />
+      </a>
+    </div>
   )
 }
 
@@ -135,12 +137,12 @@ function ServiceRow({ s, d, window, range }: { s: Service; d: Record<string, Spa
 }
 
 function LatencyCell({ d, cursor, link }: { s: Service; d: Record<string, SparkData>; cursor: Cursor; link: (m: Measure, u: Unit) => string }) {
-  if (!d.p95) return <div class="cell latency off" data-name="Latency">{NO_VALUE}</div>
+  if (!d.p95) return <div class="cell latency off" role="cell" data-name="Latency">{NO_VALUE}</div>
   const q = (m: 'p50' | 'p95' | 'p99') => (
     <a href={link(m, 'seconds')} class={m} title={`${m}: open in Explore`}><i>{m}</i>{format(valueAt(d[m], cursor), 'seconds')}</a>
   )
   return (
-    <div class="cell latency" data-name="Latency">
+    <div class="cell latency" role="cell" data-name="Latency">
       <span class="quantiles">{q('p50')}{q('p95')}{q('p99')}</span>
       <a href={link('p95', 'seconds')} tabIndex={-1} aria-hidden="true"><Spark data={d.p95} unit="seconds" cursor={cursor} label="p95" /></a>
     </div>
@@ -152,7 +154,7 @@ function Host({ name, d, window, range }: { name: string; d: Record<string, Spar
   const any = Object.values(d)[0]
   return (
     <section class="card host" aria-label={`Host ${name}`}>
-      <h3>{name}<span class="at">{cursorTime(any, cursor)}</span></h3>
+      <h3><span class="muted">Host</span> {name}<span class="at">{cursorTime(any, cursor)}</span></h3>
       <div class="tiles">
         {HOST.filter((h) => d[h.id]).map((h) => {
           const v = valueAt(d[h.id], cursor)
