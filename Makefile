@@ -26,6 +26,7 @@ down: ## stop what `make up DETACH=1` started
 
 test: build ## everything that proves vane, in under 15 minutes
 	@tools/setup.sh build ui test
+	@tools/e2e-clients.sh
 	@[ -e build-test/build.ninja ] || meson setup build-test --buildtype=debugoptimized >/dev/null
 	@ninja -C build-test
 	@tools/test.sh build-test --no-suite long

@@ -1,0 +1,246 @@
+/* vane serve: opens the configuration, builds the pieces and plugs them together, then waits for signals.
+ * Start: configuration, store, tsdb (replay), engine, API and listeners, scraping. Stop: the other way round. */
+#include "cli/cli_serve.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/stats.h"
+
+static enum err sink_append(struct scrape_sink *sink, const struct batch *b)
+{
+    struct serve *s = CONTAINER_OF(sink, struct serve, sink);
+    struct tsdb_write_result result;
+    return tsdb_write(s->db, b, &result);
+}
+
+static enum err host_append(void *ctx, const struct batch *b)
+{
+    struct tsdb_write_result result;
+    return tsdb_write(((struct serve *)ctx)->db, b, &result);
+}
+
+static enum err check_exposure(const struct cli_config *cfg, struct err_text *reterr)
+{
+    if (cfg->insecure)
+        return OK;
+    for (size_t k = 0; k < 2; k++) {
+        const struct cli_listen *p = k ? cfg->otlp_listen.p : cfg->listen.p;
+        for (size_t i = 0; i < (k ? cfg->otlp_listen.n : cfg->listen.n); i++)
+            if (!cli_listen_is_loopback(&p[i]))
+                return err_fail(reterr, ERR_PERMISSION,
+                                STR_FMT ":%u is reachable from other machines and there is no authentication: anybody there could read and "
+                                        "write. Listen on 127.0.0.1, or say --insecure if the network is yours alone",
+                                STR_ARG(p[i].host), p[i].port);
+    }
+    return OK;
+}
+
+static enum err open_store(struct serve *s, struct err_text *reterr)
+{
+    struct tsdb_config cfg;
+    const char *dir = arena_cstr(&s->a, s->cfg->data_dir);
+    enum err e = fs_mkdirs(fs_os(), dir);
+    if (e)
+        return err_fail(reterr, e, "data folder %s: %s", dir, err_describe(e));
+    TRY(store_open(fs_os(), dir, NULL, os_clock(), &s->store, reterr));
+    serve_tsdb_config(s, s->cfg, &cfg);
+    return tsdb_open(&cfg, s->store, os_clock(), &s->db, reterr);
+}
+
+static enum err open_engine(struct serve *s, struct err_text *reterr)
+{
+    struct promql_engine_config cfg;
+    promql_engine_config_defaults(&cfg);
+    unsigned threads = os_cores() > 1 ? os_cores() : 1;
+    enum err e = pool_open("query", threads, 4096, &s->query_pool);
+    if (e)
+        return err_fail(reterr, e, "query threads: %s", err_describe(e));
+    cfg.pool = s->query_pool;
+    cfg.lookback_ms = s->cfg->query.lookback_ms;
+    cfg.timeout_ms = s->cfg->query.timeout_ms;
+    cfg.features = s->opt.features;
+    if (s->cfg->query.samples_max)
+        cfg.samples_max = s->cfg->query.samples_max;
+    if (s->cfg->query.series_max)
+        cfg.series_max = s->cfg->query.series_max;
+    if (s->cfg->query.memory_bytes)
+        cfg.bytes_max = s->cfg->query.memory_bytes;
+    s->engine = promql_engine_new(&cfg);
+    s->tsdb_source = api_source_tsdb_new(s->db);
+    s->source = api_classic_histograms_new(s->tsdb_source);
+    return OK;
+}
+
+static enum err open_http(struct serve *s, struct err_text *reterr)
+{
+    struct api_deps deps;
+    struct http_listener listeners[SERVE_LISTENERS_MAX];
+    struct http_table tables[API_TABLES_MAX];
+    size_t n = 0;
+    unsigned mask_main = 0, mask_otlp = 0;
+    const struct cli_config *cfg = s->cfg;
+    const char *cert = cfg->web.tls_cert_file.n ? arena_cstr(&s->a, cfg->web.tls_cert_file) : NULL;
+    const char *key = cfg->web.tls_key_file.n ? arena_cstr(&s->a, cfg->web.tls_key_file) : NULL;
+    if (cfg->listen.n + cfg->otlp_listen.n > SERVE_LISTENERS_MAX)
+        return err_fail(reterr, ERR_LIMIT, "more than %d listen addresses", SERVE_LISTENERS_MAX);
+    for (size_t i = 0; i < cfg->listen.n + cfg->otlp_listen.n; i++) {
+        bool otlp = i >= cfg->listen.n;
+        const struct cli_listen *l = otlp ? &cfg->otlp_listen.p[i - cfg->listen.n] : &cfg->listen.p[i];
+        *(otlp ? &mask_otlp : &mask_main) |= 1u << n;
+        listeners[n++] = (struct http_listener){ arena_cstr(&s->a, l->host), l->port, cert, key };
+    }
+    serve_api_deps(s, &deps);
+    TRY(api_open(&deps, &s->api, reterr));
+    struct http_server_config http = {
+        .listeners = listeners,
+        .n_listeners = n,
+        .tables = tables,
+        .n_tables = api_tables(s->api, mask_main, mask_otlp, tables),
+        .cors_origin = cfg->web.cors_origin.n ? arena_cstr(&s->a, cfg->web.cors_origin) : NULL,
+    };
+    http.threads[HTTP_QUERY] = (unsigned)cfg->query.concurrency;
+    TRY(http_server_open(&http, &s->server, reterr));
+    for (size_t i = 0; i < n; i++)
+        LOG_INFO("listening", "address", listeners[i].address, "port", LOG_I64(http_server_port(s->server, i)), "for",
+                 mask_otlp & 1u << i ? "OTLP/HTTP" : cert ? "https UI and APIs" : "http UI and APIs");
+    return OK;
+}
+
+static enum err open_collectors(struct serve *s, struct err_text *reterr)
+{
+    s->sink.append = sink_append;
+    TRY(scrape_open(&(struct scrape_options){ .sink = &s->sink }, &s->scrape, reterr));
+    TRY(scrape_reload(s->scrape, prom_config_ref(s->cfg->prom), reterr));
+    if (s->cfg->host.enabled) {
+        struct host_config host = { .sink = { host_append, s }, .interval_ms = s->cfg->host.interval_ms };
+        enum err e = host_open(&host, &s->host);
+        if (e)
+            return err_fail(reterr, e, "host metrics: %s", err_describe(e));
+    }
+    if (s->cfg->self_metrics && s->cfg->listen.n) {
+        const struct cli_listen *l = &s->cfg->listen.p[0];
+        struct cli_self_config self = { .db = s->db, .render = stats_render };
+        self.instance = arena_printf(&s->a, STR_FMT ":%u", STR_ARG(l->host), http_server_port(s->server, 0)).p;
+        enum err e = cli_self_open(&self, &s->self);
+        if (e)
+            return err_fail(reterr, e, "own metrics: %s", err_describe(e));
+    }
+    return OK;
+}
+
+static enum err serve_open(struct serve *s, struct err_text *reterr)
+{
+    TRY(check_exposure(s->cfg, reterr));
+    TRY(open_store(s, reterr));
+    TRY(open_engine(s, reterr));
+    TRY(open_http(s, reterr));
+    TRY(open_collectors(s, reterr));
+    return OK;
+}
+
+/* Every piece may be missing: the start may have failed anywhere. */
+static void serve_close(struct serve *s)
+{
+    atomic_store(&s->ready, false);
+    cli_self_close(s->self);
+    host_close(s->host);
+    scrape_close(s->scrape);
+    if (s->server)
+        http_server_close(s->server);
+    if (s->api)
+        api_close(s->api);
+    if (s->source)
+        api_classic_histograms_free(s->source);
+    if (s->tsdb_source)
+        api_source_tsdb_free(s->tsdb_source);
+    if (s->engine)
+        promql_engine_free(s->engine);
+    pool_close(s->query_pool);
+    if (s->db)
+        tsdb_close(s->db);
+    if (s->store)
+        store_close(s->store);
+    cli_config_free(s->cfg);
+    mtx_deinit(&s->mu);
+    arena_deinit(&s->a);
+}
+
+/* As many files as the system allows: targets and connections each need one. */
+static void raise_file_limit(void)
+{
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
+        lim.rlim_cur = lim.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &lim) != 0)
+            LOG_WARN("the limit of open files could not be raised: very many targets may fail");
+    }
+}
+
+static void wait_for_the_end(struct serve *s, const sigset_t *signals)
+{
+    for (;;) {
+        int which;
+        if (sigwait(signals, &which) != 0)
+            continue;
+        if (which == SIGHUP)
+            IGNORE_ERR(serve_reload(s, NULL));
+        else {
+            LOG_INFO("stopping", "signal", which == SIGTERM ? "SIGTERM" : "SIGINT");
+            return;
+        }
+    }
+}
+
+static int run(const struct cli_command *self, int argc, char **argv)
+{
+    struct serve *s = mem_zalloc(sizeof(*s));
+    struct err_text why = { 0 };
+    AUTO_BUF struct buf report = { 0 };
+    sigset_t signals;
+    int code;
+    arena_init(&s->a, 0);
+    mtx_init(&s->mu, 1);
+    if (!serve_options_parse(self, argc, argv, &s->a, &s->opt, &code)) {
+        serve_close(s);
+        mem_free(s);
+        return code;
+    }
+    code = CLI_FAILED;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    s->start_ms = s->reload_ms = os_now_ms();
+    s->reload_ok = true;
+    enum err e = serve_load(s, &s->cfg, &report, &why);
+    if (report.n)
+        fwrite(report.p, 1, report.n, stderr);
+    if (e == OK) {
+        serve_log_setup(s, s->cfg);
+        raise_file_limit();
+        e = serve_open(s, &why);
+    }
+    if (e == OK) {
+        atomic_store(&s->ready, true);
+        LOG_INFO("ready", "version", cli_version_text, "took_ms", LOG_I64(os_now_ms() - s->start_ms));
+        wait_for_the_end(s, &signals);
+        code = CLI_OK;
+    } else if (report.n == 0 || s->cfg) {
+        cli_fail("%s", why.msg[0] ? why.msg : err_describe(e));
+    }
+    serve_close(s);
+    mem_free(s);
+    return code;
+}
+
+const struct cli_command cli_serve = {
+    .name = "serve",
+    .summary = "run the server",
+    .help = serve_help,
+    .run = run,
+};

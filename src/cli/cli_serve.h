@@ -1,0 +1,63 @@
+/* Inside `vane serve`: the options, and the process with all its pieces. */
+#ifndef VANE_CLI_CLI_SERVE_H
+#define VANE_CLI_CLI_SERVE_H
+
+#include "api/api.h"
+#include "cli/cli.h"
+#include "cli/cli_config.h"
+#include "cli/cli_self.h"
+#include "host/host.h"
+#include "scrape/scrape.h"
+#include "store/store.h"
+
+enum { SERVE_LISTENERS_MAX = 8 };
+
+/* What the command line says; it wins over the file. Zero = not given. */
+struct serve_options {
+    const char *config_path, *data_dir, *log_level, *log_format, *external_url, *cors_origin;
+    struct cli_listen listen[SERVE_LISTENERS_MAX], otlp_listen[SERVE_LISTENERS_MAX];
+    size_t n_listen, n_otlp_listen;
+    int64_t retention_ms; /* -1: not given */
+    uint64_t retention_bytes;
+    bool retention_bytes_given, insecure, no_host_metrics, no_self_metrics, no_otlp, lifecycle;
+    unsigned features;
+    struct http_pair flags[64]; /* status/flags: as given, for show */
+    size_t n_flags;
+    struct arena *a;
+};
+/* Returns CLI_OK to go on; otherwise *ret_exit is the exit code (also after --help). */
+bool serve_options_parse(const struct cli_command *self, int argc, char **argv, struct arena *a, struct serve_options *ret,
+                         int *ret_exit);
+extern const char serve_help[];
+
+struct serve {
+    struct arena a;
+    struct serve_options opt;
+    struct mtx mu;             /* guards cfg, reload_*: rank 1 */
+    struct cli_config *cfg;
+    bool reload_ok;
+    int64_t reload_ms, start_ms;
+    atomic_bool ready;
+    struct store *store;
+    struct tsdb *db;
+    struct pool *query_pool;
+    struct promql_engine *engine;
+    struct promql_source *tsdb_source, *source;
+    struct scrape *scrape;
+    struct scrape_sink sink;
+    struct host *host;
+    struct cli_self *self;
+    struct api *api;
+    struct api_scrape api_scrape;
+    struct api_process api_process;
+    struct http_server *server;
+};
+/* cli_serve_reload.c: configuration and its use by the running pieces */
+enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report, struct err_text *reterr) MUST_CHECK;
+enum err serve_reload(struct serve *s, struct err_text *reterr) MUST_CHECK;
+void serve_log_setup(const struct serve *s, const struct cli_config *cfg); /* level and format, options first */
+void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, struct tsdb_config *ret);
+/* cli_serve_api.c: the process and its targets as the API sees them */
+void serve_api_deps(struct serve *s, struct api_deps *ret);
+
+#endif

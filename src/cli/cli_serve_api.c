@@ -1,0 +1,157 @@
+/* The process and its targets as the API sees them. */
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/num.h"
+#include "cli/cli_serve.h"
+#include "ui_files.h"
+
+static bool process_ready(void *ctx)
+{
+    return atomic_load(&((struct serve *)ctx)->ready);
+}
+
+static enum err process_config_text(void *ctx, struct arena *a, str *ret)
+{
+    struct serve *s = ctx;
+    AUTO_BUF struct buf b = { 0 };
+    mtx_lock(&s->mu);
+    prom_config_print(s->cfg->prom, &b);
+    mtx_unlock(&s->mu);
+    *ret = arena_str(a, buf_str(&b));
+    return OK;
+}
+
+static void process_config_state(void *ctx, struct api_config_state *ret)
+{
+    struct serve *s = ctx;
+    mtx_lock(&s->mu);
+    *ret = (struct api_config_state){ s->reload_ok, s->reload_ms };
+    mtx_unlock(&s->mu);
+}
+
+static enum err process_reload(void *ctx, struct err_text *reterr)
+{
+    return serve_reload(ctx, reterr);
+}
+
+static void process_quit(void *ctx)
+{
+    (void)ctx;
+    kill(getpid(), SIGTERM); /* the main thread waits for it and stops in order */
+}
+
+static enum err scrape_targets(void *ctx, bool want_active, bool want_dropped, struct arena *a, struct api_targets *ret)
+{
+    static const enum api_health health[] = { [SCRAPE_UNKNOWN] = API_HEALTH_UNKNOWN, [SCRAPE_UP] = API_HEALTH_UP, [SCRAPE_DOWN] = API_HEALTH_DOWN };
+    struct serve *s = ctx;
+    struct scrape_status st;
+    scrape_status(s->scrape, STR(""), STR(""), a, &st);
+    *ret = (struct api_targets){ 0 };
+    struct api_target *active = arena_array(a, struct api_target, st.n_active);
+    for (size_t i = 0; want_active && i < st.n_active; i++) {
+        const struct scrape_target_status *t = &st.active[i];
+        active[i] = (struct api_target){
+            .discovered = t->discovered,
+            .labels = t->labels,
+            .pool = t->pool,
+            .url = t->scrape_url,
+            .global_url = t->global_url,
+            .last_error = t->last_error,
+            .last_scrape_ms = t->last_scrape_ms,
+            .last_duration_s = t->last_duration_s,
+            .health = health[t->health],
+            .interval_ms = t->interval_ms,
+            .timeout_ms = t->timeout_ms,
+        };
+    }
+    ret->active = active;
+    ret->n_active = want_active ? st.n_active : 0;
+    struct api_dropped_target *dropped = arena_array(a, struct api_dropped_target, st.n_dropped);
+    for (size_t i = 0; want_dropped && i < st.n_dropped; i++)
+        dropped[i] = (struct api_dropped_target){ st.dropped[i].discovered, st.dropped[i].pool };
+    ret->dropped = dropped;
+    ret->n_dropped = want_dropped ? st.n_dropped : 0;
+    struct api_pool_count *counts = arena_array(a, struct api_pool_count, st.n_pools);
+    for (size_t i = 0; i < st.n_pools; i++)
+        counts[i] = (struct api_pool_count){ st.pools[i].name, st.pools[i].n_dropped };
+    ret->dropped_counts = counts;
+    ret->n_dropped_counts = st.n_pools;
+    return OK;
+}
+
+static enum err scrape_pools(void *ctx, struct arena *a, str **ret, size_t *ret_n)
+{
+    struct scrape_status st;
+    scrape_status(((struct serve *)ctx)->scrape, STR(""), STR(""), a, &st);
+    *ret = arena_array(a, str, st.n_pools);
+    for (size_t i = 0; i < st.n_pools; i++)
+        (*ret)[i] = st.pools[i].name;
+    *ret_n = st.n_pools;
+    return OK;
+}
+
+static bool serve_file(str path, struct http_file *ret)
+{
+    const struct ui_file *f = ui_file_find(path.p, path.n);
+    if (!f)
+        return false;
+    *ret = (struct http_file){
+        .path = str_c(f->path),
+        .content_type = str_c(f->type),
+        .gzip = str_n((const char *)f->gz, f->n_gz),
+        .etag = str_c(f->etag),
+        .immutable = str_has_prefix(str_c(f->path), STR("/assets/")),
+    };
+    return true;
+}
+
+static str retention_text(struct serve *s)
+{
+    AUTO_BUF struct buf b = { 0 };
+    if (s->cfg->retention.time_ms)
+        buf_duration(&b, s->cfg->retention.time_ms);
+    if (s->cfg->retention.bytes)
+        buf_printf(&b, "%s%lluB", b.n ? " or " : "", (unsigned long long)s->cfg->retention.bytes);
+    return arena_str(&s->a, buf_str(&b));
+}
+
+void serve_api_deps(struct serve *s, struct api_deps *d)
+{
+    char text[1024] = "";
+    s->api_scrape = (struct api_scrape){ .ctx = s, .targets = scrape_targets, .pools = scrape_pools };
+    s->api_process = (struct api_process){
+        .ctx = s,
+        .ready = process_ready,
+        .config_text = process_config_text,
+        .config_state = process_config_state,
+        .reload = process_reload,
+        .quit = s->opt.lifecycle ? process_quit : NULL,
+    };
+    *d = (struct api_deps){
+        .store = api_store_tsdb(s->db),
+        .engine = s->engine,
+        .source = s->source,
+        .promql_features = s->opt.features,
+        .scrape = &s->api_scrape,
+        .process = &s->api_process,
+        .flags = s->opt.flags,
+        .n_flags = s->opt.n_flags,
+        .build = { .version = str_c(cli_version_text), .revision = str_c(cli_version_revision), .branch = str_c(cli_version_branch),
+                   .build_user = STR(""), .build_date = STR(""), .compiler = str_c(cli_version_compiler) },
+        .clock = os_clock(),
+        .start_ms = s->start_ms,
+        .storage_retention = retention_text(s),
+        .lookback_ms = s->cfg->query.lookback_ms,
+        .write_limits = WIRE_LIMITS_DEFAULT,
+        .ui_find = serve_file,
+        .ui_csp = STR(UI_CSP),
+        .external_url = arena_str(&s->a, s->cfg->web.external_url),
+    };
+    if (getcwd(text, sizeof(text)))
+        d->cwd = arena_str(&s->a, str_c(text));
+    if (gethostname(text, sizeof(text) - 1) == 0)
+        d->hostname = arena_str(&s->a, str_c(text));
+}

@@ -1,0 +1,106 @@
+/* The configuration of the running process: file, then options over it; reload changes all or nothing. */
+#include "base/log.h"
+#include "cli/cli_serve.h"
+
+enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report, struct err_text *reterr)
+{
+    struct cli_config *cfg;
+    const struct serve_options *o = &s->opt;
+    TRY(cli_config_load(o->config_path, &cfg, report, reterr));
+    if (o->n_listen) {
+        cfg->listen.p = s->opt.listen;
+        cfg->listen.n = o->n_listen;
+    }
+    if (o->n_otlp_listen || o->no_otlp) {
+        cfg->otlp_listen.p = s->opt.otlp_listen;
+        cfg->otlp_listen.n = o->no_otlp ? 0 : o->n_otlp_listen;
+    }
+    if (o->data_dir)
+        cfg->data_dir = str_c(o->data_dir);
+    if (o->retention_ms >= 0)
+        cfg->retention.time_ms = o->retention_ms;
+    if (o->retention_bytes_given)
+        cfg->retention.bytes = o->retention_bytes;
+    if (o->external_url)
+        cfg->web.external_url = str_c(o->external_url);
+    if (o->cors_origin)
+        cfg->web.cors_origin = str_c(o->cors_origin);
+    cfg->insecure |= o->insecure;
+    cfg->host.enabled &= !o->no_host_metrics;
+    cfg->self_metrics &= !o->no_self_metrics;
+    *ret = cfg;
+    return OK;
+}
+
+void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, struct tsdb_config *ret)
+{
+    (void)s;
+    tsdb_config_defaults(ret);
+    ret->retention_ms = cfg->retention.time_ms;
+    ret->retention_bytes = cfg->retention.bytes;
+    ret->ooo_window_ms = cfg->limits.ooo_window_ms;
+    ret->future_max_ms = cfg->limits.future_ms;
+    ret->memory_bytes_max = cfg->limits.memory_bytes;
+    ret->series_max = cfg->limits.series;
+    ret->label_name_bytes_max = cfg->limits.label_name_bytes;
+    ret->label_value_bytes_max = cfg->limits.label_value_bytes;
+    ret->labels_max = (unsigned)cfg->limits.labels;
+    ret->exemplars_max = cfg->limits.exemplars;
+}
+
+static void log_report(const struct buf *report)
+{
+    str rest = buf_str(report), line;
+    while (str_cut(&rest, '\n', &line))
+        if (line.n)
+            LOG_WARN("configuration", "text", LOG_STR(line));
+}
+
+void serve_log_setup(const struct serve *s, const struct cli_config *cfg)
+{
+    enum log_level level = (enum log_level)cfg->log.level;
+    if (s->opt.log_level)
+        IGNORE_ERR(log_level_parse(str_c(s->opt.log_level), &level) ? OK : ERR_INVALID);
+    bool json = s->opt.log_format ? s->opt.log_format[0] == 'j' : cfg->log.format == CLI_LOG_JSON;
+    log_setup(level, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT);
+}
+
+/* What can change while running: scrape configuration, retention and limits, log level. Addresses and the data
+ * folder need a restart. */
+static enum err serve_apply(struct serve *s, struct cli_config *cfg, struct err_text *reterr)
+{
+    struct tsdb_config db;
+    TRY(scrape_reload(s->scrape, prom_config_ref(cfg->prom), reterr));
+    serve_tsdb_config(s, cfg, &db);
+    tsdb_set_limits(s->db, &db);
+    serve_log_setup(s, cfg);
+    return OK;
+}
+
+enum err serve_reload(struct serve *s, struct err_text *reterr)
+{
+    AUTO_BUF struct buf report = { 0 };
+    struct cli_config *cfg, *old;
+    struct err_text why = { 0 };
+    mtx_lock(&s->mu);
+    enum err e = serve_load(s, &cfg, &report, &why);
+    if (e == OK) {
+        log_report(&report);
+        e = serve_apply(s, cfg, &why);
+        if (e)
+            cli_config_free(cfg);
+    }
+    s->reload_ok = e == OK;
+    if (e) {
+        mtx_unlock(&s->mu);
+        LOG_ERROR("configuration was not reloaded, the old one stays in use", "err", why.msg);
+        return err_fail(reterr, e, "%s", why.msg);
+    }
+    old = s->cfg;
+    s->cfg = cfg;
+    s->reload_ms = os_now_ms();
+    mtx_unlock(&s->mu);
+    cli_config_free(old);
+    LOG_INFO("configuration reloaded");
+    return OK;
+}

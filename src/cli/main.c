@@ -1,0 +1,76 @@
+/* vane: sub-commands; see cli.h. */
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "cli/cli.h"
+
+static const struct cli_command *const commands[] = {
+    &cli_serve, &cli_query, &cli_check_config, &cli_fsck, &cli_version,
+};
+
+static void print_help(FILE *out)
+{
+    fputs("vane: observability for API services in one program.\n"
+          "\n"
+          "usage: vane COMMAND [options]\n"
+          "\n"
+          "commands:\n",
+          out);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(out, "  %-14s %s\n", commands[i]->name, commands[i]->summary);
+    fputs("\n"
+          "`vane COMMAND --help` tells more. `vane serve` alone starts with sane defaults: http://127.0.0.1:9090\n",
+          out);
+}
+
+/* The command whose words open argv[1..]; *ret_words is how many. */
+static const struct cli_command *find_command(int argc, char **argv, int *ret_words)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        str rest = str_c(commands[i]->name), word;
+        int n = 0;
+        bool match = true;
+        while (match && str_cut(&rest, ' ', &word)) {
+            match = n + 1 < argc && str_eq(str_c(argv[n + 1]), word);
+            n++;
+        }
+        if (match) {
+            *ret_words = n;
+            return commands[i];
+        }
+    }
+    return NULL;
+}
+
+static int unknown_command(const char *word)
+{
+    str names[ARRAY_LEN(commands)];
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        names[i] = str_c(commands[i]->name);
+    str near = str_nearest(str_c(word), names, ARRAY_LEN(names));
+    fprintf(stderr, "vane: unknown command '%s'", word);
+    if (near.n)
+        fprintf(stderr, "; did you mean '" STR_FMT "'?", STR_ARG(near));
+    fputs("\nTry `vane --help`.\n", stderr);
+    return CLI_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0)
+        return cli_version.run(&cli_version, 1, argv);
+    int words;
+    const struct cli_command *c = find_command(argc, argv, &words);
+    if (!c)
+        return unknown_command(argv[1]);
+    return c->run(c, argc - words, argv + words);
+}
