@@ -125,3 +125,30 @@ test('a server that goes away is announced, and its return noticed', async () =>
   page.trouble = page.trouble.filter((t) => !t.includes('ERR_INTERNET_DISCONNECTED'))
   await done(page)
 })
+
+/** The API as made up by a test: path after /api/v1/ -> status and body. */
+const fake = (page, answer) => page.route((u) => u.pathname.startsWith('/api/v1/'), (route) => {
+  const { status = 200, body } = answer(new URL(route.request().url()).pathname.slice('/api/v1/'.length))
+  return route.fulfill({ status, contentType: 'application/json', body: JSON.stringify(body) })
+})
+
+test('an empty store shows first steps, not an empty table', async () => {
+  const page = await open('/no-page', { ...DESK, expectStatus: [404] })
+  await fake(page, (path) => ({ body: { status: 'success', data: path.startsWith('label') ? [] : path === 'query' ? { resultType: 'vector', result: [] } : path === 'status/tsdb' ? { headStats: { numSeries: 0 } } : { resultType: 'matrix', result: [] } } }))
+  await page.click('text=Go to Overview')
+  await page.waitForSelector('text=Nothing to see yet')
+  assert.match(await page.textContent('.empty'), /scrape_configs/)
+  assert.equal(await page.locator('.services').count(), 0)
+  await done(page)
+})
+
+test('a failing API is shown as an error with its text, on every page', async () => {
+  const page = await open('/no-page', { ...DESK, expectStatus: [404, 503] })
+  await fake(page, () => ({ status: 503, body: { status: 'error', errorType: 'unavailable', error: 'the store is starting' } }))
+  for (const key of ['o', 't', 's']) {
+    await page.keyboard.press('g')
+    await page.keyboard.press(key)
+    await page.waitForSelector('.notice.bad >> text=the store is starting')
+  }
+  await done(page)
+})
