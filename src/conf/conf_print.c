@@ -1,5 +1,5 @@
-/* Structs -> YAML, by the same rows that read them. Zero values are left out unless a row says CONF_ALWAYS;
- * secrets never appear. Lists stand at their key's indentation, as Go's yaml writes them. */
+/* Structs -> YAML, by the same rows that read them. Zero values are left out where zero is the default (unless a row
+ * says CONF_ALWAYS); secrets never appear. Lists stand at their key's indentation, as Go's yaml writes them. */
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/num.h"
@@ -279,6 +279,12 @@ static void print_value(struct conf_out *o, enum conf_type t, const struct conf_
     buf_u8(o->b, '\n');
 }
 
+static bool default_empty(const struct conf_schema *s, const struct conf_field *f)
+{
+    return !s->defaults || f->type == CONF_PTR || f->type == CONF_NODE || f->type == CONF_STRUCT ||
+           value_empty(f->type, f, (const char *)s->defaults + f->offset);
+}
+
 static void print_fields(struct conf_out *o, const struct conf_schema *s, const void *obj)
 {
     for (size_t i = 0; i < s->n_fields; i++) {
@@ -290,7 +296,7 @@ static void print_fields(struct conf_out *o, const struct conf_schema *s, const 
             print_fields(o, f->schema, v);
             continue;
         }
-        if (f->type == CONF_CUSTOM ? !f->print : (!(f->flags & CONF_ALWAYS) && value_empty(f->type, f, v)))
+        if (f->type == CONF_CUSTOM ? !f->print : !(f->flags & CONF_ALWAYS) && value_empty(f->type, f, v) && default_empty(s, f))
             continue;
         size_t before = o->b->n;
         bool at_start = o->at_start;

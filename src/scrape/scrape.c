@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/num.h"
 #include "base/stats.h"
 #include "scrape/scrape_int.h"
 
@@ -147,8 +148,23 @@ static enum err fetch_start(struct scrape *s, struct target *t, uint64_t *ret_id
     return e;
 }
 
+static void note_length(struct scrape *s, const struct target *t)
+{
+    double length_s = (double)(clock_mono_ns(s->clock) - t->start_ns) / 1e9;
+    for (size_t i = 0; i < SCRAPE_INTERVALS && t->start_ns; i++) {
+        struct interval_lengths *l = &s->lengths[i];
+        if (l->interval_ms && l->interval_ms != t->interval_ms)
+            continue;
+        l->interval_ms = t->interval_ms;
+        l->newest_s[l->count++ % SCRAPE_LENGTHS] = (float)length_s;
+        l->sum_s += length_s;
+        return;
+    }
+}
+
 static void stamp_scrape(struct scrape *s, struct target *t)
 {
+    note_length(s, t);
     int64_t now = clock_now_ms(s->clock), tolerance = MIN(t->interval_ms / 100, 20);
     int64_t off = now - t->aligned_ms;
     t->scrape_ms = off >= -tolerance && off <= tolerance ? t->aligned_ms : now;
@@ -287,6 +303,7 @@ static void sync_one(struct sync *y, struct labels discovered)
 {
     struct spool *p = y->p;
     struct target_spec spec;
+    p->n_discovered++;
     target_populate(y->a, p->cfg, p->settings, discovered, &spec);
     if (spec.dropped) {
         p->n_dropped++;
@@ -342,9 +359,10 @@ void scrape_sync_pool(struct scrape *s, struct spool *p)
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
     struct sync y = { .s = s, .p = p, .a = &a };
+    uint64_t start_ns = os_mono_ns();
     arena_reset(&p->dropped_arena);
     memset(&p->dropped, 0, sizeof(p->dropped));
-    p->n_dropped = 0;
+    p->n_dropped = p->n_discovered = 0;
     p->error[0] = 0;
     for (size_t i = 0; i < p->targets.n; i++) {
         p->targets.p[i]->seen = false;
@@ -363,6 +381,8 @@ void scrape_sync_pool(struct scrape *s, struct spool *p)
         scrape_target_stop(s, t);
     }
     apply_target_limit(p);
+    p->syncs++;
+    p->sync_ns += os_mono_ns() - start_ns;
 }
 
 /* ---- configuration -> pools ---- */
@@ -469,6 +489,7 @@ static void pool_inherit(struct spool *from, struct spool *to)
         }
     to->targets.p = from->targets.p, to->targets.n = from->targets.n, to->targets.cap = from->targets.cap;
     memset(&from->targets, 0, sizeof(from->targets));
+    to->syncs = from->syncs, to->sync_ns = from->sync_ns;
     for (size_t i = 0; i < to->targets.n; i++)
         to->targets.p[i]->pool = to;
 }
@@ -521,19 +542,70 @@ enum err scrape_reload(struct scrape *s, struct prom_config *cfg, struct err_tex
 
 /* ---- metrics of our own ---- */
 
+enum { BY_TARGETS, BY_DISCOVERED, BY_SYNCS, BY_SYNC_SUM, BY_SYNC_COUNT };
+static void render_pools(struct scrape *s, struct buf *out, const char *name, const char *labels, int what)
+{
+    for (size_t i = 0; i < s->pools.n; i++) {
+        const struct spool *p = s->pools.p[i];
+        buf_printf(out, "%s{%s=", name, labels);
+        json_escape(out, p->cfg->job_name);
+        buf_lit(out, "} ");
+        if (what == BY_SYNC_SUM)
+            buf_f64_g(out, (double)p->sync_ns / 1e9);
+        else
+            buf_u64_dec(out, what == BY_TARGETS ? p->targets.n : what == BY_DISCOVERED ? p->n_discovered : p->syncs);
+        buf_u8(out, '\n');
+    }
+}
+
+static void render_head(struct buf *out, const char *name, const char *type, const char *help)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static int float_cmp(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static void render_lengths(struct buf *out, const struct interval_lengths *l)
+{
+    static const double quantiles[] = { 0.01, 0.05, 0.5, 0.9, 0.99 };
+    float sorted[SCRAPE_LENGTHS];
+    size_t n = (size_t)MIN(l->count, (uint64_t)SCRAPE_LENGTHS);
+    AUTO_BUF struct buf interval;
+    buf_init(&interval, 100);
+    buf_duration(&interval, l->interval_ms);
+    memcpy(sorted, l->newest_s, n * sizeof(*sorted));
+    qsort(sorted, n, sizeof(*sorted), float_cmp);
+    for (size_t q = 0; q < ARRAY_LEN(quantiles); q++)
+        buf_printf(out, "prometheus_target_interval_length_seconds{interval=\"" STR_FMT "\",quantile=\"%g\"} %g\n",
+                   STR_ARG(buf_str(&interval)), quantiles[q], (double)sorted[(size_t)(quantiles[q] * (double)(n - 1))]);
+    buf_printf(out, "prometheus_target_interval_length_seconds_sum{interval=\"" STR_FMT "\"} %g\n", STR_ARG(buf_str(&interval)), l->sum_s);
+    buf_printf(out, "prometheus_target_interval_length_seconds_count{interval=\"" STR_FMT "\"} %llu\n", STR_ARG(buf_str(&interval)),
+               (unsigned long long)l->count);
+}
+
 static void render(void *ctx, struct buf *out)
 {
     struct scrape *s = ctx;
     mtx_lock(&s->mu);
-    buf_lit(out, "# HELP prometheus_target_scrape_pools Scrape pools.\n# TYPE prometheus_target_scrape_pools gauge\n");
+    render_head(out, "prometheus_target_scrape_pools", "gauge", "Scrape pools.");
     buf_printf(out, "prometheus_target_scrape_pools %zu\n", s->pools.n);
-    buf_lit(out, "# HELP prometheus_target_scrape_pool_targets Targets in each scrape pool.\n# TYPE prometheus_target_scrape_pool_targets gauge\n");
-    for (size_t i = 0; i < s->pools.n; i++) {
-        buf_lit(out, "prometheus_target_scrape_pool_targets{scrape_job=");
-        json_escape(out, s->pools.p[i]->cfg->job_name);
-        buf_printf(out, "} %zu\n", s->pools.p[i]->targets.n);
-    }
-    buf_lit(out, "# HELP vane_scrape_in_flight Requests to targets in progress.\n# TYPE vane_scrape_in_flight gauge\n");
+    render_head(out, "prometheus_target_scrape_pool_targets", "gauge", "Current number of targets in this scrape pool.");
+    render_pools(s, out, "prometheus_target_scrape_pool_targets", "scrape_job", BY_TARGETS);
+    render_head(out, "prometheus_sd_discovered_targets", "gauge", "Current number of discovered targets.");
+    render_pools(s, out, "prometheus_sd_discovered_targets", "name=\"scrape\",config", BY_DISCOVERED);
+    render_head(out, "prometheus_target_scrape_pool_sync_total", "counter", "Total number of syncs that were executed on a scrape pool.");
+    render_pools(s, out, "prometheus_target_scrape_pool_sync_total", "scrape_job", BY_SYNCS);
+    render_head(out, "prometheus_target_sync_length_seconds", "summary", "Actual interval to sync the scrape pool.");
+    render_pools(s, out, "prometheus_target_sync_length_seconds_sum", "scrape_job", BY_SYNC_SUM);
+    render_pools(s, out, "prometheus_target_sync_length_seconds_count", "scrape_job", BY_SYNC_COUNT);
+    render_head(out, "prometheus_target_interval_length_seconds", "summary", "Actual intervals between scrapes.");
+    for (size_t i = 0; i < SCRAPE_INTERVALS && s->lengths[i].count; i++)
+        render_lengths(out, &s->lengths[i]);
+    render_head(out, "vane_scrape_in_flight", "gauge", "Requests to targets in progress.");
     buf_printf(out, "vane_scrape_in_flight %zu\n", s->in_flight);
     mtx_unlock(&s->mu);
 }

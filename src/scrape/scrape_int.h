@@ -219,9 +219,19 @@ struct spool {
     VEC(struct target *) targets;
     struct arena dropped_arena;
     VEC(struct labels) dropped; /* at most keep_dropped_targets */
-    size_t n_dropped;
-    bool dirty, over_limit;
+    size_t n_dropped, n_discovered;
+    bool over_limit;
+    uint64_t syncs, sync_ns;
     char error[256];
+};
+/* How far apart scrapes really were, per configured interval: the newest of them. */
+#define SCRAPE_LENGTHS   512
+#define SCRAPE_INTERVALS 8
+struct interval_lengths {
+    int64_t interval_ms;
+    uint64_t count;
+    double sum_s;
+    float newest_s[SCRAPE_LENGTHS];
 };
 struct scrape {
     struct scrape_sink *sink;
@@ -235,6 +245,7 @@ struct scrape {
     VEC(struct spool *) pools;
     VEC(struct target *) heap;
     struct target *ready_head, *ready_tail;
+    struct interval_lengths lengths[SCRAPE_INTERVALS];
     size_t in_flight, n_alive; /* targets not yet freed by their last pass */
     bool closing, sd_closing;
     unsigned n_workers;

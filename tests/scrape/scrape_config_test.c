@@ -90,7 +90,7 @@ static void printed_config_reads_back_without_secrets(void **state)
     struct prom_config *c = parse("global: {external_labels: {a: b}}\nscrape_configs:\n- job_name: a\n  basic_auth: {username: u, password: hunter2}\n"
                                   "  params: {'match[]': ['{a=\"b\"}', up]}\n  static_configs: [{targets: ['x:1'], labels: {l: v}}]\n"
                                   "  relabel_configs: [{source_labels: [a], regex: '(.*):80', target_label: x}]\n"
-                                  "remote_write: [{url: 'http://u:pw@h/'}]\n");
+                                  "remote_write: [{url: 'http://u:pw@h/'}]\notlp: {label_name_underscore_sanitization: false}\n");
     AUTO_BUF struct buf out, again;
     buf_init(&out, 0);
     buf_init(&again, 0);
@@ -102,6 +102,8 @@ static void printed_config_reads_back_without_secrets(void **state)
     prom_config_print(d, &again);
     assert_true(str_eq(buf_str(&out), buf_str(&again)));
     assert_int_equal(d->scrape_configs.p[0].params.p[0].n, 2);
+    assert_false(d->otlp.label_underscores); /* switched off stays off */
+    assert_true(d->otlp.label_multiple_underscores);
     prom_config_unref(c);
     prom_config_unref(d);
 }

@@ -307,6 +307,24 @@ static void good_target(void **state)
     assert_true(str_eq(m->meta.help, STR("As.")));
 }
 
+static void own_metrics(void **state)
+{
+    struct rig *r = *state;
+    configure(r, GLOBAL JOB("'quo\"ted'", "/ok", ""));
+    wait_for(&r->sink, "a_total{", 4);
+    AUTO_BUF struct buf out;
+    buf_init(&out, 0);
+    stats_render(&out);
+    static const char *const want[] = {
+        "prometheus_target_scrape_pools 1\n", "prometheus_target_scrape_pool_targets{scrape_job=\"quo\\\"ted\"} 1\n",
+        "prometheus_sd_discovered_targets{name=\"scrape\",config=\"quo\\\"ted\"} 1\n",
+        "prometheus_target_interval_length_seconds_count{interval=\"100ms\"} ", "prometheus_target_scrapes_exceeded_sample_limit_total 0\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
+        if (!str_contains(buf_str(&out), str_c(want[i])))
+            fail_msg("no %s in\n" STR_FMT, want[i], STR_ARG(buf_str(&out)));
+}
+
 /* One row per misbehaviour: up is 0, the reason is told, nothing else is stored. */
 static const struct {
     const char *path, *more, *error;
@@ -584,7 +602,7 @@ int main(void)
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        T(good_target), T(bad_targets_are_down), T(a_slow_target_delays_no_other), T(disappearing_series_get_markers),
+        T(good_target), T(own_metrics), T(bad_targets_are_down), T(a_slow_target_delays_no_other), T(disappearing_series_get_markers),
         T(a_failing_scrape_ends_its_series_once), T(odd_expositions), T(requests_carry_what_is_configured), T(relabelling_chooses_targets),
         T(reload_leaves_others_alone), T(files_are_watched), T(http_endpoints_are_asked),
     };
