@@ -32,7 +32,7 @@ double histogram_bound(int32_t schema, int32_t idx)
 static double custom_bound(const struct histogram *h, int64_t idx)
 {
     if (idx < 0)
-        return -INFINITY;
+        return -(double)INFINITY;
     return (size_t)idx < h->n_custom ? h->custom[idx] : (double)INFINITY;
 }
 
@@ -251,10 +251,12 @@ static void list_to_side(struct arena *a, const struct bucket_list *l, bool keep
     for (size_t i = 0; i < l->n; i++) {
         if (!keep_empty && l->v[i] == 0)
             continue;
-        if (n_spans && l->idx[i] == next)
+        if (n_spans && l->idx[i] == next) {
             spans[n_spans - 1].length++;
-        else
-            spans[n_spans++] = (struct hist_span){ (int32_t)(l->idx[i] - (n_spans ? next : 0)), 1 };
+        } else {
+            spans[n_spans] = (struct hist_span){ (int32_t)(l->idx[i] - (n_spans ? next : 0)), 1 };
+            n_spans++;
+        }
         next = (int64_t)l->idx[i] + 1;
         v[n] = l->v[i];
         if (c)

@@ -30,11 +30,11 @@ double histogram_quantile(double q, const struct histogram *h, enum hist_nan *re
 {
     *ret_nan = HIST_NAN_NONE;
     if (q < 0)
-        return -INFINITY;
+        return -(double)INFINITY;
     if (q > 1)
-        return INFINITY;
+        return (double)INFINITY;
     if (h->count == 0 || isnan(q))
-        return NAN;
+        return (double)NAN;
     /* From the nearer end, for precision; NaN observations are counted nowhere but in count, as if on top. */
     bool from_below = isnan(h->sum) || q < 0.5;
     double rank = (from_below ? q : 1 - q) * h->count, count = 0;
@@ -63,7 +63,7 @@ double histogram_quantile(double q, const struct histogram *h, enum hist_nan *re
         if (!isnan(h->sum))
             return b.upper;
         *ret_nan = HIST_NAN_RESULT;
-        return NAN;
+        return (double)NAN;
     }
     if (isnan(h->sum))
         *ret_nan = HIST_NAN_SKEWED;
@@ -112,7 +112,7 @@ double histogram_fraction(double lower, double upper, const struct histogram *h,
 {
     *ret_nan = HIST_NAN_NONE;
     if (h->count == 0 || isnan(lower) || isnan(upper))
-        return NAN;
+        return (double)NAN;
     if (isnan(h->sum))
         *ret_nan = HIST_NAN_SKEWED;
     if (lower >= upper)

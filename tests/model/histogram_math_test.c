@@ -34,7 +34,7 @@ static void side_from(struct arena *a, struct rng *r, const double *t, struct hi
         if (n_spans && i + LOW == next && rng_below(r, 8))
             spans[n_spans - 1].length++;
         else
-            spans[n_spans++] = (struct hist_span){ i + LOW - (n_spans ? next : 0), 1 };
+            spans[n_spans] = (struct hist_span){ i + LOW - (n_spans ? next : 0), 1 }, n_spans++;
         next = i + LOW + 1;
         v[n++] = t[i];
     }
