@@ -181,7 +181,7 @@ static const struct duration_unit {
     int64_t ms;
     bool exact; /* printed only when it divides the rest (as Prometheus' Duration.String) */
 } duration_units[] = {
-    { "y", 365LL * 86400000, true }, { "w", 7LL * 86400000, true }, { "d", 86400000, true }, { "h", 3600000, false },
+    { "y", 365LL * 86400000, true }, { "w", 7LL * 86400000, true }, { "d", 86400000, false }, { "h", 3600000, false },
     { "m", 60000, false },           { "s", 1000, false },          { "ms", 1, false },
 };
 

@@ -497,10 +497,7 @@ static void add_matcher(struct pq_parser *p, struct matchers_builder *b, enum ma
     struct matcher m = { 0 };
     struct err_text e = { 0 };
     if (matcher_init(&m, type, name, value, &e) != OK) {
-        AUTO_BUF struct buf text;
-        buf_init(&text, 0);
-        buf_printf(&text, "error parsing regexp: %s", e.msg);
-        pq_error_str(p, pos, buf_str(&text));
+        pq_error_str(p, pos, str_c(e.msg));
         return;
     }
     if (m.rx)

@@ -24,6 +24,7 @@ static const struct {
     { "1e3", "1000" },
     { "inf > bool -inf", "+Inf > bool -Inf" },
     { "90s", "1m30s" },
+    { "1y2w3d4h5m6s7ms", "382d4h5m6s7ms" },
     { "rate(x[1h30m] offset -1d)", NULL },
     { "rate(x[5400])", "rate(x[1h30m])" },
     { "x @ 1600000000.123 offset 5m", "x @ 1600000000.123 offset 5m" },
@@ -75,6 +76,7 @@ static const struct {
     { "\"abc", "1:1: parse error: unterminated quoted string" },
     { "a:b(c)", "1:4: parse error: unexpected \"(\"" },
     { "x{__name__=\"y\"}", "1:1: parse error: metric name must not be set twice: \"x\" or \"y\"" },
+    { "x{a=~\"(\"}", "1:3: parse error: error parsing regexp: missing ): (" },
     { "1e999", "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"1e999\": value out of range" },
 };
 
