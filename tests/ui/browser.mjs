@@ -2,9 +2,7 @@
 //   VANE_URL   the server, with data in it (at least "up" of one target); required
 //   CHROMIUM   the browser's path, /usr/bin/chromium when not set
 //   SHOTS      a folder that gets a screenshot of every page a test closes
-import { mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 const require = createRequire(new URL('../../ui/package.json', import.meta.url))
@@ -13,23 +11,19 @@ const { chromium } = require('playwright-core')
 export const BASE = (process.env.VANE_URL ?? '').replace(/\/+$/, '')
 if (!BASE) throw new Error('VANE_URL is not set: start vane with some data and name its address')
 
-let context
-let profile
+let chrome
 /** One browser for the file; tests get pages of it. */
 async function browser() {
-  if (context) return context
-  profile = mkdtempSync(join(tmpdir(), 'vane-ui-'))
-  context = await chromium.launch({
+  chrome ??= await chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
   })
-  return context
+  return chrome
 }
 
 export async function closeBrowser() {
-  await context?.close()
-  context = undefined
-  if (profile) rmSync(profile, { recursive: true, force: true })
+  await chrome?.close()
+  chrome = undefined
 }
 
 export const DESK = { viewport: { width: 1440, height: 900 } }
