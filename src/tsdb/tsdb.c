@@ -80,8 +80,9 @@ static void on_wal_pressure(void *ctx)
 
 static void set_memory(struct tsdb *db)
 {
-    db->memory_max = db->cfg.memory_bytes_max ? db->cfg.memory_bytes_max : os_memory_limit() / 10 * 6;
-    db->memory_max = MAX(db->memory_max, 1u << 20);
+    uint64_t max = LIMIT(db, memory_bytes_max);
+    max = MAX(max ? max : os_memory_limit() / 10 * 6, 1u << 20);
+    atomic_store_explicit(&db->memory_max, max, memory_order_relaxed);
 }
 
 static struct tsdb *tsdb_new(const struct tsdb_config *cfg, struct store *st, struct clock *clk)
@@ -246,16 +247,15 @@ void tsdb_close(struct tsdb *db)
 
 void tsdb_set_limits(struct tsdb *db, const struct tsdb_config *cfg)
 {
-    /* Plain words, each read on its own: a reader sees the old or the new limit. */
-    db->cfg.retention_ms = cfg->retention_ms;
-    db->cfg.retention_bytes = cfg->retention_bytes;
-    db->cfg.ooo_window_ms = cfg->ooo_window_ms;
-    db->cfg.future_max_ms = cfg->future_max_ms;
-    db->cfg.series_max = cfg->series_max;
-    db->cfg.label_name_bytes_max = cfg->label_name_bytes_max;
-    db->cfg.label_value_bytes_max = cfg->label_value_bytes_max;
-    db->cfg.labels_max = cfg->labels_max;
-    db->cfg.memory_bytes_max = cfg->memory_bytes_max;
+    __atomic_store_n(&db->cfg.retention_ms, cfg->retention_ms, __ATOMIC_RELAXED);
+    __atomic_store_n(&db->cfg.retention_bytes, cfg->retention_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&db->cfg.ooo_window_ms, cfg->ooo_window_ms, __ATOMIC_RELAXED);
+    __atomic_store_n(&db->cfg.future_max_ms, cfg->future_max_ms, __ATOMIC_RELAXED);
+    __atomic_store_n(&db->cfg.series_max, cfg->series_max, __ATOMIC_RELAXED);
+    __atomic_store_n(&db->cfg.label_name_bytes_max, cfg->label_name_bytes_max, __ATOMIC_RELAXED);
+    __atomic_store_n(&db->cfg.label_value_bytes_max, cfg->label_value_bytes_max, __ATOMIC_RELAXED);
+    __atomic_store_n(&db->cfg.labels_max, cfg->labels_max, __ATOMIC_RELAXED);
+    __atomic_store_n(&db->cfg.memory_bytes_max, cfg->memory_bytes_max, __ATOMIC_RELAXED);
     set_memory(db);
 }
 

@@ -14,6 +14,8 @@
 #include "model/sample.h"
 
 struct tsdb;
+struct segment;
+struct store_replayed;
 struct store; /* store/store.h: WAL, MANIFEST and segment files, shared by all signals */
 
 struct tsdb_config {
@@ -128,5 +130,11 @@ struct tsdb_stats {
 enum err tsdb_stats(struct tsdb *db, bool with_top, struct arena *a, struct tsdb_stats *ret) MUST_CHECK;
 enum err tsdb_flush(struct tsdb *db) MUST_CHECK;   /* head -> segment, now */
 enum err tsdb_compact(struct tsdb *db) MUST_CHECK; /* one round, now (tests) */
+
+/* ---- fsck: hooks of store_fsck() for STORE_METRICS; no open tsdb is needed ---- */
+/* Every page of every section decodes, numbers agree with each other (docs/format/tsdb.md). ERR_CORRUPT and why. */
+enum err tsdb_segment_verify(struct segment *seg, struct err_text *reterr) MUST_CHECK;
+/* The structure of one log record. */
+enum err tsdb_record_verify(const struct store_replayed *rec, struct err_text *reterr) MUST_CHECK;
 
 #endif

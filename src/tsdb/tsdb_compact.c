@@ -134,11 +134,11 @@ enum err retention_apply(struct tsdb *db, struct err_text *reterr)
         bytes += segment_meta(v[i])->bytes;
     }
     qsort(v, set->n, sizeof(*v), cmp_age);
-    int64_t oldest = db->cfg.retention_ms ? clock_now_ms(db->clk) - db->cfg.retention_ms : INT64_MIN;
+    int64_t oldest = LIMIT(db, retention_ms) ? clock_now_ms(db->clk) - LIMIT(db, retention_ms) : INT64_MIN;
     size_t n = 0;
     for (size_t i = 0; i < set->n; i++) {
         const struct segment_meta *m = segment_meta(v[i]);
-        bool too_big = db->cfg.retention_bytes && bytes > db->cfg.retention_bytes;
+        bool too_big = LIMIT(db, retention_bytes) && bytes > LIMIT(db, retention_bytes);
         if (m->max_time >= oldest && !too_big)
             break;
         ids[n++] = m->id;
@@ -183,23 +183,15 @@ static void slow_upkeep(struct tsdb *db)
     mtx_unlock(&db->flush_mu);
 }
 
-static bool pressed(struct tsdb *db, bool *io_kick)
-{
-    *io_kick = atomic_exchange(&db->wal_pressure, false);
-    return *io_kick || tsdb_memory_percent(db) >= 80 ||
-           atomic_load(&db->gen_bytes) > (int64_t)MIN(FLUSH_BYTES, db->memory_max / 4);
-}
-
 static void upkeep(struct tsdb *db, int64_t *io_slow_ns, int64_t *io_gc_ns, int64_t *io_retry_ns)
 {
-    bool kick;
+    bool kick = atomic_exchange(&db->wal_pressure, false);
     int64_t now = (int64_t)os_mono_ns();
-    (void)pressed(db, &kick);
     flush_unlink_try(db);
-    if (flush_wanted(db, kick) && now >= *io_retry_ns) {
+    if (now >= *io_retry_ns) {
         struct err_text why;
         mtx_lock(&db->flush_mu);
-        enum err e = flush_locked(db, 0, 0, &why);
+        enum err e = flush_wanted(db, kick) ? flush_locked(db, 0, 0, &why) : OK;
         mtx_unlock(&db->flush_mu);
         if (e) {
             LOG_WARN("flush failed, trying again in 5 s", "err", why.msg);

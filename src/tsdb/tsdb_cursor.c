@@ -200,91 +200,6 @@ static enum err seg_parts(struct tsdb_cursor *c, const struct qref *ref, int64_t
     return OK;
 }
 
-static bool get_spans(struct rd *r, struct arena *a, struct hist_side *s)
-{
-    uint64_t n = rd_uvarint(r), total = 0;
-    if (n > rd_left(r))
-        return false;
-    struct hist_span *spans = arena_array(a, struct hist_span, n + 1);
-    for (uint64_t i = 0; i < n; i++) {
-        int64_t off = rd_svarint(r);
-        uint64_t len = rd_uvarint(r);
-        if (off < INT32_MIN || off > INT32_MAX || len > HIST_BUCKETS_MAX || (total += len) > HIST_BUCKETS_MAX)
-            return false;
-        spans[i] = (struct hist_span){ (int32_t)off, (uint32_t)len };
-    }
-    s->spans = spans;
-    s->n_spans = (size_t)n;
-    s->n_buckets = (size_t)total;
-    return rd_ok(r);
-}
-
-static enum err f64_column(struct rd *r, size_t n, double *v)
-{
-    size_t used;
-    TRY(codec_f64_decode(str_n(r->p, rd_left(r)), n, v, &used));
-    r->p += used;
-    return OK;
-}
-
-static enum err hist_side_columns(struct tsdb_cursor *c, struct rd *r, size_t n, struct histogram *h, bool neg, size_t n_buckets)
-{
-    double *all = arena_array(&c->a, double, n * n_buckets + 1);
-    vec_reserve(&c->tmp_v, n);
-    for (size_t k = 0; k < n_buckets; k++) {
-        TRY(f64_column(r, n, c->tmp_v.p));
-        for (size_t i = 0; i < n; i++)
-            all[i * n_buckets + k] = c->tmp_v.p[i];
-    }
-    for (size_t i = 0; i < n; i++)
-        *(neg ? &h[i].neg.buckets : &h[i].pos.buckets) = all + i * n_buckets;
-    return OK;
-}
-
-/* A chunk of histograms: n of them in c->a. */
-static enum err hist_chunk(struct tsdb_cursor *c, struct rd *r, size_t n, struct histogram **ret)
-{
-    struct histogram one = { 0 };
-    int64_t schema = rd_svarint(r);
-    one.schema = (int32_t)schema;
-    one.zero_threshold = rd_f64(r);
-    if (!get_spans(r, &c->a, &one.pos) || !get_spans(r, &c->a, &one.neg) || schema < HIST_SCHEMA_CUSTOM || schema > HIST_SCHEMA_MAX)
-        return ERR_CORRUPT;
-    uint64_t n_custom = rd_uvarint(r);
-    str custom = rd_bytes(r, n_custom > rd_left(r) / 8 ? SIZE_MAX : (size_t)n_custom * 8);
-    if (!rd_ok(r))
-        return ERR_CORRUPT;
-    double *bounds = arena_array(&c->a, double, n_custom + 1);
-    if (custom.n)
-        memcpy(bounds, custom.p, custom.n);
-    one.custom = bounds;
-    one.n_custom = (size_t)n_custom;
-    struct histogram *h = arena_array(&c->a, struct histogram, n);
-    for (size_t i = 0; i < n; i++)
-        h[i] = one;
-    size_t used;
-    vec_reserve(&c->tmp_i, n);
-    TRY(codec_i64_decode(str_n(r->p, rd_left(r)), n, c->tmp_i.p, &used));
-    r->p += used;
-    vec_reserve(&c->tmp_v, n);
-    double *v = c->tmp_v.p;
-    for (size_t i = 0; i < n; i++)
-        h[i].reset = (enum hist_reset)(c->tmp_i.p[i] & 3);
-    TRY(f64_column(r, n, v));
-    for (size_t i = 0; i < n; i++)
-        h[i].sum = v[i];
-    TRY(f64_column(r, n, v));
-    for (size_t i = 0; i < n; i++)
-        h[i].count = v[i];
-    TRY(f64_column(r, n, v));
-    for (size_t i = 0; i < n; i++)
-        h[i].zero_count = v[i];
-    TRY(hist_side_columns(c, r, n, h, false, one.pos.n_buckets));
-    TRY(hist_side_columns(c, r, n, h, true, one.neg.n_buckets));
-    *ret = h;
-    return OK;
-}
-
 /* Decode part p into v, h, start (the last two may be NULL). */
 static enum err seg_decode(struct tsdb_cursor *c, const struct part_ref *p, double *v, const struct histogram **h, int64_t *start)
 {
@@ -302,7 +217,7 @@ static enum err seg_decode(struct tsdb_cursor *c, const struct part_ref *p, doub
     if (p->hist) {
         struct rd r = rd_init(in);
         struct histogram *all;
-        TRY(hist_chunk(c, &r, n, &all));
+        TRY(hist_chunk_decode(&r, n, &c->a, &all));
         for (uint32_t i = 0; i < p->n; i++) {
             h[i] = &all[p->lo + i];
             v[i] = 0;

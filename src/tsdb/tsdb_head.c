@@ -268,7 +268,7 @@ static void note_time(struct tsdb *db, struct part *p, int64_t ts)
 static enum append_result append_old(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts, uint64_t bits,
                                      int64_t start, bool log)
 {
-    if (log && ts < s->last_ts - db->cfg.ooo_window_ms)
+    if (log && ts < s->last_ts - LIMIT(db, ooo_window_ms))
         return APPEND_TOO_OLD;
     int has = log ? head_has(s, ts, bits) : 0;
     if (has == 1)
@@ -337,7 +337,7 @@ enum append_result head_append_hist(struct tsdb *db, struct part *p, struct seri
     AUTO_BUF struct buf b = { 0 };
     hist_encode(&body, h);
     if (ts <= s->last_ts) {
-        if (log && ts < s->last_ts - db->cfg.ooo_window_ms)
+        if (log && ts < s->last_ts - LIMIT(db, ooo_window_ms))
             return APPEND_TOO_OLD;
         buf_u64(&b, (uint64_t)ts);
         buf_svarint(&b, start);
@@ -460,9 +460,9 @@ static struct series *resolve(struct write *w, struct part *p, struct series *pr
             return NULL;
         }
         uint64_t have = atomic_load_explicit(&db->n_series, memory_order_relaxed);
-        if (db->cfg.series_max && have >= db->cfg.series_max) {
+        if (LIMIT(db, series_max) && have >= LIMIT(db, series_max)) {
             reject(w, TSDB_REJECT_SERIES_LIMIT, n, bs->labels, "the limit of %llu active series is reached",
-                   (unsigned long long)db->cfg.series_max);
+                   (unsigned long long)LIMIT(db, series_max));
             return NULL;
         }
         if (w->memory_percent >= 90) {
@@ -555,7 +555,7 @@ static void put_exemplars(struct write *w, struct part *p, struct series *s, uin
 {
     for (size_t i = 0; i < bs->n_exemplars; i++) {
         const struct exemplar *e = &bs->exemplars[i];
-        if (e->ts_ms > w->now_ms + w->db->cfg.future_max_ms)
+        if (e->ts_ms > w->now_ms + LIMIT(w->db, future_max_ms))
             continue;
         AUTO_BUF struct buf b = { 0 };
         meta_labels_encode(&b, e->labels);
@@ -593,7 +593,7 @@ static void count(struct write *w, enum append_result r, struct labels ls, int64
 
 static inline bool in_time(struct write *w, int64_t ts, struct labels ls)
 {
-    if (__builtin_expect(ts >= w->oldest_ms && ts <= w->now_ms + w->db->cfg.future_max_ms, 1))
+    if (__builtin_expect(ts >= w->oldest_ms && ts <= w->now_ms + LIMIT(w->db, future_max_ms), 1))
         return true;
     if (ts < w->oldest_ms)
         reject(w, TSDB_REJECT_TOO_OLD, 1, ls, "timestamp %lld is older than the retention", (long long)ts);
@@ -690,7 +690,7 @@ static enum err apply_part(struct write *w, struct part *p, const uint32_t *orde
     if (p->no == 0) {
         for (size_t i = 0; i < w->b->families.n; i++) {
             const struct batch_family *f = &w->b->families.p[i];
-            if (f->name.n && f->name.n <= db->cfg.label_value_bytes_max && meta_family_put(db, f->name, &f->meta, p->gen))
+            if (f->name.n && f->name.n <= LIMIT(db, label_value_bytes_max) && meta_family_put(db, f->name, &f->meta, p->gen))
                 tsdb_wal_put_family(p, f->name, &f->meta);
         }
     }
@@ -765,7 +765,7 @@ enum err tsdb_write(struct tsdb *db, const struct batch *b, struct tsdb_write_re
     if (b->series.n > UINT32_MAX / 2)
         return ERR_LIMIT;
     struct write w = { .db = db, .b = b, .ret = ret, .now_ms = clock_now_ms(db->clk) };
-    w.oldest_ms = db->cfg.retention_ms ? w.now_ms - db->cfg.retention_ms : TS_MS_MIN;
+    w.oldest_ms = LIMIT(db, retention_ms) ? w.now_ms - LIMIT(db, retention_ms) : TS_MS_MIN;
     w.memory_percent = tsdb_memory_percent(db);
     if (w.memory_percent >= 80)
         tsdb_kick(db);

@@ -65,6 +65,8 @@ size_t tok_put(struct tok *t, uint64_t bits, int64_t start, bool absolute, uint8
 size_t tok_put_run(uint32_t n, uint8_t out[TOK_BYTES_MAX]);
 size_t tok_put_gap(uint32_t n, uint8_t out[TOK_BYTES_MAX]);
 /* Next token; *ret_n for runs and gaps. */
+/* Step over one value token without knowing what came before (fsck). */
+bool tok_skip(const uint8_t **p, const uint8_t *end);
 enum tok_op tok_get(struct tok *t, const uint8_t **p, const uint8_t *end, uint32_t *ret_n);
 /* Decode up to n_max samples of a chunk. pos (may be NULL without gaps): timeline position of each.
  * start (may be NULL). Returns how many, or SIZE_MAX for damaged bytes. */
@@ -118,7 +120,7 @@ struct series {
     int64_t last_ts;                    /* newest ever, TS_NONE */
     uint32_t next;                      /* id of the series that followed in the last request */
     uint32_t stamp, tok_stamp;          /* partition's log context in which it is defined, has an absolute token */
-    uint32_t info;                      /* type, temporality, resource (tsdb_meta.c) */
+    atomic_uint info;                   /* type, temporality, resource (tsdb_meta.c) */
     uint32_t info_gen;                  /* generation in which metadata was looked at */
     uint32_t serial;                    /* tells a reused id from the old one */
     uint16_t run;                       /* repeats since the last token */
@@ -303,7 +305,7 @@ struct tsdb {
     atomic_int_least64_t gen_samples;
     atomic_int_least64_t head_min, head_max;
     atomic_uint_least64_t n_series, n_chunks;
-    uint64_t memory_max;
+    atomic_uint_least64_t memory_max;
 
     /* background */
     pthread_t bg;
@@ -318,6 +320,8 @@ struct tsdb {
 };
 
 /* ---- shared helpers ---- */
+/* A limit that tsdb_set_limits may change at any time. */
+#define LIMIT(db, field) __atomic_load_n(&(db)->cfg.field, __ATOMIC_RELAXED)
 static inline struct series *series_at(struct tsdb *db, uint32_t id)
 {
     struct series *page = atomic_load_explicit(&db->pages[id / SERIES_PAGE], memory_order_acquire);
@@ -426,6 +430,10 @@ enum err tsdb_wal_replay(struct tsdb *db, struct err_text *reterr);
 /* tsdb_hist.c: self-contained byte form of one histogram */
 void hist_encode(struct buf *out, const struct histogram *h);
 enum err hist_decode(struct rd *r, struct arena *a, struct histogram **ret);
+/* A segment's chunk of n histograms of one layout, in columns. */
+void hist_chunk_encode(struct buf *out, const struct histogram *const *h, size_t n);
+enum err hist_chunk_decode(struct rd *r, size_t n, struct arena *a, struct histogram **ret);
+bool hist_same_layout(const struct histogram *a, const struct histogram *b);
 
 /* tsdb_meta.c */
 void meta_labels_encode(struct buf *out, struct labels ls);

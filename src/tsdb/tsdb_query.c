@@ -306,7 +306,8 @@ static enum err select_seg(struct select *s, size_t src, const struct matcher *m
         if (first) {
             struct tsdb_series out = { LABELS_NONE, (uint64_t)(uintptr_t)x };
             e = seg_labels(c, rows[i], s->a, &out.labels);
-            vec_push(&s->run, out);
+            if (!e)
+                vec_push(&s->run, out);
         }
     }
     mem_free(rows);

@@ -49,8 +49,6 @@ struct seg_out {
     uint32_t n_families;
     uint64_t samples;
     int64_t min_ts, max_ts;
-    VEC(double) col;
-    VEC(int64_t) icol;
     struct buf dir;
 };
 
@@ -93,8 +91,6 @@ static void out_free(struct seg_out *o)
     buf_deinit(&o->page);
     buf_deinit(&o->exemplars);
     buf_deinit(&o->families);
-    vec_free(&o->col);
-    vec_free(&o->icol);
     buf_deinit(&o->dir);
     mem_free(o);
 }
@@ -190,57 +186,6 @@ static uint32_t out_timeline(struct seg_out *o, const struct tsdb_points *p)
     return id;
 }
 
-static bool same_layout(const struct histogram *a, const struct histogram *b)
-{
-    return a->schema == b->schema && f64_bits(a->zero_threshold) == f64_bits(b->zero_threshold) &&
-           a->pos.n_spans == b->pos.n_spans && a->neg.n_spans == b->neg.n_spans && a->n_custom == b->n_custom &&
-           a->pos.n_buckets == b->pos.n_buckets && a->neg.n_buckets == b->neg.n_buckets &&
-           (!a->pos.n_spans || memcmp(a->pos.spans, b->pos.spans, a->pos.n_spans * sizeof(*a->pos.spans)) == 0) &&
-           (!a->neg.n_spans || memcmp(a->neg.spans, b->neg.spans, a->neg.n_spans * sizeof(*a->neg.spans)) == 0) &&
-           (!a->n_custom || memcmp(a->custom, b->custom, a->n_custom * 8) == 0);
-}
-
-static void put_spans(struct buf *b, const struct hist_side *s)
-{
-    buf_uvarint(b, s->n_spans);
-    for (size_t i = 0; i < s->n_spans; i++) {
-        buf_svarint(b, s->spans[i].offset);
-        buf_uvarint(b, s->spans[i].length);
-    }
-}
-
-/* layout | reset hints | sum | count | zero count | one column per bucket */
-static void put_hist_chunk(struct seg_out *o, const struct histogram *const *h, size_t n)
-{
-    struct buf *b = &o->page;
-    buf_svarint(b, h[0]->schema);
-    buf_f64(b, h[0]->zero_threshold);
-    put_spans(b, &h[0]->pos);
-    put_spans(b, &h[0]->neg);
-    buf_uvarint(b, h[0]->n_custom);
-    buf_add(b, h[0]->custom, h[0]->n_custom * 8);
-    vec_reserve(&o->icol, n);
-    for (size_t i = 0; i < n; i++)
-        o->icol.p[i] = (int64_t)h[i]->reset;
-    codec_i64_encode(b, o->icol.p, n);
-    vec_reserve(&o->col, n);
-    double *c = o->col.p;
-#define COLUMN(expr)                  \
-    do {                              \
-        for (size_t i = 0; i < n; i++) \
-            c[i] = (expr);            \
-        codec_f64_encode(b, c, n);    \
-    } while (0)
-    COLUMN(h[i]->sum);
-    COLUMN(h[i]->count);
-    COLUMN(h[i]->zero_count);
-    for (size_t k = 0; k < h[0]->pos.n_buckets; k++)
-        COLUMN(h[i]->pos.buckets[k]);
-    for (size_t k = 0; k < h[0]->neg.n_buckets; k++)
-        COLUMN(h[i]->neg.buckets[k]);
-#undef COLUMN
-}
-
 static bool any_start(const int64_t *start, size_t n)
 {
     for (size_t i = 0; start && i < n; i++)
@@ -254,7 +199,7 @@ static void put_chunk(struct seg_out *o, const struct tsdb_points *p, size_t at,
     struct out_chunk c = { o->page_no, (uint32_t)o->page.n, tl, (uint32_t)at, (uint32_t)n, 0 };
     if (p->h && p->h[at]) {
         c.flags |= SEG_CHUNK_HIST;
-        put_hist_chunk(o, p->h + at, n);
+        hist_chunk_encode(&o->page, p->h + at, n);
     } else {
         codec_f64_encode(&o->page, p->v + at, n);
     }
@@ -283,7 +228,7 @@ void seg_out_points(struct seg_out *o, const struct tsdb_points *p)
         bool hist = p->h && p->h[i];
         size_t n = 1;
         while (i + n < p->n && n < SEG_CHUNK_SAMPLES_MAX && (p->h && p->h[i + n]) == hist &&
-               (!hist || same_layout(p->h[i], p->h[i + n])))
+               (!hist || hist_same_layout(p->h[i], p->h[i + n])))
             n++;
         put_chunk(o, p, i, n, tl);
         i += n;

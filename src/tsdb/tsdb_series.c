@@ -113,23 +113,23 @@ static void table_remove(struct tsdb *db, struct part *p, uint32_t id)
 
 enum err series_check_labels(struct tsdb *db, struct labels ls, struct err_text *reterr)
 {
-    const struct tsdb_config *c = &db->cfg;
+    const size_t labels_max = LIMIT(db, labels_max), name_max = LIMIT(db, label_name_bytes_max), value_max = LIMIT(db, label_value_bytes_max);
     if (ls.n == 0)
         return err_fail(reterr, ERR_INVALID, "a series without labels");
-    if (ls.n > c->labels_max)
-        return err_fail(reterr, ERR_LIMIT, "%zu labels, at most %u are allowed", ls.n, c->labels_max);
+    if (ls.n > labels_max)
+        return err_fail(reterr, ERR_LIMIT, "%zu labels, at most %zu are allowed", ls.n, labels_max);
     for (size_t i = 0; i < ls.n; i++) {
         const struct label *l = &ls.p[i];
         if (l->name.n == 0)
             return err_fail(reterr, ERR_INVALID, "a label without a name");
         if (l->value.n == 0)
             return err_fail(reterr, ERR_INVALID, "label " STR_FMT " is empty", STR_ARG(str_take(l->name, 100)));
-        if (l->name.n > c->label_name_bytes_max)
+        if (l->name.n > name_max)
             return err_fail(reterr, ERR_LIMIT, "a label name of %zu bytes, at most %zu are allowed", l->name.n,
-                            c->label_name_bytes_max);
-        if (l->value.n > c->label_value_bytes_max)
+                            name_max);
+        if (l->value.n > value_max)
             return err_fail(reterr, ERR_LIMIT, "the value of label " STR_FMT " has %zu bytes, at most %zu are allowed",
-                            STR_ARG(str_take(l->name, 100)), l->value.n, c->label_value_bytes_max);
+                            STR_ARG(str_take(l->name, 100)), l->value.n, value_max);
         if (!str_utf8_ok(l->name) || !str_utf8_ok(l->value))
             return err_fail(reterr, ERR_INVALID, "a label is not valid UTF-8");
         if (i && str_cmp(ls.p[i - 1].name, l->name) >= 0)

@@ -261,6 +261,27 @@ enum tok_op tok_get(struct tok *t, const uint8_t **p, const uint8_t *end, uint32
     }
 }
 
+bool tok_skip(const uint8_t **p, const uint8_t *end)
+{
+    uint64_t x;
+    while (*p < end) {
+        uint8_t b = *(*p)++;
+        if (b < 0x80 || b == 0xa2)
+            return true;
+        if (b < 0x90)
+            return get_le(p, end, (b & 7u) + 1, &x);
+        if (b > 0x90 && b <= 0x98)
+            return get_le(p, end, b - 0x90u, &x);
+        if (b == 0xa1)
+            return get_le(p, end, 8, &x);
+        if (b == 0xa0)
+            return *p < end && (*(*p)++ >> 1) <= EXP_MAX && get_uvarint(p, end, &x);
+        if ((b != 0xa5 && b != 0xa6) || !get_uvarint(p, end, &x))
+            return false;
+    }
+    return false;
+}
+
 size_t tok_decode(const uint8_t *p, size_t n_bytes, size_t n_samples, uint32_t slot_end, double *v, uint32_t *pos,
                   int64_t *start)
 {

@@ -465,11 +465,81 @@ static void on_hole(void *ctx, uint64_t first, uint64_t last)
     stat_add(&wal_lost, (int64_t)(last - first + 1));
 }
 
+/* ---- fsck ---- */
+static bool verify_op(struct rd *r)
+{
+    unsigned kind = (unsigned)rd_uvarint(r) & 7;
+    if (kind == OP_TS_TOK || kind == OP_TS_SAME || kind == OP_RAW || kind == OP_HIST)
+        rd_svarint(r);
+    const uint8_t *p = (const uint8_t *)r->p;
+    switch (kind) {
+    case OP_TOK:
+    case OP_TS_TOK:
+        if (!rd_ok(r) || !tok_skip(&p, (const uint8_t *)r->end))
+            return false;
+        r->p = (const char *)p;
+        break;
+    case OP_DEF:
+        for (uint64_t n = rd_uvarint(r); n && rd_ok(r); n--)
+            for (int i = 0; i < 2; i++) {
+                rd_uvarint(r);
+                rd_lstr(r);
+            }
+        break;
+    case OP_RAW:
+        rd_u64(r);
+        rd_svarint(r);
+        break;
+    case OP_HIST:
+        rd_svarint(r);
+        rd_lstr(r);
+        break;
+    case OP_EXT:
+        switch (rd_u8(r)) {
+        case EXT_INFO:
+            rd_u16(r);
+            rd_lstr(r);
+            break;
+        case EXT_EXEMPLAR:
+            rd_svarint(r);
+            rd_f64(r);
+            rd_lstr(r);
+            break;
+        case EXT_FAMILY:
+            rd_lstr(r);
+            rd_u8(r);
+            rd_lstr(r);
+            rd_lstr(r);
+            break;
+        default:
+            return false;
+        }
+        break;
+    default:
+        break;
+    }
+    return rd_ok(r);
+}
+
+enum err tsdb_record_verify(const struct store_replayed *rec, struct err_text *reterr)
+{
+    if (rec->type != WAL_FRAME)
+        return err_fail(reterr, ERR_CORRUPT, "record %llu has the unknown type %u", (unsigned long long)rec->lsn, rec->type);
+    struct rd r = rd_init(rec->payload);
+    rd_uvarint(&r);
+    rd_uvarint(&r);
+    rd_svarint(&r);
+    while (rd_ok(&r) && rd_left(&r))
+        if (!verify_op(&r))
+            return err_fail(reterr, ERR_CORRUPT, "record %llu cannot be read", (unsigned long long)rec->lsn);
+    return rd_ok(&r) ? OK : err_fail(reterr, ERR_CORRUPT, "record %llu cannot be read", (unsigned long long)rec->lsn);
+}
+
 enum err tsdb_wal_replay(struct tsdb *db, struct err_text *reterr)
 {
     struct replay r = { .db = db, .tail_lsn = store_wal_last_lsn(db->st) };
     arena_init(&r.a, 0);
-    r.oldest_ms = db->cfg.retention_ms ? clock_now_ms(db->clk) - db->cfg.retention_ms : INT64_MIN;
+    r.oldest_ms = LIMIT(db, retention_ms) ? clock_now_ms(db->clk) - LIMIT(db, retention_ms) : INT64_MIN;
     struct store_replay spec = { .signal = STORE_METRICS,
                                  .from_lsn = store_wal_low_water(db->st, STORE_METRICS),
                                  .partition = -1,

@@ -22,7 +22,7 @@
 
 #define TARGETS 3
 #define SERIES 20
-#define SCRAPES 1500
+#define SCRAPES 600
 
 struct stress {
     struct fixture f;

@@ -1,0 +1,380 @@
+/* What comes with samples (exemplars, metadata, resources), what is refused (limits), what leaves (retention, idle
+ * series), and what a damaged file does to an answer. */
+#include "tsdb/fixture.h"
+
+static void write_one(struct fixture *f, struct batch_series *bs, struct tsdb_write_result *r)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct batch b = { .a = &a };
+    avec_push(&a, &b.series, *bs);
+    assert_ok(tsdb_write(f->db, &b, r));
+    assert_ok(tsdb_wait(f->db, r->lsn));
+}
+
+static struct tsdb_write_result put(struct fixture *f, const char *name, int64_t ts, double v)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct sample s = { ts, v };
+    struct batch_series bs = { .labels = mk_labels(&a, name, "h"), .samples = &s, .n_samples = 1 };
+    struct tsdb_write_result r;
+    write_one(f, &bs, &r);
+    return r;
+}
+
+static size_t count(struct fixture *f, const char *name, bool *ret_incomplete)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct tsdb_query *q;
+    struct tsdb_series *s;
+    size_t n, total = 0;
+    struct matcher m;
+    assert_ok(matcher_init(&m, MATCH_EQ, LABEL_NAME, str_c(name), NULL));
+    assert_ok(tsdb_query_open(f->db, T0 - 100 * DAY_MS, T0 + 100 * DAY_MS, &q));
+    assert_ok(tsdb_select(q, &m, 1, 0, &a, &s, &n));
+    struct tsdb_cursor *c = tsdb_cursor_new(q);
+    for (size_t i = 0; i < n; i++) {
+        struct tsdb_points p;
+        assert_ok(tsdb_read(c, s[i].id, INT64_MIN, INT64_MAX, &p));
+        total += p.n;
+    }
+    struct err_text why;
+    bool incomplete = tsdb_query_incomplete(q, &why);
+    if (ret_incomplete)
+        *ret_incomplete = incomplete;
+    tsdb_cursor_free(c);
+    tsdb_query_close(q);
+    matcher_deinit(&m);
+    return total;
+}
+
+static void duplicates_and_windows(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f);
+    f.cfg.ooo_window_ms = 60000;
+    f.clk.now_ms = T0 + 1000000;
+    fx_open(&f);
+    assert_int_equal(put(&f, "a", T0, 1).samples, 1);
+    struct tsdb_write_result r = put(&f, "a", T0, 1);
+    assert_true(r.duplicates == 1 && r.conflicts == 0 && r.samples == 0 && r.lsn != 0);
+    r = put(&f, "a", T0, 2);
+    assert_true(r.duplicates == 1 && r.conflicts == 1 && r.samples == 1);
+    r = put(&f, "a", T0, 2);
+    assert_true(r.duplicates == 1 && r.conflicts == 0);
+    assert_int_equal(put(&f, "a", T0 + 100000, 3).samples, 1);
+    r = put(&f, "a", T0 + 50000, 3);
+    assert_true(r.out_of_order == 1 && r.samples == 1);
+    r = put(&f, "a", T0 + 39999, 3);
+    assert_true(r.rejected[TSDB_REJECT_TOO_OLD] == 1 && r.samples == 0 && strstr(r.first.msg, "a{"));
+    r = put(&f, "a", f.clk.now_ms + 11 * 60 * 1000, 3);
+    assert_true(r.rejected[TSDB_REJECT_FUTURE] == 1);
+    assert_int_equal(count(&f, "a", NULL), 3);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
+static void label_limits(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f);
+    f.cfg.labels_max = 3;
+    f.cfg.label_value_bytes_max = 10;
+    f.cfg.series_max = 3;
+    fx_open(&f);
+    struct sample s = { T0, 1 };
+    struct tsdb_write_result r;
+    const struct label many[] = { { STR("a"), STR("1") }, { STR("b"), STR("1") }, { STR("c"), STR("1") }, { STR("d"), STR("1") } };
+    const struct label lng[] = { { STR("a"), STR("12345678901") } }, twice[] = { { STR("a"), STR("1") }, { STR("a"), STR("2") } },
+                       utf8[] = { { STR("a"), STR("\xff") } }, empty[] = { { STR("a"), STR("") } };
+    const struct labels bad[] = { { many, 4 }, { lng, 1 }, { twice, 2 }, { utf8, 1 }, { empty, 1 }, { NULL, 0 } };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct batch_series bs = { .labels = bad[i], .samples = &s, .n_samples = 1 };
+        write_one(&f, &bs, &r);
+        assert_int_equal(r.rejected[TSDB_REJECT_LABELS], 1);
+        assert_int_equal(r.samples, 0);
+        assert_true(r.first.msg[0] != 0);
+    }
+    for (int i = 0; i < 5; i++) {
+        char name[8];
+        snprintf(name, sizeof(name), "m%d", i);
+        r = put(&f, name, T0, 1);
+        assert_int_equal(r.rejected[TSDB_REJECT_SERIES_LIMIT], i >= 3);
+    }
+    assert_int_equal(put(&f, "m0", T0 + 1, 1).samples, 1);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
+static void memory_bound(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f);
+    f.cfg.memory_bytes_max = 3 << 20;
+    fx_open(&f);
+    size_t refused = 0, busy = 0;
+    for (int i = 0; i < 40000 && !refused && !busy; i++) {
+        AUTO_ARENA struct arena a;
+        arena_init(&a, 0);
+        char name[100];
+        snprintf(name, sizeof(name), "a_rather_long_name_of_a_metric_to_fill_memory_quickly_%d", i);
+        struct sample s = { T0 + i, i };
+        struct batch_series bs = { .labels = mk_labels(&a, name, "h"), .samples = &s, .n_samples = 1 };
+        struct batch b = { .a = &a };
+        avec_push(&a, &b.series, bs);
+        struct tsdb_write_result r;
+        enum err e = tsdb_write(f.db, &b, &r);
+        busy += e == ERR_BUSY;
+        refused += r.rejected[TSDB_REJECT_SERIES_LIMIT];
+    }
+    assert_true(refused || busy);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
+/* ---- beside samples ---- */
+static void check_beside(struct fixture *f)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct tsdb_metadata *md;
+    size_t n;
+    assert_ok(tsdb_metadata(f->db, STR_NONE, 0, &a, &md, &n));
+    assert_int_equal(n, 2);
+    assert_str(md[0].name, "http_requests");
+    assert_int_equal(md[0].meta.type, METRIC_HISTOGRAM);
+    assert_str(md[0].meta.help, "Requests.");
+    assert_str(md[0].meta.unit, "seconds");
+    assert_str(md[1].name, "other");
+    struct tsdb_query *q;
+    assert_ok(tsdb_query_open(f->db, T0 - 1, T0 + 1000, &q));
+    struct tsdb_exemplars *ex;
+    struct matcher m;
+    assert_ok(matcher_init(&m, MATCH_EQ, LABEL_NAME, STR("http_requests_bucket"), NULL));
+    assert_ok(tsdb_exemplars(q, &m, 1, &a, &ex, &n));
+    assert_int_equal(n, 1);
+    assert_int_equal(ex[0].n, 2);
+    assert_true(ex[0].p[0].v == 0.25 && ex[0].p[1].v == 0.5 && ex[0].p[1].ts_ms == T0 + 7);
+    assert_str(labels_get(ex[0].p[0].labels, STR("trace_id")), "abc");
+    struct tsdb_series *s;
+    assert_ok(tsdb_select(q, &m, 1, 0, &a, &s, &n));
+    assert_int_equal(n, 1);
+    struct series_info info;
+    assert_ok(query_series_info(q, qseries_of(s[0].id), &info));
+    assert_int_equal(info.type, METRIC_HISTOGRAM);
+    assert_int_equal(info.temporality, TEMPORALITY_DELTA);
+    struct rd r = rd_init(info.resource);
+    struct labels res;
+    assert_true(meta_labels_decode(&r, &a, &res));
+    assert_str(labels_get(res, STR("service.name")), "shop");
+    matcher_deinit(&m);
+    tsdb_query_close(q);
+}
+
+static void beside_samples(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f);
+    fx_open(&f);
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct sample s[2] = { { T0, 1 }, { T0 + 10, 2 } };
+    struct label t[1] = { { STR("trace_id"), STR("abc") } }, rl[1] = { { STR("service.name"), STR("shop") } };
+    struct exemplar e[3] = { { { t, 1 }, 0.25, T0 + 5 }, { { t, 1 }, 0.5, T0 + 7 }, { { t, 1 }, 0.5, T0 + 7 } };
+    struct labels resource = { rl, 1 };
+    struct batch_series bs = { .labels = mk_labels(&a, "http_requests_bucket", "h"), .samples = s, .n_samples = 2, .exemplars = e,
+                               .n_exemplars = 3, .meta = { METRIC_HISTOGRAM, STR("Requests."), STR("seconds") },
+                               .temporality = TEMPORALITY_DELTA, .resource = &resource };
+    struct batch b = { .a = &a };
+    avec_push(&a, &b.series, bs);
+    struct batch_family fam = { STR("other"), { METRIC_GAUGE, STR("Else."), STR_NONE } };
+    avec_push(&a, &b.families, fam);
+    struct tsdb_write_result r;
+    assert_ok(tsdb_write(f.db, &b, &r));
+    assert_ok(tsdb_wait(f.db, r.lsn));
+    check_beside(&f);
+    fx_crash(&f);
+    fx_open(&f);
+    check_beside(&f);
+    assert_ok(tsdb_flush(f.db));
+    check_beside(&f);
+    fx_close(&f);
+    fx_open(&f);
+    check_beside(&f);
+    put(&f, "http_requests_bucket", T0 + 20, 2);
+    assert_ok(tsdb_flush(f.db));
+    f.clk.now_ms += 3 * DAY_MS;
+    assert_ok(tsdb_compact(f.db));
+    check_beside(&f);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
+static void retention(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f);
+    f.cfg.retention_ms = 10 * DAY_MS;
+    f.clk.now_ms = T0;
+    fx_open(&f);
+    for (int d = 0; d < 20; d++) {
+        f.clk.now_ms = T0 + d * DAY_MS;
+        assert_int_equal(put(&f, "a", f.clk.now_ms, d).samples, 1);
+        assert_ok(tsdb_flush(f.db));
+    }
+    assert_int_equal(count(&f, "a", NULL), 20);
+    struct err_text why;
+    mtx_lock(&f.db->flush_mu);
+    assert_ok(retention_apply(f.db, &why));
+    mtx_unlock(&f.db->flush_mu);
+    assert_int_equal(count(&f, "a", NULL), 11);
+    assert_int_equal(put(&f, "b", f.clk.now_ms - 11 * DAY_MS, 1).rejected[TSDB_REJECT_TOO_OLD], 1);
+    f.cfg.retention_bytes = 1;
+    tsdb_set_limits(f.db, &f.cfg);
+    mtx_lock(&f.db->flush_mu);
+    assert_ok(retention_apply(f.db, &why));
+    mtx_unlock(&f.db->flush_mu);
+    assert_int_equal(count(&f, "a", NULL), 0);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
+static void idle_series_leave(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f);
+    f.clk.now_ms = T0;
+    fx_open(&f);
+    for (int i = 0; i < 400; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "m%d", i);
+        put(&f, name, T0, i);
+    }
+    assert_ok(tsdb_flush(f.db));
+    f.clk.now_ms += 3600 * 1000;
+    put(&f, "m7", f.clk.now_ms, 1);
+    assert_int_equal(tsdb_series_gc(f.db), 399);
+    assert_int_equal(count(&f, "m7", NULL), 2);
+    assert_int_equal(count(&f, "m8", NULL), 1);
+    put(&f, "m8", f.clk.now_ms, 1);
+    assert_int_equal(count(&f, "m8", NULL), 2);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
+/* ---- damage ---- */
+static void flip(const char *path, long off)
+{
+    FILE *fp = fopen(path, "r+b");
+    assert_non_null(fp);
+    fseek(fp, off, SEEK_SET);
+    int c = fgetc(fp);
+    fseek(fp, off, SEEK_SET);
+    fputc(c ^ 0x55, fp);
+    fclose(fp);
+}
+
+static void damage_is_told(void **state)
+{
+    (void)state;
+    log_setup(LOG_LEVEL_ERROR + 1, LOG_FORMAT_LOGFMT);
+    struct fixture f;
+    fx_init(&f);
+    fx_open(&f);
+    for (int i = 0; i < 200; i++)
+        for (int k = 0; k < 3; k++) {
+            char name[8];
+            snprintf(name, sizeof(name), "m%d", k);
+            put(&f, name, T0 + i * 1000, i * 0.37 + k);
+        }
+    assert_ok(tsdb_flush(f.db));
+    char path[300];
+    const struct segment_set *set = store_segments_ref(f.st, STORE_METRICS);
+    assert_int_equal(set->n, 1);
+    snprintf(path, sizeof(path), "%s", segment_path(set->p[0]));
+    assert_ok(tsdb_segment_verify(set->p[0], NULL));
+    long size = (long)segment_meta(set->p[0])->bytes;
+    segment_set_unref(set);
+    assert_int_equal(count(&f, "m1", NULL), 200);
+    fx_close(&f);
+    unsigned told = 0;
+    for (long off = 64; off < size; off += 211) {
+        flip(path, off);
+        struct err_text why;
+        assert_ok(store_open(fs_os(), f.dir, &f.scfg, &f.clk.c, &f.st, &why));
+        assert_ok(tsdb_open(&f.cfg, f.st, &f.clk.c, &f.db, &why));
+        for (int k = 0; k < 3; k++) {
+            char name[8];
+            bool incomplete;
+            snprintf(name, sizeof(name), "m%d", k);
+            size_t n = count(&f, name, &incomplete);
+            assert_true(n == 200 || incomplete); /* never silently less */
+            assert_true(n <= 200);
+            told += incomplete;
+        }
+        fx_crash(&f);
+        flip(path, off);
+    }
+    assert_true(told > 3);
+    fx_open(&f);
+    assert_int_equal(count(&f, "m1", NULL), 200);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
+static enum err check_seg(void *ctx, enum store_signal sig, struct segment *seg, struct err_text *reterr)
+{
+    (void)ctx;
+    return sig == STORE_METRICS ? tsdb_segment_verify(seg, reterr) : OK;
+}
+static enum err check_rec(void *ctx, enum store_signal sig, const struct store_replayed *rec, struct err_text *reterr)
+{
+    ++*(unsigned *)ctx;
+    return sig == STORE_METRICS ? tsdb_record_verify(rec, reterr) : OK;
+}
+static void report(void *ctx, enum store_finding kind, const char *path, const char *text)
+{
+    (void)ctx;
+    if (kind == STORE_FINDING_DAMAGE)
+        fail_msg("%s: %s", path, text);
+}
+
+static void fsck_is_clean(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f);
+    fx_open(&f);
+    for (int i = 0; i < 500; i++) {
+        put(&f, i % 2 ? "a" : "b", T0 + i * 60000, i % 9 ? i * 0.1 : f64_from_bits(STALE_NAN_BITS));
+        if (i == 300)
+            assert_ok(tsdb_flush(f.db));
+    }
+    fx_crash(&f);
+    unsigned records = 0;
+    struct store_fsck spec = { .ctx = &records, .report = report, .segment_check = check_seg, .record_check = check_rec };
+    struct store_fsck_result res;
+    struct err_text why;
+    assert_ok(store_fsck(fs_os(), f.dir, &spec, &res, &why));
+    assert_int_equal(res.damages, 0);
+    assert_true(res.segments > 1 && records > 100);
+    fx_deinit(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(duplicates_and_windows), cmocka_unit_test(label_limits), cmocka_unit_test(memory_bound),
+        cmocka_unit_test(beside_samples),         cmocka_unit_test(retention),    cmocka_unit_test(idle_series_leave),
+        cmocka_unit_test(damage_is_told),         cmocka_unit_test(fsck_is_clean),
+    };
+    return cmocka_run_group_tests_name("tsdb features", tests, NULL, NULL);
+}
