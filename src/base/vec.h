@@ -22,7 +22,8 @@ void *avec_grow_(struct arena *a, void *p, size_t n, size_t *cap, size_t want, s
 #define vec_free(v) (mem_free((v)->p), (v)->p = NULL, (v)->n = (v)->cap = 0)
 #define vec_clear(v) ((void)((v)->n = 0))
 #define vec_last(v) ((v)->p[(v)->n - 1])
-#define vec_each(T, it, v) for (T *it = (v)->p, *it##_end = (v)->p + (v)->n; it < it##_end; it++)
+/* T must be one word or end without a star. */
+#define vec_each(T, it, v) for (T *it = (v)->p, *it##_end = (v)->n ? (v)->p + (v)->n : (v)->p; it < it##_end; it++)
 /* Remove element i, keeping order / moving the last one in. */
 #define vec_remove(v, i)                                                                          \
     (memmove((v)->p + (i), (v)->p + (i) + 1, ((v)->n - (size_t)(i)-1) * sizeof(*(v)->p)), (void)(v)->n--)

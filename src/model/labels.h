@@ -20,7 +20,7 @@ struct labels {
     size_t n;
 };
 #define LABELS_NONE ((struct labels){ 0 })
-#define labels_each(it, ls) for (const struct label *it = (ls).p, *it##_end = (ls).p + (ls).n; it < it##_end; it++)
+#define labels_each(it, ls) for (const struct label *it = (ls).p, *it##_end = (ls).n ? (ls).p + (ls).n : (ls).p; it < it##_end; it++)
 
 str labels_get(struct labels ls, str name); /* STR_NONE (p == NULL) if absent */
 static inline bool labels_has(struct labels ls, str name)
