@@ -4,6 +4,7 @@
 #include "api/api_int.h"
 
 enum { POINTS_MAX = 11000, EXEMPLAR_SELECTORS_MAX = 64 };
+#define ANSWER_BYTES_MAX ((size_t)1 << 30) /* before compression */
 
 static struct stat_hist query_seconds = STAT_HIST("vane_query_duration_seconds", "Duration of PromQL queries, parsing to result", "");
 static struct stat queries_failed = STAT_COUNTER("vane_queries_failed_total", "PromQL queries that ended with an error", "");
@@ -99,6 +100,7 @@ static void run(struct http_request *rq, struct http_response *rs, const struct 
         return;
     }
     stat_add(&samples_read, (int64_t)result.stats.samples_read);
+    rs->body.max = ANSWER_BYTES_MAX;
     struct json_out j = api_begin(rs);
     json_obj(&j);
     api_json_result(&j, &result, limit);
@@ -112,6 +114,8 @@ static void run(struct http_request *rq, struct http_response *rs, const struct 
     if (truncated)
         notes[result.n_notes] = (struct promql_note){ .text = STR(API_TRUNCATED) };
     api_end(&j, notes, result.n_notes + truncated);
+    if (rs->body.failed)
+        api_fail(rs, API_EXECUTION, "the answer would be larger than %zu bytes: aggregate, or ask for fewer points", ANSWER_BYTES_MAX);
 }
 
 static void query(struct http_request *rq, struct http_response *rs)

@@ -93,6 +93,19 @@ static enum err scrape_pools(void *ctx, struct arena *a, str **ret, size_t *ret_
     return OK;
 }
 
+static enum err scrape_metadata_rows(void *ctx, str metric, bool (*match)(void *match_ctx, struct labels target), void *match_ctx,
+                                     size_t limit, struct arena *a, struct api_target_metadata **ret, size_t *ret_n)
+{
+    struct scrape_target_metadata *rows;
+    size_t n;
+    scrape_metadata(((struct serve *)ctx)->scrape, metric, match, match_ctx, limit, a, &rows, &n);
+    *ret = arena_array(a, struct api_target_metadata, n);
+    for (size_t i = 0; i < n; i++)
+        (*ret)[i] = (struct api_target_metadata){ rows[i].target, rows[i].metric, rows[i].meta };
+    *ret_n = n;
+    return OK;
+}
+
 static bool serve_file(str path, struct http_file *ret)
 {
     const struct ui_file *f = ui_file_find(path.p, path.n);
@@ -121,7 +134,7 @@ static str retention_text(struct serve *s)
 void serve_api_deps(struct serve *s, struct api_deps *d)
 {
     char text[1024] = "";
-    s->api_scrape = (struct api_scrape){ .ctx = s, .targets = scrape_targets, .pools = scrape_pools };
+    s->api_scrape = (struct api_scrape){ .ctx = s, .targets = scrape_targets, .pools = scrape_pools, .metadata = scrape_metadata_rows };
     s->api_process = (struct api_process){
         .ctx = s,
         .ready = process_ready,
