@@ -45,7 +45,7 @@ static void make_series(struct array_source *s, bool shared)
             snprintf(instance, sizeof(instance), "host-%03d:9100", i);
             const char *labels[] = { "__name__", "http_requests_total", "handler", handler, "instance", instance, "job", "api", NULL };
             array_source_add(s, labels, (struct array_series){ .ts = times, .v = values[n % N_VALUES], .n = N_SAMPLES,
-                                                           .timeline = shared ? n / 600 + 1 : 0 });
+                                                           .timeline = shared ? (uint64_t)i + 1 : 0 }); /* by instance: it changes with every series */
         }
 }
 

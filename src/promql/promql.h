@@ -21,7 +21,7 @@ struct promql_points { /* the same meaning as the store's: ascending, duplicates
     const struct histogram *const *h; /* NULL: floats only; h[i] != NULL: sample i is a histogram */
     const int64_t *start_ms;          /* NULL: unknown */
     size_t n;
-    uint64_t timeline; /* non-zero and equal to the previous read of this reader: the same ts array */
+    uint64_t timeline; /* non-zero and equal to that of another read of this reader over the same time: equal ts arrays */
 };
 struct promql_series {
     struct labels labels;

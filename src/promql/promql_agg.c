@@ -286,7 +286,7 @@ static enum err fold_slice(struct pq_worker *w, void *ctx, unsigned slice, size_
     struct group *groups = arena_zarray(&w->a, struct group, a->n_groups + 1);
     a->slices[slice] = groups;
     vec_reserve(&w->row_v, a->steps);
-    for (size_t i = lo; i < hi; i++) {
+    for (size_t i = lo; i < hi; i++) { /* in the order of labels: as stores keep them */
         struct pq_row row = { .v = w->row_v.p };
         size_t n;
         TRY(pq_rows_compute(w, a->rows, i, &row, &n));

@@ -144,22 +144,49 @@ static void bounds_find(const int64_t *t, size_t n, const struct pq_node *sel, c
     }
 }
 
-static struct pq_bounds bounds_buf(struct pq_worker *w, int which, size_t n)
+#define TIMELINE_STEP_BYTES (2 * sizeof(double) + 2 * sizeof(uint32_t))
+
+static void timeline_reserve(struct pq_worker *w, struct pq_timeline *t, size_t steps)
 {
-    switch (which) {
-    case 0:
-        vec_reserve(&w->lo, n);
-        vec_reserve(&w->hi, n);
-        return (struct pq_bounds){ w->lo.p, w->hi.p };
-    case 1:
-        vec_reserve(&w->lo2, n);
-        vec_reserve(&w->hi2, n);
-        return (struct pq_bounds){ w->lo2.p, w->hi2.p };
-    default:
-        vec_reserve(&w->hlo, n);
-        vec_reserve(&w->hhi, n);
-        return (struct pq_bounds){ w->hlo.p, w->hhi.p };
+    if (t->cap >= steps)
+        return;
+    mem_free(t->mem);
+    t->mem = mem_alloc(steps * TIMELINE_STEP_BYTES);
+    w->timeline_bytes += (steps - t->cap) * TIMELINE_STEP_BYTES;
+    double *d = t->mem;
+    t->pre = (struct pq_rate_pre){ .near = d, .factor = d + steps };
+    t->bd.lo = (uint32_t *)(void *)(d + 2 * steps);
+    t->bd.hi = t->bd.lo + steps;
+    t->cap = steps;
+}
+
+/* The entry for a timeline under a recipe; *ret_known: its bounds are there already. timeline 0: the series' own. */
+static struct pq_timeline *timeline_get(struct pq_worker *w, const struct pq_rows *r, uint64_t timeline, bool *ret_known)
+{
+    struct pq_timeline *t = &w->own;
+    if (timeline != 0) {
+        if (!w->timelines)
+            w->timelines = mem_zalloc(PQ_TIMELINES_MAX * sizeof(*w->timelines));
+        size_t slots = PQ_TIMELINES_MAX;
+        while (slots > 1 && slots * r->tl.n * TIMELINE_STEP_BYTES > PQ_TIMELINES_BYTES_MAX)
+            slots /= 2;
+        t = &w->timelines[hash_u64(timeline) & (slots - 1)];
     }
+    *ret_known = timeline != 0 && t->timeline == timeline && t->rows == r->id;
+    if (!*ret_known) {
+        timeline_reserve(w, t, r->tl.n);
+        t->timeline = timeline;
+        t->rows = r->id;
+        t->rate_ready = false;
+    }
+    return t;
+}
+
+static struct pq_bounds hist_bounds_buf(struct pq_worker *w, size_t n)
+{
+    vec_reserve(&w->hlo, n);
+    vec_reserve(&w->hhi, n);
+    return (struct pq_bounds){ w->hlo.p, w->hhi.p };
 }
 
 /* How far the samples of a window reach before and after the reference time. */
@@ -173,38 +200,17 @@ static void window_reach(const struct pq_rows *r, int64_t lookback, int64_t *bef
         *after = lookback;
 }
 
-/* Bounds of the float samples; those of a shared timeline are kept for the next series. */
-static struct pq_bounds float_bounds(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
-                                     uint64_t timeline, bool *shared)
+/* Bounds of the float samples; those of a shared timeline are found once. */
+static struct pq_timeline *float_bounds(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, uint64_t timeline)
 {
-    int64_t before, after;
-    window_reach(r, w->run->env.lookback_ms, &before, &after);
-    *shared = !b->own_timeline;
-    struct pq_bounds bd = bounds_buf(w, *shared ? 0 : 1, r->tl.n);
-    if (*shared && timeline != 0 && w->timeline == timeline && w->timeline_of == r->id)
-        return bd;
-    bounds_find(b->ft, b->nf, r->sel, &r->tl, before, after, &bd);
-    if (*shared) {
-        w->timeline = timeline;
-        w->timeline_of = r->id;
-        w->rate_ready = false;
+    bool known;
+    struct pq_timeline *t = timeline_get(w, r, b->own_timeline ? 0 : timeline, &known);
+    if (!known) {
+        int64_t before, after;
+        window_reach(r, w->run->env.lookback_ms, &before, &after);
+        bounds_find(b->ft, b->nf, r->sel, &r->tl, before, after, &t->bd);
     }
-    return bd;
-}
-
-static struct pq_rate_pre rate_pre(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
-                                   const struct pq_bounds *bd, bool shared)
-{
-    vec_reserve(&w->pre_sampled, r->tl.n);
-    vec_reserve(&w->pre_start, r->tl.n);
-    vec_reserve(&w->pre_end, r->tl.n);
-    vec_reserve(&w->pre_factor, r->tl.n);
-    struct pq_rate_pre pre = { w->pre_sampled.p, w->pre_start.p, w->pre_end.p, w->pre_factor.p, w->rate_full };
-    if (!(shared && w->rate_ready && w->timeline != 0))
-        pq_rate_prepare(r, b->ft, bd, &pre);
-    w->rate_ready = shared;
-    w->rate_full = pre.full;
-    return pre;
+    return t;
 }
 
 static const struct histogram **row_h(struct pq_worker *w, size_t n)
@@ -221,13 +227,11 @@ static enum err compute_instant(struct pq_worker *w, const struct pq_rows *r, si
     int64_t from, to;
     pq_selector_span(r->sel, &r->tl, w->run->env.lookback_ms, &from, &to);
     TRY(pq_read(w, r->series[i].id, from, to, &p));
-    struct pq_bounds bd = bounds_buf(w, 0, r->tl.n);
-    if (!(p.timeline != 0 && w->timeline == p.timeline && w->timeline_of == r->id)) {
+    bool known;
+    struct pq_timeline *t = timeline_get(w, r, p.timeline, &known);
+    struct pq_bounds bd = t->bd;
+    if (!known)
         bounds_find(p.ts, p.n, r->sel, &r->tl, w->run->env.lookback_ms, 0, &bd);
-        w->timeline = p.timeline;
-        w->timeline_of = r->id;
-        w->rate_ready = false;
-    }
     row->h = NULL;
     for (size_t s = 0; s < r->tl.n; s++) {
         row->v[s] = pq_none();
@@ -294,7 +298,8 @@ static enum err compute_smoothed(struct pq_worker *w, const struct pq_rows *r, s
     pq_selector_span(r->sel, &r->tl, lookback, &from, &to);
     TRY(pq_read(w, r->series[i].id, from, to, &p));
     pq_split_points(w, r->sel, &p, &b);
-    struct pq_bounds bd = bounds_buf(w, 1, r->tl.n), hb = bounds_buf(w, 2, r->tl.n);
+    bool known;
+    struct pq_bounds bd = timeline_get(w, r, 0, &known)->bd, hb = hist_bounds_buf(w, r->tl.n);
     bounds_find(b.ft, b.nf, r->sel, &r->tl, lookback, lookback, &bd);
     bounds_find(b.ht, b.nh, r->sel, &r->tl, lookback, lookback, &hb);
     row->h = NULL;
@@ -367,7 +372,7 @@ static enum err range_windows(struct pq_worker *w, const struct pq_rows *r, size
     window_reach(r, w->run->env.lookback_ms, &before, &after);
     struct pq_bounds hb = { 0 };
     if (b->nh > 0) {
-        hb = bounds_buf(w, 2, r->tl.n);
+        hb = hist_bounds_buf(w, r->tl.n);
         bounds_find(b->ht, b->nh, r->sel, &r->tl, before, after, &hb);
     }
     struct pq_win win = { .w = w, .rows = r, .arg = r->sel, .labels = pq_rows_labels(r, i) };
@@ -445,16 +450,16 @@ static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size
     } else {
         subquery_points(w, r, i, &b);
     }
-    bool shared, extended = r->sel->kind == PQ_MATRIX && (r->sel->sel->anchored || r->sel->sel->smoothed);
-    struct pq_bounds bd = float_bounds(w, r, &b, timeline, &shared);
+    bool extended = r->sel->kind == PQ_MATRIX && (r->sel->sel->anchored || r->sel->sel->smoothed);
+    struct pq_timeline *t = float_bounds(w, r, &b, timeline);
     row->h = NULL;
     if (r->fn->fast && b.nh == 0 && !extended && !(b.fst && r->fn->start_times)) {
-        struct pq_rate_pre pre = { 0 };
-        if (r->fn->rate)
-            pre = rate_pre(w, r, &b, &bd, shared);
-        r->fn->fast(w, r, &b, &bd, &pre, row->v);
+        if (r->fn->rate && !t->rate_ready)
+            pq_rate_prepare(r, b.ft, &t->bd, &t->pre);
+        t->rate_ready = r->fn->rate;
+        r->fn->fast(w, r, &b, &t->bd, &t->pre, row->v);
     } else {
-        TRY(range_windows(w, r, i, &b, &bd, row));
+        TRY(range_windows(w, r, i, &b, &t->bd, row));
     }
     if (r->fn->rate && r->fn->counter && row_has_float(row, r->tl.n))
         note_non_counter(w, r, i);

@@ -66,9 +66,10 @@ enum err pq_poll(struct pq_worker *w)
         return pq_fail(w, ERR_CANCELLED, "query was canceled in expression evaluation");
     if (os_mono_ns() > r->deadline_ns)
         return fail_timeout(w);
-    if (w->a.bytes > w->bytes_counted) {
-        atomic_fetch_add_explicit(&r->bytes, w->a.bytes - w->bytes_counted, memory_order_relaxed);
-        w->bytes_counted = w->a.bytes;
+    size_t bytes = w->a.bytes + w->timeline_bytes;
+    if (bytes > w->bytes_counted) {
+        atomic_fetch_add_explicit(&r->bytes, bytes - w->bytes_counted, memory_order_relaxed);
+        w->bytes_counted = bytes;
     }
     if (atomic_load_explicit(&r->bytes, memory_order_relaxed) > r->cfg->bytes_max)
         return pq_fail(w, ERR_LIMIT, "the query would use more than %zu bytes of memory", r->cfg->bytes_max);
@@ -111,16 +112,12 @@ static void worker_deinit(struct pq_run *r, struct pq_worker *w)
     vec_free(&w->resets);
     vec_free(&w->row_v);
     vec_free(&w->row_h);
-    vec_free(&w->lo);
-    vec_free(&w->hi);
-    vec_free(&w->lo2);
-    vec_free(&w->hi2);
     vec_free(&w->hlo);
     vec_free(&w->hhi);
-    vec_free(&w->pre_sampled);
-    vec_free(&w->pre_start);
-    vec_free(&w->pre_end);
-    vec_free(&w->pre_factor);
+    mem_free(w->own.mem);
+    for (size_t i = 0; w->timelines && i < PQ_TIMELINES_MAX; i++)
+        mem_free(w->timelines[i].mem);
+    mem_free(w->timelines);
     arena_deinit(&w->a);
 }
 

@@ -56,14 +56,12 @@ void pq_rate_prepare(const struct pq_rows *r, const int64_t *ts, const struct pq
         uint32_t lo = bd->lo[s], hi = bd->hi[s];
         if (hi - lo < 2) {
             pre->full = false;
-            pre->sampled[s] = pre->start[s] = pre->end[s] = pre->factor[s] = 0;
+            pre->near[s] = pre->factor[s] = 0;
             continue;
         }
         int64_t end = pq_ref_time(r->sel, pq_ts(&r->tl, s));
         struct extent x = extent_of(ts[lo], ts[hi - 1], hi - lo - 1, end - r->sel->range_ms, end);
-        pre->sampled[s] = x.sampled;
-        pre->start[s] = x.start;
-        pre->end[s] = x.end;
+        pre->near[s] = x.start / x.sampled * (1 + 1e-9);
         pre->factor[s] = (x.sampled + x.start + x.end) / x.sampled;
         if (r->fn->per_second)
             pre->factor[s] /= seconds;
@@ -79,12 +77,16 @@ static void find_resets(struct pq_worker *w, const double *v, size_t n)
 }
 
 /* The factor of a window whose counter would have been below zero at the start of the extrapolated range. */
-static double factor_from_zero(const struct pq_rows *r, const struct pq_rate_pre *pre, size_t s, double first, double diff)
+static double factor_from_zero(const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
+                               const struct pq_rate_pre *pre, size_t s, double first, double diff)
 {
-    double to_zero = pre->sampled[s] * (first / diff);
-    if (!(to_zero < pre->start[s]))
+    uint32_t lo = bd->lo[s], hi = bd->hi[s];
+    int64_t end = pq_ref_time(r->sel, pq_ts(&r->tl, s));
+    struct extent x = extent_of(b->ft[lo], b->ft[hi - 1], hi - lo - 1, end - r->sel->range_ms, end);
+    double zero = x.sampled * (first / diff);
+    if (!(zero < x.start))
         return pre->factor[s];
-    double factor = (pre->sampled[s] + to_zero + pre->end[s]) / pre->sampled[s];
+    double factor = (x.sampled + zero + x.end) / x.sampled;
     return r->fn->per_second ? factor / ((double)r->sel->range_ms / 1000) : factor;
 }
 
@@ -97,13 +99,13 @@ static bool scale_all(const struct pq_rate_pre *pre, const double *first, const 
     size_t s = 0;
     for (; s + 2 <= n; s += 2) {
         lanes f = pq_load(first + s), d = pq_load(diff + s), o = d * pq_load(pre->factor + s);
-        near |= (pq_load(pre->sampled + s) * f <= pq_load(pre->start + s) * d * (1 + 1e-9)) & (d > 0) & (f >= 0);
+        near |= (f <= pq_load(pre->near + s) * d) & (d > 0) & (f >= 0);
         memcpy(out + s, &o, sizeof(o));
     }
     bool any = (near[0] | near[1]) != 0;
     for (; s < n; s++) {
         out[s] = diff[s] * pre->factor[s];
-        any = any || (pre->sampled[s] * first[s] <= pre->start[s] * diff[s] * (1 + 1e-9) && diff[s] > 0 && first[s] >= 0);
+        any = any || (first[s] <= pre->near[s] * diff[s] && diff[s] > 0 && first[s] >= 0);
     }
     return any;
 }
@@ -124,8 +126,8 @@ static void plain_rate(struct pq_worker *w, const struct pq_rows *r, const struc
     if (!scale_all(pre, first, diff, out, n) || !r->fn->counter)
         return;
     for (size_t s = 0; s < n; s++)
-        if (diff[s] > 0 && first[s] >= 0)
-            out[s] = diff[s] * factor_from_zero(r, pre, s, first[s], diff[s]);
+        if (diff[s] > 0 && first[s] >= 0 && first[s] <= pre->near[s] * diff[s])
+            out[s] = diff[s] * factor_from_zero(r, b, bd, pre, s, first[s], diff[s]);
 }
 
 void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
@@ -154,8 +156,8 @@ void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_
             for (size_t k = reset; k < w->resets.n && w->resets.p[k] < hi; k++)
                 diff += v[w->resets.p[k] - 1];
             /* the comparison without division decides all but the near cases */
-            if (diff > 0 && first >= 0 && pre->sampled[s] * first <= pre->start[s] * diff * (1 + 1e-9))
-                factor = factor_from_zero(r, pre, s, first, diff);
+            if (diff > 0 && first >= 0 && first <= pre->near[s] * diff)
+                factor = factor_from_zero(r, b, bd, pre, s, first, diff);
         }
         out[s] = diff * factor;
     }

@@ -133,7 +133,7 @@ struct pq_bounds { /* per step: samples [lo, hi) of a series are in the window *
     uint32_t *lo, *hi;
 };
 struct pq_rate_pre { /* per step: what extrapolation needs and does not depend on values */
-    double *sampled, *start, *end, *factor;
+    double *near, *factor; /* near: first <= near * diff makes the zero of a counter matter */
     bool full; /* every window has two samples */
 };
 struct pq_series_buf { /* float and histogram samples of one series, staleness markers left out */
@@ -145,11 +145,22 @@ struct pq_series_buf { /* float and histogram samples of one series, staleness m
     bool own_timeline; /* ft is not what the source returned */
     bool growing;      /* no float is below the one before, none is NaN */
 };
+/* What is known of a timeline (the timestamps that several series share) under one recipe. */
+struct pq_timeline {
+    uint64_t rows, timeline; /* key; 0: not in use */
+    bool rate_ready;
+    struct pq_bounds bd;
+    struct pq_rate_pre pre;
+    void *mem;
+    size_t cap; /* steps */
+};
+#define PQ_TIMELINES_MAX 1024                  /* per worker */
+#define PQ_TIMELINES_BYTES_MAX (8 * 1024 * 1024) /* unless one alone is larger */
 struct pq_run;
 struct pq_worker {
     struct pq_run *run;
     struct arena a;
-    size_t bytes_counted;
+    size_t bytes_counted, timeline_bytes;
     struct promql_reader *reader;
     struct pq_notes notes;
     enum err err;
@@ -163,12 +174,8 @@ struct pq_worker {
     VEC(uint32_t) resets;
     VEC(double) row_v;
     VEC(const struct histogram *) row_h;
-    /* window bounds of the current timeline */
-    uint64_t timeline;
-    uint64_t timeline_of; /* id of the recipe they belong to */
-    bool rate_ready, rate_full;
-    VEC(uint32_t) lo, hi, lo2, hi2, hlo, hhi;
-    VEC(double) pre_sampled, pre_start, pre_end, pre_factor;
+    VEC(uint32_t) hlo, hhi;
+    struct pq_timeline own, *timelines; /* of a series on its own; PQ_TIMELINES_MAX, placed by hash */
 };
 struct pq_run {
     const struct promql_engine_config *cfg;
