@@ -70,7 +70,9 @@ export default function Explore() {
   }
   // The address of an empty page has its state as well: a reload keeps it.
   useEffect(() => {
-    if (route.value.search !== toSearch(st) && route.value.path.startsWith('/explore')) navigate('/explore' + toSearch(st), { replace: true })
+    // From the route as it is now: by the time an effect runs it may be newer than this render.
+    const now = route.value.search, whole = toSearch(fromSearch(now))
+    if (now !== whole && route.value.path.startsWith('/explore')) navigate('/explore' + whole, { replace: true })
   }, [search])
 
   return (
