@@ -44,7 +44,9 @@ static double scrape_once(struct target *t, struct arena *scratch, str body, str
 int main(void)
 {
     struct scrape_sink sink = { sink_append };
-    struct scrape s = { .sink = &sink, .clock = os_clock() };
+    static struct scrape s;
+    s.sink = &sink;
+    s.clock = os_clock();
     struct prom_config *prom;
     struct scrape_outcome o;
     struct arena a, scratch;

@@ -57,12 +57,45 @@ void cache_deinit(struct cache *c)
     arena_deinit(&c->a);
 }
 
-static size_t labels_bytes(struct labels ls)
+/* ---- labels without copies: most of their bytes stand in the line's own text or in the target's labels ---- */
+
+struct home { /* where bytes may be found again */
+    str from, to;          /* a text and its copy */
+    struct labels target;  /* live as long as the cache */
+};
+
+static bool inside(str s, str whole)
 {
-    size_t n = ls.n * sizeof(struct label);
-    labels_each (l, ls)
-        n += l->name.n + l->value.n + 2;
-    return n;
+    return s.n && (uintptr_t)s.p >= (uintptr_t)whole.p && (uintptr_t)s.p + s.n <= (uintptr_t)whole.p + whole.n;
+}
+
+static str rehome_str(struct cache *c, str s, const struct home *h, size_t *copied)
+{
+    if (str_eq(s, LABEL_NAME))
+        return LABEL_NAME;
+    if (inside(s, h->from))
+        return (str){ h->to.p + (s.p - h->from.p), s.n };
+    labels_each (l, h->target) {
+        if (str_eq(s, l->name))
+            return l->name;
+        if (str_eq(s, l->value))
+            return l->value;
+    }
+    *copied += s.n + 1;
+    return arena_str(&c->a, s);
+}
+
+/* A label set of the cache's own; counts what it costs. */
+static struct labels rehome(struct cache *c, struct labels ls, const struct home *h)
+{
+    struct label *p = arena_array(&c->a, struct label, ls.n);
+    size_t copied = ls.n * sizeof(*p);
+    for (size_t i = 0; i < ls.n; i++) {
+        p[i].name = rehome_str(c, ls.p[i].name, h, &copied);
+        p[i].value = rehome_str(c, ls.p[i].value, h, &copied);
+    }
+    c->live_bytes += copied;
+    return (struct labels){ p, ls.n };
 }
 
 /* ---- one exposition ---- */
@@ -178,15 +211,13 @@ static enum err check_names(struct work *w, struct labels ls)
     return ok ? OK : fail(w, ERR_INVALID, "invalid metric name or label names: " STR_FMT, STR_ARG(str_take(w->x.series, 150)));
 }
 
-static uint32_t series_slot(struct cache *c, struct labels ls)
+static uint32_t series_slot(struct cache *c, struct labels ls, const struct home *h)
 {
-    hash128 h = labels_hash128(ls, 0);
     bool is_new;
-    uint32_t *slot = series_map_put(&c->by_labels, h, &is_new);
+    uint32_t *slot = series_map_put(&c->by_labels, labels_hash128(ls, 0), &is_new);
     if (!is_new)
         return *slot;
-    struct cache_series s = { .labels = labels_copy(&c->a, ls), .last_ts_ms = INT64_MIN };
-    c->live_bytes += labels_bytes(ls);
+    struct cache_series s = { .labels = rehome(c, ls, h), .last_ts_ms = INT64_MIN };
     c->n_series++;
     if (c->free_series.n) {
         *slot = c->free_series.p[--c->free_series.n];
@@ -198,9 +229,10 @@ static uint32_t series_slot(struct cache *c, struct labels ls)
     return *slot;
 }
 
+/* raw: in the cache's arena already. */
 static uint32_t line_slot(struct cache *c, str raw, uint32_t series)
 {
-    struct cache_line line = { .raw = arena_str(&c->a, raw), .series = series };
+    struct cache_line line = { .raw = raw, .series = series };
     uint32_t id;
     c->live_bytes += raw.n;
     c->n_lines++;
@@ -231,13 +263,16 @@ static enum err line_new(struct work *w, uint32_t *ret)
     merge_target_labels(w, &b, own);
     bool kept = relabel_apply(w->t->cfg->metric_relabel, &b);
     ls = kept ? lb_labels(&b) : LABELS_NONE;
+    if (ls.n) {
+        TRY(check_names(w, ls));
+        TRY(check_limits(w, ls));
+    }
+    struct home h = { .from = w->x.series, .to = arena_str(&w->c->a, w->x.series), .target = w->t->labels };
     if (ls.n == 0) {
-        *ret = line_slot(w->c, w->x.series, NO_SERIES);
+        *ret = line_slot(w->c, h.to, NO_SERIES);
         return OK;
     }
-    TRY(check_names(w, ls));
-    TRY(check_limits(w, ls));
-    *ret = line_slot(w->c, w->x.series, series_slot(w->c, ls));
+    *ret = line_slot(w->c, h.to, series_slot(w->c, ls, &h));
     w->o->added++;
     return OK;
 }
@@ -383,7 +418,7 @@ static void line_drop(struct cache *c, uint32_t id)
         struct cache_series *s = &c->series.p[l->series];
         if (--s->n_lines == 0) {
             series_map_del(&c->by_labels, labels_hash128(s->labels, 0));
-            c->dead_bytes += labels_bytes(s->labels);
+            c->dead_bytes += s->labels.n * sizeof(struct label);
             c->n_series--;
             *s = (struct cache_series){ 0 };
             vec_push(&c->free_series, l->series);
@@ -393,50 +428,52 @@ static void line_drop(struct cache *c, uint32_t id)
     vec_push(&c->free_lines, id);
 }
 
-/* Copy what lives into a new arena. */
-static void cache_compact(struct cache *c)
+/* Copy what lives into a new arena: each line's text, and with the first line of a series its labels. The old arena
+ * is there until the end, so that texts can still be found in it. */
+static void cache_compact(struct cache *c, struct labels target)
 {
-    struct arena fresh;
-    arena_init(&fresh, 0);
+    struct arena old = c->a;
+    arena_init(&c->a, 0);
     line_map_clear(&c->by_raw);
     c->live_bytes = c->dead_bytes = 0;
+    AUTO_FREE bool *done = mem_zalloc(c->series.n + 1);
     for (uint32_t i = 0; i < c->lines.n; i++) {
         struct cache_line *l = &c->lines.p[i];
         if (!l->raw.p)
             continue;
-        l->raw = arena_str(&fresh, l->raw);
-        c->live_bytes += l->raw.n;
+        struct home h = { .from = l->raw, .to = arena_str(&c->a, l->raw), .target = target };
+        l->raw = h.to;
+        c->live_bytes += h.to.n;
         *line_map_put(&c->by_raw, l->raw, NULL) = i;
-    }
-    for (uint32_t i = 0; i < c->series.n; i++)
-        if (c->series.p[i].n_lines) {
-            c->series.p[i].labels = labels_copy(&fresh, c->series.p[i].labels);
-            c->live_bytes += labels_bytes(c->series.p[i].labels);
+        if (l->series != NO_SERIES && !done[l->series]) {
+            struct cache_series *s = &c->series.p[l->series];
+            s->labels = rehome(c, s->labels, &h);
+            done[l->series] = true;
         }
-    arena_deinit(&c->a);
-    c->a = fresh;
+    }
+    arena_deinit(&old);
 }
 
 /* After a good scrape: forget lines that did not come. Called when nothing refers to labels any more. */
-static void cache_sweep(struct cache *c, size_t n_seen_lines)
+static void cache_sweep(struct cache *c, size_t n_seen_lines, struct labels target)
 {
     if (n_seen_lines != c->n_lines)
         for (uint32_t i = 0; i < c->lines.n; i++)
             if (c->lines.p[i].raw.p && c->lines.p[i].gen != c->gen)
                 line_drop(c, i);
     if (c->dead_bytes > (64u << 10) && c->dead_bytes > c->live_bytes / 2)
-        cache_compact(c);
+        cache_compact(c, target);
 }
 
 /* After failed scrapes: what they brought in vain must not pile up. Keeps the lines of the last good one. */
-static void cache_trim(struct cache *c)
+static void cache_trim(struct cache *c, struct labels target)
 {
     if (c->n_lines <= c->order.n + 100000)
         return;
     c->gen++;
     for (size_t i = 0; i < c->order.n; i++)
         c->lines.p[c->order.p[i]].gen = c->gen;
-    cache_sweep(c, c->order.n);
+    cache_sweep(c, c->order.n, target);
 }
 
 static void order_swap(struct cache *c)
@@ -610,9 +647,9 @@ void target_process(struct target *t, struct arena *scratch, struct scrape_outco
     if (e)
         append_failure(&w);
     else
-        cache_sweep(c, w.n_seen_lines);
+        cache_sweep(c, w.n_seen_lines, t->labels);
     if (e)
-        cache_trim(c);
+        cache_trim(c, t->labels);
     else
         order_swap(c); /* what is expected next time is what came this time */
     t->has_report = true;

@@ -192,6 +192,14 @@ static bool answer(void *ctx, str path, str head, struct target_answer *a)
         buf_init(&json, 0);
         buf_printf(&json, "[{\"targets\": [\"127.0.0.1:%u\"], \"labels\": {\"from\": \"http\"}}]", target_server_port(f->server));
         target_answer_text(a, "200 OK", "Content-Type: application/json\r\n", buf_str(&json));
+    } else if (IS("/churn")) { /* half of it is new each time; one series under two spellings */
+        AUTO_BUF struct buf text;
+        buf_init(&text, 0);
+        for (int i = 0; i < 300; i++)
+            buf_printf(&text, "churn{i=\"%d\",path=\"/a/rather/long/path/to/fill/memory/%d\",round=\"%d\"} %d\n", i, i, i % 2 ? round : 0, i);
+        buf_lit(&text, "steady{a=\"1\",b=\"2\"} 5\n");
+        buf_printf(&text, "steady{b=\"2\"%s,a=\"1\"} 6\n", round % 2 ? "" : " ");
+        target_answer_text(a, "200 OK", "", buf_str(&text));
     } else if (IS("/echo")) {
         mtx_lock(&f->mu);
         snprintf(f->head, sizeof(f->head), STR_FMT, STR_ARG(head));
@@ -419,6 +427,34 @@ static void disappearing_series_get_markers(void **state)
     assert_int_equal(peek(&r->sink, "up{").stale, 1);
 }
 
+/* The cache rewrites itself under churn: what the store is told stays right. */
+static void churn(void **state)
+{
+    struct rig *r = *state;
+    configure(r, "global: {scrape_interval: 20ms, scrape_timeout: 20ms}\nscrape_configs:\n" JOB("j", "/churn", ""));
+    for (int i = 0; i < 1500 && peek(&r->sink, "up{").n < 40; i++)
+        os_sleep_ms(5);
+    configure(r, "scrape_configs: []\n");
+    wait_until(peek(&r->sink, "up{").last_stale);
+    struct peek steady = peek(&r->sink, "steady{");
+    assert_true(steady.n >= 40);
+    assert_int_equal(steady.stale, 1);
+    assert_true(steady.first == 5); /* of two lines of one series the first counts */
+    mtx_lock(&r->sink.mu);
+    for (size_t i = 0; i < r->sink.series.n; i++) {
+        const struct seen_series *s = &r->sink.series.p[i];
+        int n, round;
+        const char *at = strstr(s->name, "round=\"");
+        if (strncmp(s->name, "churn{", 6) != 0 || !at || sscanf(s->name, "churn{i=\"%d\"", &n) != 1 || sscanf(at, "round=\"%d\"", &round) != 1)
+            continue;
+        assert_true(s->v.p[0].v == n);
+        assert_true(is_stale(s->v.p[s->v.n - 1].v)); /* each ended, at the latest with its target */
+        if (n % 2)
+            assert_int_equal(s->v.n, 2);
+    }
+    mtx_unlock(&r->sink.mu);
+}
+
 static void a_failing_scrape_ends_its_series_once(void **state)
 {
     struct rig *r = *state;
@@ -603,7 +639,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         T(good_target), T(own_metrics), T(bad_targets_are_down), T(a_slow_target_delays_no_other), T(disappearing_series_get_markers),
-        T(a_failing_scrape_ends_its_series_once), T(odd_expositions), T(requests_carry_what_is_configured), T(relabelling_chooses_targets),
+        T(churn), T(a_failing_scrape_ends_its_series_once), T(odd_expositions), T(requests_carry_what_is_configured), T(relabelling_chooses_targets),
         T(reload_leaves_others_alone), T(files_are_watched), T(http_endpoints_are_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
