@@ -490,6 +490,15 @@ static enum err eval_picking(struct pq_run *r, const struct pq_node *n, struct p
     struct pq_vec in;
     struct pq_tl tl = rows->tl;
     TRY(pq_eval_scalar(r, n->args[1], &tl, &param));
+    if (n->e->agg.op == PQ_AGG_TOPK || n->e->agg.op == PQ_AGG_BOTTOMK) {
+        struct pq_group_map gm = { 0 };
+        size_t k;
+        uint32_t *group_of = arena_array(r->a, uint32_t, rows->n + 1);
+        group_rows(r, g, rows, !r->delayed && rows->drop_name, group_of, &gm.labels, &gm.n);
+        gm.of = group_of;
+        if (pq_topk_streams(rows, gm.n, param, &k))
+            return pq_eval_topk(r, n, rows, &gm, param, k, ret);
+    }
     TRY(pq_rows_materialise(r, rows, &in));
     struct pq_rows all = { .base = BASE_VEC, .tl = tl, .vec = in, .n = in.n };
     struct pq_group_map gm = { 0 };

@@ -1,77 +1,9 @@
 /* Aggregation operators that need all series of a group at a step: quantile, topk, bottomk, limitk, limit_ratio,
- * and count_values. Which of several equal series topk keeps follows Prometheus' heap (Go's container/heap), so
- * that ties break the same way. */
+ * and count_values. topk and bottomk of small k do without all series in memory: promql_agg_topk.c. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "promql/promql_int.h"
-
-/* ---- heap of samples: [0] is the one to be replaced first ---- */
-struct pick {
-    double v;
-    size_t series;
-};
-struct heap {
-    struct pick *p;
-    size_t n;
-    bool largest_first; /* bottomk */
-};
-
-static bool pick_less(const struct heap *h, const struct pick *a, const struct pick *b)
-{
-    if (isnan(a->v))
-        return true;
-    return h->largest_first ? a->v > b->v : a->v < b->v;
-}
-
-static void pick_swap(struct heap *h, size_t i, size_t j)
-{
-    struct pick t = h->p[i];
-    h->p[i] = h->p[j];
-    h->p[j] = t;
-}
-
-static void heap_push(struct heap *h, struct pick x)
-{
-    size_t j = h->n++;
-    h->p[j] = x;
-    while (j > 0) {
-        size_t i = (j - 1) / 2;
-        if (!pick_less(h, &h->p[j], &h->p[i]))
-            break;
-        pick_swap(h, i, j);
-        j = i;
-    }
-}
-
-static void heap_fix_top(struct heap *h)
-{
-    size_t i = 0;
-    for (;;) {
-        size_t j = 2 * i + 1;
-        if (j >= h->n)
-            return;
-        if (j + 1 < h->n && pick_less(h, &h->p[j + 1], &h->p[j]))
-            j++;
-        if (!pick_less(h, &h->p[j], &h->p[i]))
-            return;
-        pick_swap(h, i, j);
-        i = j;
-    }
-}
-
-/* Best first; stable, as insertion sort is. */
-static void heap_sort(struct heap *h, struct pick *tmp)
-{
-    for (size_t width = 1; width < h->n; width *= 2) {
-        for (size_t lo = 0; lo < h->n; lo += 2 * width) {
-            size_t mid = MIN(lo + width, h->n), hi = MIN(lo + 2 * width, h->n), i = lo, j = mid;
-            for (size_t k = lo; k < hi; k++) /* take the right one only if it comes strictly before */
-                tmp[k] = i < mid && (j >= hi || !pick_less(h, &h->p[i], &h->p[j])) ? h->p[i++] : h->p[j++];
-        }
-        memcpy(h->p, tmp, h->n * sizeof(*tmp));
-    }
-}
 
 /* ---- members of groups ---- */
 struct members {
@@ -102,8 +34,8 @@ struct picking {
     const struct pq_group_map *groups;
     struct members members;
     const double *param;
-    struct heap heap;
-    struct pick *tmp;
+    struct pq_heap heap;
+    struct pq_pick *tmp;
     struct pq_series *out; /* by input series; v NULL until picked */
     struct pq_vec *ret;
 };
@@ -200,7 +132,7 @@ static void keep(struct picking *p, size_t series, size_t step)
 
 static void pick_k(struct picking *p, size_t group, size_t step, size_t k)
 {
-    struct heap *h = &p->heap;
+    struct pq_heap *h = &p->heap;
     h->n = 0;
     for (size_t i = p->members.first[group]; i < p->members.first[group + 1]; i++) {
         size_t series = p->members.series[i];
@@ -211,19 +143,9 @@ static void pick_k(struct picking *p, size_t group, size_t step, size_t k)
             note_ignored(p, p->node->pos);
             continue;
         }
-        struct pick x = { m->v[step], series };
-        if (h->n < k) {
-            heap_push(h, x);
-            continue;
-        }
-        double top = h->p[0].v;
-        bool better = h->largest_first ? top > x.v : top < x.v;
-        if (better || (isnan(top) && !isnan(x.v))) {
-            h->p[0] = x;
-            heap_fix_top(h);
-        }
+        pq_heap_offer(h, k, (struct pq_pick){ m->v[step], series });
     }
-    heap_sort(h, p->tmp);
+    pq_heap_sort(h, p->tmp);
     for (size_t i = 0; i < h->n; i++)
         keep(p, h->p[i].series, step);
 }
@@ -254,15 +176,15 @@ static void pick_ratio(struct picking *p, size_t group, size_t step, double r)
     }
 }
 
-static enum err check_param(struct picking *p, bool *ret_empty)
+enum err pq_check_agg_param(struct pq_run *r, const struct pq_node *node, const double *param, size_t steps, bool *ret_empty)
 {
-    struct pq_worker *w = pq_main(p->run);
-    struct extent e = param_extent(p->param, p->tl->n);
-    if (p->op == PQ_AGG_LIMIT_RATIO) {
+    struct pq_worker *w = pq_main(r);
+    struct extent e = param_extent(param, steps);
+    if (node->e->agg.op == PQ_AGG_LIMIT_RATIO) {
         *ret_empty = e.max == 0 && e.min == 0 && !e.nan;
         if (e.nan)
             return pq_fail(w, ERR_EXEC, "Ratio value is NaN");
-        struct pq_note n = { .kind = NOTE_INVALID_RATIO, .pos = p->node->args[1]->pos };
+        struct pq_note n = { .kind = NOTE_INVALID_RATIO, .pos = node->args[1]->pos };
         n.x = e.max, n.y = 1;
         if (e.max > 1)
             pq_note_add(&w->notes, &n);
@@ -301,11 +223,11 @@ static enum err eval_picking(struct picking *p)
 {
     bool empty;
     struct arena *a = p->run->a;
-    TRY(check_param(p, &empty));
+    TRY(pq_check_agg_param(p->run, p->node, p->param, p->tl->n, &empty));
     if (empty)
         return OK;
-    p->heap = (struct heap){ .p = arena_array(a, struct pick, p->in->n + 1), .largest_first = p->op == PQ_AGG_BOTTOMK };
-    p->tmp = arena_array(a, struct pick, p->in->n + 1);
+    p->heap = (struct pq_heap){ .p = arena_array(a, struct pq_pick, p->in->n + 1), .largest_first = p->op == PQ_AGG_BOTTOMK };
+    p->tmp = arena_array(a, struct pq_pick, p->in->n + 1);
     p->out = arena_zarray(a, struct pq_series, p->in->n + 1);
     p->ret->p = arena_array(a, struct pq_series, p->in->n + 1);
     for (size_t g = 0; g < p->groups->n; g++) {

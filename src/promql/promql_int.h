@@ -382,6 +382,23 @@ struct pq_group_map {
 };
 enum err pq_eval_agg_k(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, const struct pq_vec *in,
                        const struct pq_group_map *groups, const double *param, struct pq_vec *ret) MUST_CHECK;
+enum err pq_check_agg_param(struct pq_run *r, const struct pq_node *node, const double *param, size_t steps, bool *ret_empty) MUST_CHECK;
+struct pq_pick { /* a sample in the heap of topk */
+    double v;
+    size_t series;
+};
+struct pq_heap { /* [0] is the one to be replaced first */
+    struct pq_pick *p;
+    size_t n;
+    bool largest_first; /* bottomk */
+};
+void pq_heap_push(struct pq_heap *h, struct pq_pick x);
+void pq_heap_fix_top(struct pq_heap *h);
+void pq_heap_offer(struct pq_heap *h, size_t k, struct pq_pick x); /* keeps the k best */
+void pq_heap_sort(struct pq_heap *h, struct pq_pick *tmp);         /* best first, stable */
+bool pq_topk_streams(const struct pq_rows *rows, size_t n_groups, const double *param, size_t *ret_k); /* are the heaps small? */
+enum err pq_eval_topk(struct pq_run *r, const struct pq_node *n, const struct pq_rows *rows, const struct pq_group_map *groups,
+                      const double *param, size_t k_max, struct pq_vec *ret) MUST_CHECK;
 enum err pq_eval_count_values(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
 enum err pq_eval_vector_binary(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
 enum err pq_eval_set_op(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
