@@ -54,7 +54,9 @@ bool api_parse_time(str s, int64_t *ret_ms);
 bool api_parse_duration(str s, int64_t *ret_ms, const char **ret_why);
 bool api_time_param(const struct http_request *rq, struct http_response *rs, const char *name, int64_t fallback, int64_t *ret_ms);
 bool api_limit_param(const struct http_request *rq, struct http_response *rs, const char *name, size_t *ret);
-/* start and end with the whole range as default. */
+/* -1 = all, as metadata routes read their limits. */
+bool api_count_param(const struct http_request *rq, struct http_response *rs, const char *name, int64_t *ret);
+/* start and end with the whole range as default; end may lie before start (nothing is found then). */
 bool api_range_params(const struct http_request *rq, struct http_response *rs, int64_t *ret_from, int64_t *ret_to);
 struct api_selector {
     struct matcher *m;

@@ -94,12 +94,26 @@ bool api_limit_param(const struct http_request *rq, struct http_response *rs, co
 
 bool api_range_params(const struct http_request *rq, struct http_response *rs, int64_t *ret_from, int64_t *ret_to)
 {
-    if (!api_time_param(rq, rs, "start", API_TIME_MIN, ret_from) || !api_time_param(rq, rs, "end", API_TIME_MAX, ret_to))
-        return false;
-    if (*ret_to >= *ret_from)
+    return api_time_param(rq, rs, "start", API_TIME_MIN, ret_from) && api_time_param(rq, rs, "end", API_TIME_MAX, ret_to);
+}
+
+bool api_count_param(const struct http_request *rq, struct http_response *rs, const char *name, int64_t *ret)
+{
+    str s = http_param(rq, str_c(name));
+    *ret = -1;
+    if (s.n == 0 || str_to_i64(s, ret))
         return true;
-    api_fail(rs, API_BAD_DATA, "end timestamp must not be before start time");
+    api_fail(rs, API_BAD_DATA, "%s must be a number", name);
     return false;
+}
+
+/* The message names the parameter where the parameter is required: that is how upstream's handlers differ. */
+static void selector_fail(struct http_response *rs, bool required, const char *why)
+{
+    if (required)
+        api_fail_param(rs, "match[]", why);
+    else
+        api_fail(rs, API_BAD_DATA, "%s", why);
 }
 
 bool api_selector_params(const struct http_request *rq, struct http_response *rs, bool required, struct api_selector **ret, size_t *ret_n)
@@ -120,7 +134,7 @@ bool api_selector_params(const struct http_request *rq, struct http_response *rs
         if (ok && some)
             continue;
         api_selectors_deinit(s, ok ? i + 1 : i);
-        api_fail_param(rs, "match[]", ok ? "match[] must contain at least one non-empty matcher" : why.msg);
+        selector_fail(rs, required, ok ? "match[] must contain at least one non-empty matcher" : why.msg);
         return false;
     }
     *ret = s;

@@ -48,7 +48,7 @@ static enum err series_collect(struct http_request *rq, const struct api_selecto
 {
     const struct api_store *st = &api_of(rq)->d.store;
     VEC(struct labels) all = { 0 };
-    for (size_t i = 0; i < n_sel; i++) {
+    for (size_t i = 0; i < n_sel && from <= to; i++) {
         struct labels *found;
         size_t n;
         TRY(st->series(st->ctx, from, to, sel[i].m, sel[i].n, one_more(limit), rq->a, &found, &n));
@@ -103,7 +103,7 @@ static enum err names_collect(struct http_request *rq, const str *value_of, cons
     const struct api_store *st = &api_of(rq)->d.store;
     VEC(str) all = { 0 };
     size_t rounds = n_sel ? n_sel : 1;
-    for (size_t i = 0; i < rounds; i++) {
+    for (size_t i = 0; i < rounds && from <= to; i++) {
         const struct matcher *m = n_sel ? sel[i].m : NULL;
         size_t n_m = n_sel ? sel[i].n : 0, n;
         str *found;
@@ -210,10 +210,11 @@ static int metadata_order(const void *pa, const void *pb)
 static void metadata(struct http_request *rq, struct http_response *rs)
 {
     const struct api_store *st = &api_of(rq)->d.store;
-    size_t limit, per_metric, n;
+    int64_t limit, per_metric;
+    size_t n;
     struct tsdb_metadata *all;
-    if (api_not_ready(api_of(rq), rs) || !api_limit_param(rq, rs, "limit", &limit) ||
-        !api_limit_param(rq, rs, "limit_per_metric", &per_metric))
+    if (api_not_ready(api_of(rq), rs) || !api_count_param(rq, rs, "limit", &limit) ||
+        !api_count_param(rq, rs, "limit_per_metric", &per_metric))
         return;
     enum err e = st->metadata(st->ctx, http_param(rq, STR("metric")), 0, rq->a, &all, &n);
     if (e != OK) {
@@ -224,12 +225,13 @@ static void metadata(struct http_request *rq, struct http_response *rs)
         qsort(all, n, sizeof(*all), metadata_order);
     struct json_out j = api_begin(rs);
     json_obj(&j);
-    for (size_t i = 0, families = 0; i < n && (!limit || families < limit); families++) {
+    size_t families = 0;
+    for (size_t i = 0; i < n && (limit < 0 || families < (size_t)limit); families++) {
         json_key(&j, all[i].name);
         json_arr(&j);
         size_t k = i;
         for (; k < n && str_eq(all[k].name, all[i].name); k++)
-            if (!per_metric || k - i < per_metric)
+            if (per_metric <= 0 || k - i < (size_t)per_metric)
                 meta_json(&j, &all[k].meta);
         json_arr_end(&j);
         i = k;

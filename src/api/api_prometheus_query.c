@@ -255,6 +255,10 @@ static void query_exemplars(struct http_request *rq, struct http_response *rs)
     int64_t from, to;
     if (api_not_ready(api, rs) || !api_range_params(rq, rs, &from, &to))
         return;
+    if (to < from) {
+        api_fail(rs, API_BAD_DATA, "end timestamp must not be before start timestamp");
+        return;
+    }
     const struct promql_expr *e = NULL;
     struct err_text why = { .msg = "" };
     enum err err = promql_parse_text(rq->a, http_param(rq, STR("query")), api->d.promql_features, &e, &why);
@@ -264,7 +268,10 @@ static void query_exemplars(struct http_request *rq, struct http_response *rs)
     }
     struct selectors sel = { 0 };
     selectors_collect(e, &sel);
-    exemplars_answer(rq, rs, &sel, from, to);
+    if (sel.n)
+        exemplars_answer(rq, rs, &sel, from, to);
+    else
+        buf_lit(&rs->body, "{\"status\":\"success\"}");
     promql_expr_deinit(e);
 }
 

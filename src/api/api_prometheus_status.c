@@ -66,7 +66,8 @@ static void targets(struct http_request *rq, struct http_response *rs)
 {
     const struct api_scrape *sc = api_of(rq)->d.scrape;
     str state = http_param(rq, STR("state")), pool = http_param(rq, STR("scrapePool"));
-    bool active = !str_ieq(state, STR("dropped")), dropped = !str_ieq(state, STR("active"));
+    bool any = state.n == 0 || str_ieq(state, STR("any"));
+    bool active = any || str_ieq(state, STR("active")), dropped = any || str_ieq(state, STR("dropped"));
     struct api_targets t = { 0 };
     enum err e = sc ? sc->targets(sc->ctx, active, dropped, rq->a, &t) : OK;
     if (e != OK) {
@@ -121,9 +122,10 @@ static void targets_metadata(struct http_request *rq, struct http_response *rs)
     struct api_selector sel = { 0 };
     struct err_text why = { .msg = "" };
     struct api_target_metadata *rows = NULL;
-    size_t limit, n = 0;
+    int64_t limit;
+    size_t n = 0;
     str match = http_param(rq, STR("match_target"));
-    if (!api_limit_param(rq, rs, "limit", &limit))
+    if (!api_count_param(rq, rs, "limit", &limit))
         return;
     if (match.n && promql_parse_selector(rq->a, match, &sel.m, &sel.n, &why) != OK) {
         api_fail_param(rs, "match_target", why.msg);
@@ -131,8 +133,8 @@ static void targets_metadata(struct http_request *rq, struct http_response *rs)
     }
     enum err e = OK;
     str metric = http_param(rq, STR("metric"));
-    if (sc && sc->metadata)
-        e = sc->metadata(sc->ctx, metric.p ? metric : STR(""), match.n ? selector_matches : NULL, &sel, limit, rq->a, &rows, &n);
+    if (sc && sc->metadata && limit != 0)
+        e = sc->metadata(sc->ctx, metric.p ? metric : STR(""), match.n ? selector_matches : NULL, &sel, limit < 0 ? 0 : (size_t)limit, rq->a, &rows, &n);
     if (match.n)
         promql_matchers_deinit(sel.m, sel.n);
     if (e != OK) {
@@ -300,10 +302,14 @@ static void status_tsdb(struct http_request *rq, struct http_response *rs)
 {
     const struct api_store *st = &api_of(rq)->d.store;
     struct tsdb_stats s = { 0 };
-    size_t limit;
-    if (!api_limit_param(rq, rs, "limit", &limit))
+    int64_t limit;
+    if (!api_count_param(rq, rs, "limit", &limit))
         return;
-    limit = limit ? limit : 10;
+    if (limit < 1 && http_param(rq, STR("limit")).n) {
+        api_fail(rs, API_BAD_DATA, "limit must be a positive number");
+        return;
+    }
+    size_t rows = limit < 1 ? 10 : (size_t)limit;
     enum err e = st->stats(st->ctx, true, rq->a, &s);
     if (e != OK) {
         api_fail_err(rs, e, NULL);
@@ -319,10 +325,10 @@ static void status_tsdb(struct http_request *rq, struct http_response *rs)
     json_ki64(&j, "minTime", s.head_min_ms);
     json_ki64(&j, "maxTime", s.head_max_ms);
     json_obj_end(&j);
-    top_json(&j, STR("seriesCountByMetricName"), s.top_metrics, s.n_top_metrics, limit);
-    top_json(&j, STR("labelValueCountByLabelName"), s.top_labels, s.n_top_labels, limit);
-    top_json(&j, STR("memoryInBytesByLabelName"), s.top_label_bytes, s.n_top_label_bytes, limit);
-    top_json(&j, STR("seriesCountByLabelValuePair"), s.top_pairs, s.n_top_pairs, limit);
+    top_json(&j, STR("seriesCountByMetricName"), s.top_metrics, s.n_top_metrics, rows);
+    top_json(&j, STR("labelValueCountByLabelName"), s.top_labels, s.n_top_labels, rows);
+    top_json(&j, STR("memoryInBytesByLabelName"), s.top_label_bytes, s.n_top_label_bytes, rows);
+    top_json(&j, STR("seriesCountByLabelValuePair"), s.top_pairs, s.n_top_pairs, rows);
     json_key(&j, STR("storage")); /* ours: what lies on disk */
     json_obj(&j);
     json_ku64(&j, "segments", s.segments);

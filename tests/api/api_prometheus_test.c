@@ -39,6 +39,10 @@ static void limits_and_warnings(void **state)
     is("/api/v1/series?match[]=up&match[]=%7Bjob%3D%22a%22%7D&limit=2", 200, "warnings");
     is("/api/v1/series?match[]=up&match[]=%7Bjob%3D%22a%22%7D", 200, "{\"__name__\":\"up\",\"job\":\"a\"},{\"__name__\":\"up\",\"job\":\"b\"},{\"__name__\":\"up\",\"job\":\"c\"}]");
     is("/api/v1/series?match[]=%7Bjob%3D%22%22%7D", 400, "at least one non-empty matcher");
+    is("/api/v1/series?match[]=up&start=2&end=1", 200, "\"data\":[]");
+    is("/api/v1/labels?start=2&end=1", 200, "\"data\":[]");
+    is("/api/v1/labels?match[]=up%5B", 400, "\"error\":\"1:3: parse error");
+    is("/api/v1/series?match[]=up%5B", 400, "\"error\":\"invalid parameter \\\"match[]\\\": 1:3: parse error");
     is("/api/v1/query_range?query=up&start=0&end=11000&step=1", 200, "success");
     is("/api/v1/query_range?query=up&start=0&end=11001&step=1", 400, "11,000 points");
     is("/api/v1/query_range?query=up&start=10&end=9&step=1", 400, "end timestamp must not be before start time");
@@ -88,6 +92,10 @@ static void metadata_and_exemplars(void **state)
     is("/api/v1/metadata", 200, "{\"a_total\":[{\"type\":\"counter\",\"help\":\"x \\\"y\\\"\",\"unit\":\"s\"}],\"up\":[");
     is("/api/v1/metadata?metric=up", 200, "{\"up\":[{\"type\":\"gauge\",\"help\":\"Up or not.\",\"unit\":\"\"}]}");
     is("/api/v1/metadata?limit=1", 200, "\"a_total\"");
+    is("/api/v1/metadata?limit=0", 200, "\"data\":{}");
+    is("/api/v1/metadata?limit=x", 400, "limit must be a number");
+    is("/api/v1/query_exemplars?query=up&start=2&end=1", 400, "end timestamp must not be before start timestamp");
+    is("/api/v1/query_exemplars?query=1", 200, "{\"status\":\"success\"}");
     struct label trace[] = { { STR("trace_id"), STR("abc") } };
     struct exemplar x = { { trace, 1 }, 0.5, 1700000000250 };
     avec_push(&site.store.a, &site.store.series.p[site.store.series.n - 1]->exemplars, x);
@@ -105,6 +113,8 @@ static void process(void **state)
     is("/api/v1/status/walreplay", 200, "\"current\":1000");
     is("/api/v1/status/config", 200, "\"yaml\":\"global:\\n");
     is("/api/v1/targets?state=dropped", 200, "\"activeTargets\":[],\"droppedTargets\":[{\"discoveredLabels\":");
+    is("/api/v1/targets?state=nonsense", 200, "\"activeTargets\":[],\"droppedTargets\":[]");
+    is("/api/v1/status/tsdb?limit=0", 400, "limit must be a positive number");
     is("/api/v1/targets?state=active&scrapePool=other", 200, "\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}");
     is("/api/v1/scrape_pools", 200, "{\"scrapePools\":[\"dead\"]}");
     is("/api/v1/targets/metadata", 200, "\"data\":[]");
