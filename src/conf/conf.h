@@ -199,6 +199,9 @@ uint64_t conf_hash(const struct conf_schema *s, const void *obj);
 void conf_out_scalar(struct conf_out *o, str s);
 void conf_out_struct(struct conf_out *o, const struct conf_schema *s, const void *obj);
 
+/* In quotes, with Go's escapes (%q): what is not printable or not UTF-8 becomes \n, \xff, \u2028 ... */
+void conf_quote(struct buf *out, str s);
+
 /* URL syntax as the configuration needs it: scheme://host..., texts as Go's. */
 enum err conf_check_url(str url, bool http_only, struct err_text *reterr) MUST_CHECK;
 

@@ -109,11 +109,14 @@ static enum err read_bytes(struct conf_ctx *cx, const struct conf_node *n, uint6
         *ret = 0;
         return OK;
     }
-    if (all_digits(s))
-        return conf_error(cx, n, "units: unknown unit  in " STR_FMT " (write " STR_FMT "B, KB, MB, GB ...)", STR_ARG(s), STR_ARG(s));
-    if (!num_parse_bytes(s, ret))
-        return conf_error(cx, n, "units: not a size: \"" STR_FMT "\" (examples: 512KB, 15MB, 1.5GB)", STR_ARG(s));
-    return OK;
+    if (num_parse_bytes(s, ret) && !all_digits(s))
+        return OK;
+    str unit = s;
+    while (unit.n && strchr("+-.0123456789", unit.p[0]))
+        unit = str_skip(unit, 1);
+    if (unit.n == s.n)
+        return conf_error(cx, n, "units: invalid " STR_FMT " (examples: 512KB, 15MB, 1.5GB)", STR_ARG(s));
+    return conf_error(cx, n, "units: unknown unit " STR_FMT " in " STR_FMT " (examples: 512KB, 15MB, 1.5GB)", STR_ARG(unit), STR_ARG(s));
 }
 
 enum err conf_regex_compile(struct conf_ctx *cx, str source, struct conf_regex *ret)

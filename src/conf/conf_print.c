@@ -59,6 +59,11 @@ static void scalar_quoted(struct buf *b, str s)
     buf_u8(b, '"');
 }
 
+void conf_quote(struct buf *out, str s)
+{
+    scalar_quoted(out, s);
+}
+
 static void scalar(struct buf *b, str s)
 {
     if (s.n && plain_ok(s))

@@ -80,6 +80,14 @@ static bool target_ok(const struct relabel_rule *r)
     return !needs_target(r->action) || relabel_valid_name(r->target_label, r->names);
 }
 
+static enum err invalid_name(str value, const char *key, const char *action, struct err_text *reterr)
+{
+    AUTO_BUF struct buf quoted;
+    buf_init(&quoted, 4096);
+    conf_quote(&quoted, str_take(value, 200));
+    return err_fail(reterr, ERR_INVALID, STR_FMT " is invalid '%s' for %s action", STR_ARG(buf_str(&quoted)), key, action);
+}
+
 enum err relabel_validate(const struct relabel_rule *r, struct err_text *reterr)
 {
     enum relabel_action a = r->action;
@@ -93,12 +101,12 @@ enum err relabel_validate(const struct relabel_rule *r, struct err_text *reterr)
     if (needs_target(a) && r->target_label.n == 0)
         return err_fail(reterr, ERR_INVALID, "relabel configuration for %s action requires 'target_label' value", name);
     if (!target_ok(r))
-        return err_fail(reterr, ERR_INVALID, "\"" STR_FMT "\" is invalid 'target_label' for %s action", STR_ARG(r->target_label), name);
+        return invalid_name(r->target_label, "target_label", name, reterr);
     if ((a == RELABEL_LOWERCASE || a == RELABEL_UPPERCASE || a == RELABEL_KEEPEQUAL || a == RELABEL_DROPEQUAL) &&
         !default_replacement)
         return err_fail(reterr, ERR_INVALID, "'replacement' can not be set for %s action", name);
     if (a == RELABEL_LABELMAP && !template_ok(r->replacement, r->names))
-        return err_fail(reterr, ERR_INVALID, "\"" STR_FMT "\" is invalid 'replacement' for %s action", STR_ARG(r->replacement), name);
+        return invalid_name(r->replacement, "replacement", name, reterr);
     if ((a == RELABEL_DROPEQUAL || a == RELABEL_KEEPEQUAL) && (r->regex.rx || !only_defaults))
         return err_fail(reterr, ERR_INVALID, "%s action requires only 'source_labels' and `target_label`, and no other fields", name);
     if ((a == RELABEL_LABELDROP || a == RELABEL_LABELKEEP) && (r->source_labels.p || r->target_label.n || !only_defaults))

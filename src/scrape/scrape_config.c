@@ -174,19 +174,22 @@ static void print_params(struct conf_out *out, const void *field)
 
 /* ---- global ---- */
 
+void invalid_label_name(struct conf_ctx *cx, const struct conf_node *at, str name)
+{
+    AUTO_BUF struct buf quoted;
+    buf_init(&quoted, 4096);
+    conf_quote(&quoted, str_take(name, 200));
+    IGNORE_ERR(conf_error(cx, at, STR_FMT " is not a valid label name", STR_ARG(buf_str(&quoted))));
+}
+
 static void check_external_labels(struct conf_ctx *cx, const struct conf_node *n, struct global_config *g)
 {
     const struct conf_node *labels = conf_get(n, STR("external_labels"));
     for (size_t i = 0; i < g->external_labels.n; i++) {
         const struct conf_node *key = labels->items[2 * i];
         str name = g->external_labels.keys[i];
-        AUTO_BUF struct buf shown;
-        buf_init(&shown, 500);
-        for (size_t k = 0; k < name.n; k++)
-            buf_printf(&shown, (unsigned char)name.p[k] < 0x20 || (unsigned char)name.p[k] > 0x7e ? "\\x%02x" : "%c",
-                       (unsigned char)name.p[k]);
         if (!relabel_valid_name(name, g->names))
-            IGNORE_ERR(conf_error(cx, key, "\"" STR_FMT "\" is not a valid label name", STR_ARG(str_utf8_ok(name) ? name : buf_str(&shown))));
+            invalid_label_name(cx, key, name);
         else if (!str_utf8_ok(g->external_labels.p[i]))
             IGNORE_ERR(conf_error(cx, key, "value of " STR_FMT " is not a valid label value", STR_ARG(name)));
         cx->at = labels->items[2 * i + 1];
@@ -421,8 +424,12 @@ static const struct conf_field alerting_fields[] = {
     { .key = "alertmanagers", .type = CONF_LIST, .of = CONF_STRUCT, .offset = ALERTING(alertmanagers),
       .schema = &alertmanager_schema, .empty_text = "empty or null alertmanager config section" },
 };
+static bool alerting_empty(const void *obj)
+{
+    return ((const struct conf_list *)obj)[0].n == 0 && ((const struct conf_list *)obj)[1].n == 0;
+}
 static const struct conf_schema alerting_schema = {
-    .type_name = "config.plain", .size = sizeof(((struct prom_config *)0)->alerting), .fields = alerting_fields,
+    .is_empty = alerting_empty, .type_name = "config.plain", .size = sizeof(((struct prom_config *)0)->alerting), .fields = alerting_fields,
     .n_fields = ARRAY_LEN(alerting_fields),
 };
 

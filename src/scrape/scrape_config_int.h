@@ -13,6 +13,7 @@
 
 extern const struct conf_schema tls_config_schema, http_config_rw_schema, sd_configs_schema, target_group_schema;
 
+void invalid_label_name(struct conf_ctx *cx, const struct conf_node *at, str name);
 /* "dir/file" for relative paths; "" and absolute ones stay. */
 str scrape_join_dir(struct arena *a, str dir, str file);
 void http_config_set_dir(struct arena *a, struct http_config *c, str dir);

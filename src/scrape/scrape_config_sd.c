@@ -11,7 +11,7 @@ static void check_group(struct conf_ctx *cx, const struct conf_node *n, void *ob
     const struct conf_node *labels = conf_get(n, STR("labels"));
     for (size_t i = 0; i < g->labels.n; i++)
         if (!relabel_valid_name(g->labels.keys[i], NAMES_UTF8))
-            IGNORE_ERR(conf_error(cx, labels->items[2 * i], "\"" STR_FMT "\" is not a valid label name", STR_ARG(g->labels.keys[i])));
+            invalid_label_name(cx, labels->items[2 * i], g->labels.keys[i]);
 }
 static const struct conf_field group_fields[] = {
     CF(struct target_group, targets, "targets", CONF_LIST, .of = CONF_STR),

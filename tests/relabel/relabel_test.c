@@ -102,6 +102,8 @@ static const struct {
     { "[{action: labeldrop, regex: a, source_labels: [b]}]", "labeldrop action requires only 'regex'" },
     { "[{target_label: a, regex: '('}]", "error parsing regexp" },
     { "[{taget_label: a}]", "did you mean \"target_label\"?" },
+    { "[{action: lowercase, target_label: !!binary '/w=='}]", "\"\\xff\" is invalid 'target_label' for lowercase action" },
+    { "[{action: labelmap, replacement: !!binary '/w=='}]", "\"\\xff\" is invalid 'replacement' for labelmap action" },
     { "[null]", "empty or null test relabeling rule" },
     { "[{action: keepequal, target_label: a, regex: x}]", "requires only 'source_labels' and `target_label`" },
 };
