@@ -5,7 +5,6 @@
  * groups x steps whatever the number of series. In parallel runs each slice of rows has planes of its own, merged
  * in the order of the slices. Within a slice series are added in the order of their labels with compensated
  * sums, as Prometheus does. */
-#include <math.h>
 #include <stdlib.h>
 
 #include "promql/promql_int.h"
@@ -98,7 +97,7 @@ static void group_init(struct arena *a, struct group *g, enum promql_agg_op op, 
 {
     g->x = arena_array(a, double, steps);
     for (size_t s = 0; s < steps; s++)
-        g->x[s] = op == PQ_AGG_MIN || op == PQ_AGG_MAX ? (double)NAN : -0.0;
+        g->x[s] = op == PQ_AGG_MIN || op == PQ_AGG_MAX ? PQ_NAN : -0.0;
     g->flags = arena_zarray(a, uint8_t, steps);
     if (op == PQ_AGG_SUM || op == PQ_AGG_AVG || op == PQ_AGG_STDDEV || op == PQ_AGG_STDVAR)
         g->c = arena_zarray(a, double, steps);
@@ -118,7 +117,7 @@ static void fold_sum_full(double *restrict x, double *restrict c, uint8_t *restr
         memcpy(&lost, c + s, sizeof(lost));
         lanes t = sum + inc, back = t - sum;
         lost += (sum - (t - back)) + (inc - back);
-        lane_masks inf = (t == (double)INFINITY) | (t == -(double)INFINITY);
+        lane_masks inf = (t == PQ_INF) | (t == -PQ_INF);
         lost = (lanes)((lane_masks)lost & ~inf);
         memcpy(x + s, &t, sizeof(t));
         memcpy(c + s, &lost, sizeof(lost));
@@ -138,7 +137,7 @@ static void fold_sum(double *restrict x, double *restrict c, uint8_t *restrict f
         bool has = !pq_is_none(v[s]);
         double inc = has ? v[s] : -0.0, sum = x[s], t = sum + inc, back = t - sum;
         double lost = (sum - (t - back)) + (inc - back);
-        c[s] = fabs(t) == (double)INFINITY ? 0 : c[s] + lost;
+        c[s] = fabs(t) == PQ_INF ? 0 : c[s] + lost;
         x[s] = t;
         flags[s] |= has;
     }
@@ -209,7 +208,7 @@ static void fold_variance(struct group *g, const double *v, size_t n)
         if (!(g->flags[s] & SEEN_FLOAT)) {
             g->flags[s] |= SEEN_FLOAT;
             g->c[s] = f;
-            g->x[s] = isfinite(f) ? 0 : NAN;
+            g->x[s] = isfinite(f) ? 0 : PQ_NAN;
             continue;
         }
         double delta = f - g->c[s];

@@ -1,6 +1,5 @@
 /* Aggregation operators that need all series of a group at a step: quantile, topk, bottomk, limitk, limit_ratio,
  * and count_values. topk and bottomk of small k do without all series in memory: promql_agg_topk.c. */
-#include <math.h>
 #include <stdlib.h>
 
 #include "promql/promql_int.h"
@@ -82,7 +81,7 @@ struct extent {
 };
 static struct extent param_extent(const double *v, size_t n)
 {
-    struct extent e = { INFINITY, -INFINITY, false };
+    struct extent e = { PQ_INF, -PQ_INF, false };
     for (size_t i = 0; i < n; i++) {
         e.nan = e.nan || isnan(v[i]);
         e.min = v[i] < e.min ? v[i] : e.min;
@@ -96,7 +95,7 @@ static enum err eval_quantile(struct picking *p)
     struct arena *a = p->run->a;
     struct extent e = param_extent(p->param, p->tl->n);
     if (e.nan)
-        note_quantile(p, NAN);
+        note_quantile(p, PQ_NAN);
     if (e.max > 1)
         note_quantile(p, e.max);
     if (e.min < 0)

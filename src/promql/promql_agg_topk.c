@@ -2,7 +2,6 @@
  * and no more series are held than are picked. Which of several equal series stays follows Prometheus' heap (Go's
  * container/heap), so that ties break the same way. In parallel runs every slice of rows has heaps of its own; those of
  * later slices are offered to the first one's in the order of the rows. */
-#include <math.h>
 #include <stdlib.h>
 
 #include "promql/promql_int.h"

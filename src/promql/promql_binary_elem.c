@@ -1,5 +1,4 @@
 /* Binary operators on single samples (Prometheus 3.x: promql/engine.go, vectorElemBinop). */
-#include <math.h>
 #include <stdio.h>
 
 #include "promql/promql_int.h"

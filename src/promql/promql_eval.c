@@ -1,7 +1,5 @@
 /* The evaluator's centre: nodes to values. Vectors that can be computed row by row go through promql_eval_rows.c;
  * what needs whole vectors is dispatched from here. */
-#include <math.h>
-
 #include "promql/promql_int.h"
 
 /* ---- scalars ---- */
@@ -17,7 +15,7 @@ static enum err eval_scalar_of_vector(struct pq_run *r, const struct pq_node *n,
                 found++;
             }
         if (found != 1)
-            out[s] = NAN;
+            out[s] = PQ_NAN;
     }
     pq_drop_samples(r, v.samples);
     return OK;
@@ -27,8 +25,8 @@ static enum err eval_scalar_of_vector(struct pq_run *r, const struct pq_node *n,
 static double pick_of(bool max, double a, double b)
 {
     if (isnan(a) || isnan(b)) {
-        double winner = max ? (double)INFINITY : (double)-INFINITY;
-        return a == winner || b == winner ? winner : (double)NAN;
+        double winner = max ? PQ_INF : -PQ_INF;
+        return a == winner || b == winner ? winner : PQ_NAN;
     }
     return max ? (a > b ? a : b) : (a < b ? a : b);
 }

@@ -170,7 +170,7 @@ static struct pq_timeline *timeline_get(struct pq_worker *w, const struct pq_row
         size_t slots = PQ_TIMELINES_MAX;
         while (slots > 1 && slots * r->tl.n * TIMELINE_STEP_BYTES > PQ_TIMELINES_BYTES_MAX)
             slots /= 2;
-        t = &w->timelines[hash_u64(timeline) & (slots - 1)];
+        t = &w->timelines[timeline & (slots - 1)]; /* sources count them */
     }
     *ret_known = timeline != 0 && t->timeline == timeline && t->rows == r->id;
     if (!*ret_known) {

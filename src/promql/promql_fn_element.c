@@ -1,7 +1,5 @@
 /* Functions that change each sample on its own: mathematics, calendar, clamping, rounding, histogram_count and its
  * kin, and operators between a vector and a scalar. Each is a step (struct pq_map) over a row, in place. */
-#include <math.h>
-
 #include "promql/promql_int.h"
 
 /* ---- calendar (UTC, proleptic Gregorian) ---- */
@@ -139,9 +137,9 @@ static enum err map_fn(struct pq_worker *w, const struct pq_map *m, const struct
 static double go_max(double a, double b)
 {
     if (isinf(a) == 1 || isinf(b) == 1)
-        return INFINITY;
+        return PQ_INF;
     if (isnan(a) || isnan(b))
-        return NAN;
+        return PQ_NAN;
     if (a == 0 && b == 0)
         return signbit(a) ? b : a;
     return a > b ? a : b;
@@ -149,9 +147,9 @@ static double go_max(double a, double b)
 static double go_min(double a, double b)
 {
     if (isinf(a) == -1 || isinf(b) == -1)
-        return -INFINITY;
+        return -PQ_INF;
     if (isnan(a) || isnan(b))
-        return NAN;
+        return PQ_NAN;
     if (a == 0 && b == 0)
         return signbit(a) ? a : b;
     return a < b ? a : b;
@@ -162,7 +160,7 @@ static enum err map_clamp(struct pq_worker *w, const struct pq_map *m, const str
     (void)w, (void)i;
     drop_histograms(r, row);
     EACH_SAMPLE (s, r, row) {
-        double min = m->s1 ? m->s1[s] : -(double)INFINITY, max = m->s2 ? m->s2[s] : (double)INFINITY;
+        double min = m->s1 ? m->s1[s] : -PQ_INF, max = m->s2 ? m->s2[s] : PQ_INF;
         row->v[s] = max < min ? pq_none() : go_max(min, go_min(max, row->v[s]));
     }
     return OK;

@@ -1,7 +1,6 @@
 /* histogram_quantile, histogram_quantiles, histogram_fraction over classic and native histograms, and the functions
  * of single native histograms. Classic buckets are series with a label "le": those that agree in all other labels
  * form one histogram per step. Semantics: Prometheus 3.x, promql/functions.go and promql/quantile.go. */
-#include <math.h>
 #include <stdlib.h>
 
 #include "promql/promql_int.h"
@@ -67,7 +66,7 @@ static size_t buckets_tidy(struct bucket *b, size_t n)
 /* Cumulative counts never fall; differences in the last digits are rounding and not worth a note. */
 static struct fix buckets_make_monotonic(struct bucket *b, size_t n)
 {
-    struct fix f = { false, INFINITY, -INFINITY, 0 };
+    struct fix f = { false, PQ_INF, -PQ_INF, 0 };
     double prev = b[0].count;
     for (size_t i = 1; i < n; i++) {
         double now = b[i].count;
@@ -94,17 +93,17 @@ static double bucket_quantile(double q, struct bucket *b, size_t n, struct fix *
 {
     *fix = (struct fix){ 0 };
     if (isnan(q))
-        return NAN;
+        return PQ_NAN;
     if (q < 0)
-        return -INFINITY;
+        return -PQ_INF;
     if (q > 1)
-        return INFINITY;
+        return PQ_INF;
     n = buckets_tidy(b, n);
     if (isinf(b[n - 1].upper) != 1)
-        return NAN;
+        return PQ_NAN;
     *fix = buckets_make_monotonic(b, n);
     if (n < 2 || b[n - 1].count == 0)
-        return NAN;
+        return PQ_NAN;
     double rank = q * b[n - 1].count;
     if (isnan(rank))
         return b[n - 2].upper;
@@ -136,14 +135,14 @@ static double bucket_fraction(double lower, double upper, struct bucket *b, size
 {
     n = buckets_tidy(b, n);
     if (isinf(b[n - 1].upper) != 1)
-        return NAN;
+        return PQ_NAN;
     double count = b[n - 1].count, rank = 0, lower_rank = count, upper_rank = count;
     if (count == 0 || isnan(lower) || isnan(upper))
-        return NAN;
+        return PQ_NAN;
     if (lower >= upper)
         return 0;
     bool lower_set = false, upper_set = false;
-    double from = b[0].upper <= 0 ? -INFINITY : 0;
+    double from = b[0].upper <= 0 ? -PQ_INF : 0;
     for (size_t i = 0; i < n && !(lower_set && upper_set); i++) {
         if (i > 0)
             from = b[i - 1].upper;

@@ -1,7 +1,5 @@
 /* info(): adds the labels of info series (target_info, or what the second argument selects) to the series of the
  * first that agree in the identifying labels, instance and job. Semantics: Prometheus 3.x, promql/info.go. */
-#include <math.h>
-
 #include "promql/promql_int.h"
 
 static const str identifying[] = { STR_INIT("instance"), STR_INIT("job") };

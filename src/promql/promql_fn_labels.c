@@ -1,5 +1,4 @@
 /* label_replace, label_join, sort and sort_by_label: functions that look at series, not at samples. */
-#include <math.h>
 #include <stdlib.h>
 
 #include "promql/promql_int.h"

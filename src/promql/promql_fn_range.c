@@ -1,6 +1,5 @@
 /* The *_over_time functions, deriv, predict_linear and double_exponential_smoothing, and the table of all range
  * functions. Floating point follows Prometheus 3.x step by step (Kahan sums, when a mean turns incremental). */
-#include <math.h>
 #include <stdlib.h>
 
 #include "promql/promql_int.h"
@@ -227,11 +226,11 @@ static int value_cmp(const void *a, const void *b) /* NaN first */
 double pq_quantile(double q, double *v, size_t n)
 {
     if (n == 0 || isnan(q))
-        return NAN;
+        return PQ_NAN;
     if (q < 0)
-        return -INFINITY;
+        return -PQ_INF;
     if (q > 1)
-        return INFINITY;
+        return PQ_INF;
     qsort(v, n, sizeof(*v), value_cmp);
     double rank = q * (double)(n - 1), lower = fmax(0, floor(rank)), upper = fmin((double)(n - 1), lower + 1);
     double weight = rank - floor(rank);
@@ -291,7 +290,7 @@ static struct line regression(const struct pq_win *w, int64_t at)
         pq_kahan(x * x, &x2, &cx2);
     }
     if (constant)
-        return isinf(w->fv[0]) ? (struct line){ NAN, NAN } : (struct line){ 0, w->fv[0] };
+        return isinf(w->fv[0]) ? (struct line){ PQ_NAN, PQ_NAN } : (struct line){ 0, w->fv[0] };
     x1 += cx1;
     y1 += cy1;
     xy += cxy;
@@ -441,35 +440,35 @@ static void fast_changes(struct pq_worker *w, const struct pq_rows *r, const str
 }
 
 static const struct pq_range_fn range_fns[PQ_FN_COUNT] = {
-    [PQ_FN_rate] = { pq_win_rate, pq_fast_rate, .rate = true, .counter = true, .per_second = true, .anchored_ok = true,
+    [PQ_FN_rate] = { .win = pq_win_rate, .fast = pq_fast_rate, .rate = true, .counter = true, .per_second = true, .anchored_ok = true,
                      .smoothed_ok = true, .start_times = true },
-    [PQ_FN_increase] = { pq_win_increase, pq_fast_rate, .rate = true, .counter = true, .anchored_ok = true,
+    [PQ_FN_increase] = { .win = pq_win_increase, .fast = pq_fast_rate, .rate = true, .counter = true, .anchored_ok = true,
                          .smoothed_ok = true, .start_times = true },
-    [PQ_FN_delta] = { pq_win_delta, pq_fast_rate, .rate = true, .anchored_ok = true, .smoothed_ok = true },
-    [PQ_FN_irate] = { pq_win_irate, .start_times = true },
-    [PQ_FN_idelta] = { pq_win_idelta },
-    [PQ_FN_resets] = { pq_win_resets, fast_resets, .anchored_ok = true, .start_times = true },
-    [PQ_FN_changes] = { pq_win_changes, fast_changes, .anchored_ok = true },
-    [PQ_FN_sum_over_time] = { win_sum, fast_sum },
-    [PQ_FN_avg_over_time] = { win_avg, fast_avg },
-    [PQ_FN_count_over_time] = { win_count, fast_count },
-    [PQ_FN_present_over_time] = { win_present, fast_present },
-    [PQ_FN_absent_over_time] = { win_present, fast_present },
-    [PQ_FN_first_over_time] = { win_first, fast_first, .keep_name = true },
-    [PQ_FN_last_over_time] = { win_last, fast_last, .keep_name = true },
-    [PQ_FN_ts_of_first_over_time] = { win_ts_first },
-    [PQ_FN_ts_of_last_over_time] = { win_ts_last },
-    [PQ_FN_max_over_time] = { win_max, fast_max },
-    [PQ_FN_min_over_time] = { win_min, fast_min },
-    [PQ_FN_ts_of_max_over_time] = { win_ts_max },
-    [PQ_FN_ts_of_min_over_time] = { win_ts_min },
-    [PQ_FN_stddev_over_time] = { win_stddev, fast_stddev },
-    [PQ_FN_stdvar_over_time] = { win_stdvar, fast_stdvar },
-    [PQ_FN_quantile_over_time] = { win_quantile },
-    [PQ_FN_mad_over_time] = { win_mad },
-    [PQ_FN_deriv] = { win_deriv },
-    [PQ_FN_predict_linear] = { win_predict },
-    [PQ_FN_double_exponential_smoothing] = { win_smoothing },
+    [PQ_FN_delta] = { .win = pq_win_delta, .fast = pq_fast_rate, .rate = true, .anchored_ok = true, .smoothed_ok = true },
+    [PQ_FN_irate] = { .win = pq_win_irate, .start_times = true },
+    [PQ_FN_idelta] = { .win = pq_win_idelta },
+    [PQ_FN_resets] = { .win = pq_win_resets, .fast = fast_resets, .anchored_ok = true, .start_times = true },
+    [PQ_FN_changes] = { .win = pq_win_changes, .fast = fast_changes, .anchored_ok = true },
+    [PQ_FN_sum_over_time] = { .win = win_sum, .fast = fast_sum },
+    [PQ_FN_avg_over_time] = { .win = win_avg, .fast = fast_avg },
+    [PQ_FN_count_over_time] = { .win = win_count, .fast = fast_count },
+    [PQ_FN_present_over_time] = { .win = win_present, .fast = fast_present },
+    [PQ_FN_absent_over_time] = { .win = win_present, .fast = fast_present },
+    [PQ_FN_first_over_time] = { .win = win_first, .fast = fast_first, .keep_name = true },
+    [PQ_FN_last_over_time] = { .win = win_last, .fast = fast_last, .keep_name = true },
+    [PQ_FN_ts_of_first_over_time] = { .win = win_ts_first },
+    [PQ_FN_ts_of_last_over_time] = { .win = win_ts_last },
+    [PQ_FN_max_over_time] = { .win = win_max, .fast = fast_max },
+    [PQ_FN_min_over_time] = { .win = win_min, .fast = fast_min },
+    [PQ_FN_ts_of_max_over_time] = { .win = win_ts_max },
+    [PQ_FN_ts_of_min_over_time] = { .win = win_ts_min },
+    [PQ_FN_stddev_over_time] = { .win = win_stddev, .fast = fast_stddev },
+    [PQ_FN_stdvar_over_time] = { .win = win_stdvar, .fast = fast_stdvar },
+    [PQ_FN_quantile_over_time] = { .win = win_quantile },
+    [PQ_FN_mad_over_time] = { .win = win_mad },
+    [PQ_FN_deriv] = { .win = win_deriv },
+    [PQ_FN_predict_linear] = { .win = win_predict },
+    [PQ_FN_double_exponential_smoothing] = { .win = win_smoothing },
 };
 
 const struct pq_range_fn *pq_range_fn_of(enum promql_fn fn)

@@ -1,6 +1,4 @@
 /* Native histograms as the evaluator uses them: model/histogram_math.h with the evaluator's idea of failure. */
-#include <math.h>
-
 #include "model/histogram_math.h"
 #include "promql/promql_int.h"
 

@@ -17,6 +17,8 @@
 #ifndef VANE_PROMQL_INT_H
 #define VANE_PROMQL_INT_H
 
+#include <math.h>
+
 #include "base/check.h"
 #include "base/num.h"
 #include "base/os.h"
@@ -24,6 +26,8 @@
 #include "promql/ast.h"
 
 #define PQ_WORKERS_MAX 16
+#define PQ_NAN ((double)NAN)
+#define PQ_INF ((double)INFINITY)
 
 static inline double pq_none(void) /* no sample at this step */
 {
@@ -175,7 +179,7 @@ struct pq_worker {
     VEC(double) row_v;
     VEC(const struct histogram *) row_h;
     VEC(uint32_t) hlo, hhi;
-    struct pq_timeline own, *timelines; /* of a series on its own; PQ_TIMELINES_MAX, placed by hash */
+    struct pq_timeline own, *timelines; /* of a series on its own; PQ_TIMELINES_MAX, placed by number */
 };
 struct pq_run {
     const struct promql_engine_config *cfg;
