@@ -1,7 +1,6 @@
 /* JSON of Prometheus' HTTP API: the envelope, samples, native histograms, results. */
-#include <math.h>
-
 #include "api/api_int.h"
+#include "model/histogram_math.h"
 
 struct json_out api_begin(struct http_response *rs)
 {
@@ -51,85 +50,11 @@ void api_json_value(struct json_out *j, int64_t ts_ms, double v)
     json_arr_end(j);
 }
 
-/* ---- native histograms: buckets from the lowest to the highest, empty ones left out ---- */
-
-/* Upper bound of bucket `i` on the positive side. */
-static double bucket_bound(const struct histogram *h, int32_t i)
-{
-    if (histogram_is_custom(h)) {
-        if (i < 0)
-            return -(double)INFINITY;
-        return (size_t)i < h->n_custom ? h->custom[i] : (double)INFINITY;
-    }
-    if (h->schema <= 0)
-        return ldexp(1, i * (1 << -h->schema));
-    int32_t per_octave = 1 << h->schema, whole = i >> h->schema;
-    return ldexp(exp2((double)(i - whole * per_octave) / per_octave), whole);
-}
-
-static void bucket_json(struct json_out *j, double lower, double upper, double count)
-{
-    bool lower_in = lower < 0, upper_in = upper > 0;
-    json_arr(j);
-    json_i64(j, lower_in ? (upper_in ? 3 : 1) : (upper_in ? 0 : 2));
-    json_f64_str(j, lower);
-    json_f64_str(j, upper);
-    json_f64_str(j, count);
-    json_arr_end(j);
-}
-
-static void positive_json(struct json_out *j, const struct histogram *h)
-{
-    int32_t index = 0;
-    size_t k = 0;
-    for (size_t s = 0; s < h->pos.n_spans; s++) {
-        index += h->pos.spans[s].offset;
-        for (uint32_t i = 0; i < h->pos.spans[s].length; i++, index++, k++)
-            if (h->pos.buckets[k] != 0)
-                bucket_json(j, bucket_bound(h, index - 1), bucket_bound(h, index), h->pos.buckets[k]);
-    }
-}
-
-static void negative_json(struct json_out *j, const struct histogram *h)
-{
-    int32_t index = 0;
-    size_t k = h->neg.n_buckets;
-    for (size_t s = 0; s < h->neg.n_spans; s++)
-        index += h->neg.spans[s].offset + (int32_t)h->neg.spans[s].length;
-    for (size_t s = h->neg.n_spans; s-- > 0;) {
-        for (uint32_t i = 0; i < h->neg.spans[s].length; i++) {
-            index--;
-            if (h->neg.buckets[--k] != 0)
-                bucket_json(j, -bucket_bound(h, index), -bucket_bound(h, index - 1), h->neg.buckets[k]);
-        }
-        index -= h->neg.spans[s].offset;
-    }
-}
-
 void api_json_histogram(struct json_out *j, int64_t ts_ms, const struct histogram *h)
 {
     json_arr(j);
     json_ms_as_s(j, ts_ms);
-    json_obj(j);
-    json_key(j, STR("count"));
-    json_f64_str(j, h->count);
-    json_key(j, STR("sum"));
-    json_f64_str(j, h->sum);
-    struct buf buckets;
-    buf_init(&buckets, 0);
-    struct json_out jb = json_out_init(&buckets);
-    json_arr(&jb);
-    negative_json(&jb, h);
-    if (h->zero_count != 0)
-        bucket_json(&jb, -h->zero_threshold, h->zero_threshold, h->zero_count);
-    positive_json(&jb, h);
-    json_arr_end(&jb);
-    if (buckets.n > 2) { /* upstream leaves the key out when nothing is in it */
-        json_key(j, STR("buckets"));
-        json_raw(j, buf_str(&buckets));
-    }
-    buf_deinit(&buckets);
-    json_obj_end(j);
+    histogram_json(j, h);
     json_arr_end(j);
 }
 

@@ -2,7 +2,9 @@
 #include "test.h"
 
 #include "site.h"
+#include "wire/compress.h"
 #include "wire/expo.h"
+#include "wire/remote_write.h"
 
 static int with_data(void **state)
 {
@@ -162,6 +164,31 @@ static void pages(void **state)
     assert_int_equal(site_ask(HTTP_DELETE, "/api/v1/query", NULL, 0, STR("")).status, 405);
 }
 
+/* An exponential histogram over the real store, written as remote write: bounds to the last digit. */
+static void native_histograms(void **state)
+{
+    (void)state;
+    const struct hist_span spans[] = { { 0, 2 } };
+    const double buckets[] = { 5, 7.5 };
+    const struct histogram h = { .schema = 1, .count = 12.5, .sum = 42.1, .pos = { spans, 1, buckets, 2 } };
+    struct hist_sample hs = { 1700000900000, &h };
+    struct label name[] = { { LABEL_NAME, STR("h") } };
+    struct batch b = { .a = &site.a, .n_samples = 1 };
+    struct batch_series bs = { .labels = { name, 1 }, .hists = &hs, .n_hists = 1 };
+    avec_push(&site.a, &b.series, bs);
+    struct buf plain, packed;
+    buf_init(&plain, 0);
+    buf_init(&packed, 0);
+    rw1_encode(&plain, &b);
+    snappy_pack(buf_str(&plain), &packed);
+    assert_int_equal(site_post("/api/v1/write", "application/x-protobuf", "snappy", buf_str(&packed)).status, 204);
+    is("/api/v1/query?query=h&time=1700000900", 200,
+       "\"histogram\":[1700000900,{\"count\":\"12.5\",\"sum\":\"42.1\",\"buckets\":[[0,\"0.7071067811865475\",\"1\",\"5\"],[0,\"1\",\"1.414213562373095\",\"7.5\"]]}]");
+    is("/api/v1/query_range?query=h&start=1700000900&end=1700000900&step=1", 200, "\"histograms\":[[1700000900,{");
+    buf_deinit(&plain);
+    buf_deinit(&packed);
+}
+
 /* What vane says of itself has to be what vane can scrape. */
 static void own_metrics_are_valid(void **state)
 {
@@ -218,6 +245,7 @@ static void openapi_is_complete(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, with_data, site_close)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(limits_and_warnings), T(parameters), T(classic_histograms), T(metadata_and_exemplars), T(process), T(management), T(pages), T(own_metrics_are_valid), T(query_timeout), T(openapi_is_complete) };
+    const struct CMUnitTest tests[] = { T(limits_and_warnings), T(parameters), T(classic_histograms), T(metadata_and_exemplars), T(process), T(management), T(pages), T(own_metrics_are_valid), T(query_timeout), T(openapi_is_complete),
+                                       cmocka_unit_test_setup_teardown(native_histograms, site_open_tsdb, site_close) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
