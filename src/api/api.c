@@ -3,8 +3,11 @@
 
 enum err api_open(const struct api_deps *deps, struct api **ret, struct err_text *reterr)
 {
-    static const struct otlp_options otlp_default = { .limits = { .labels_max = 128, .label_name_bytes_max = 1024, .label_value_bytes_max = 64 << 10,
-                                                                  .series_max = 1 << 20, .samples_max = 8 << 20 } };
+    static const struct otlp_options otlp_default = { .limits = { .labels_max = 128,
+                                                                  .label_name_bytes_max = 1024,
+                                                                  .label_value_bytes_max = 64 << 10,
+                                                                  .series_max = 1 << 20,
+                                                                  .samples_max = 8 << 20 } };
     if (!deps->engine || !deps->source || !deps->process || !deps->store.write)
         return err_fail(reterr, ERR_INVALID, "the API needs an engine, a source, a store and the process");
     struct api *api = mem_zalloc(sizeof(*api));
@@ -32,7 +35,8 @@ void api_set_otlp(struct api *api, const struct otlp_options *opt)
     atomic_store_explicit(&api->otlp, opt, memory_order_release); /* pairs with the load in api_otlp.c */
 }
 
-size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struct http_table tables[API_TABLES_MAX])
+size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp,
+                  struct http_table tables[API_TABLES_MAX])
 {
     const struct http_table rows[] = {
         { api_query_routes, api_query_routes_n, api, mask_main },

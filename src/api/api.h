@@ -35,15 +35,16 @@ struct api_store {
     enum err (*write)(void *ctx, const struct batch *b, struct tsdb_write_result *ret); /* as tsdb_write */
     enum err (*wait)(void *ctx, uint64_t lsn);                                          /* as tsdb_wait */
     /* Sorted, without duplicates, in a; at most limit (0 = all). */
-    enum err (*series)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers, size_t limit,
-                       struct arena *a, struct labels **ret, size_t *ret_n);
-    enum err (*label_names)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
-                            size_t limit, struct arena *a, str **ret, size_t *ret_n);
+    enum err (*series)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
+                       size_t limit, struct arena *a, struct labels **ret, size_t *ret_n);
+    enum err (*label_names)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m,
+                            size_t n_matchers, size_t limit, struct arena *a, str **ret, size_t *ret_n);
     enum err (*label_values)(void *ctx, int64_t from_ms, int64_t to_ms, str name, const struct matcher *m,
                              size_t n_matchers, size_t limit, struct arena *a, str **ret, size_t *ret_n);
-    enum err (*exemplars)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
-                          struct arena *a, struct tsdb_exemplars **ret, size_t *ret_n);
-    enum err (*metadata)(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret, size_t *ret_n);
+    enum err (*exemplars)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m,
+                          size_t n_matchers, struct arena *a, struct tsdb_exemplars **ret, size_t *ret_n);
+    enum err (*metadata)(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret,
+                         size_t *ret_n);
     enum err (*stats)(void *ctx, bool with_top, struct arena *a, struct tsdb_stats *ret);
 };
 struct api_store api_store_tsdb(struct tsdb *db);
@@ -63,8 +64,8 @@ enum api_health { API_HEALTH_UNKNOWN, API_HEALTH_UP, API_HEALTH_DOWN };
 struct api_target { /* active */
     struct labels discovered, labels;
     str pool, url, global_url;
-    str last_error;             /* empty: none */
-    int64_t last_scrape_ms;     /* 0 = never */
+    str last_error;         /* empty: none */
+    int64_t last_scrape_ms; /* 0 = never */
     double last_duration_s;
     enum api_health health;
     int64_t interval_ms, timeout_ms;
@@ -78,9 +79,9 @@ struct api_pool_count {
     size_t n;
 };
 struct api_targets {
-    const struct api_target *active;           /* sorted by pool, then as discovered */
+    const struct api_target *active; /* sorted by pool, then as discovered */
     size_t n_active;
-    const struct api_dropped_target *dropped;  /* the ones kept for show */
+    const struct api_dropped_target *dropped; /* the ones kept for show */
     size_t n_dropped;
     const struct api_pool_count *dropped_counts; /* all of them, per pool */
     size_t n_dropped_counts;
@@ -93,11 +94,13 @@ struct api_target_metadata {
 struct api_scrape {
     void *ctx;
     /* A snapshot, copied into a. want_dropped false: n_dropped is 0. */
-    enum err (*targets)(void *ctx, bool want_active, bool want_dropped, struct arena *a, struct api_targets *ret);
+    enum err (*targets)(void *ctx, bool want_active, bool want_dropped, struct arena *a,
+                        struct api_targets *ret);
     enum err (*pools)(void *ctx, struct arena *a, str **ret, size_t *ret_n); /* names, sorted */
     /* Of the targets that match (NULL = all); metric "" = all; at most limit rows (0 = all). NULL: none are known. */
-    enum err (*metadata)(void *ctx, str metric, bool (*match)(void *match_ctx, struct labels target), void *match_ctx,
-                         size_t limit, struct arena *a, struct api_target_metadata **ret, size_t *ret_n);
+    enum err (*metadata)(void *ctx, str metric, bool (*match)(void *match_ctx, struct labels target),
+                         void *match_ctx, size_t limit, struct arena *a, struct api_target_metadata **ret,
+                         size_t *ret_n);
 };
 
 /* ---- the process as the API sees it ---- */
@@ -105,51 +108,53 @@ struct api_build {
     str version, revision, branch, build_user, build_date, compiler;
 };
 struct api_config_state {
-    bool reload_ok;             /* the last one */
-    int64_t reload_ms;          /* when the configuration in use was loaded */
+    bool reload_ok;    /* the last one */
+    int64_t reload_ms; /* when the configuration in use was loaded */
 };
 struct api_process {
     void *ctx;
-    bool (*ready)(void *ctx);                                      /* false: 503 at /-/ready and for queries and writes */
+    bool (*ready)(void *ctx); /* false: 503 at /-/ready and for queries and writes */
     enum err (*config_text)(void *ctx, struct arena *a, str *ret); /* YAML in use, secrets hidden */
     void (*config_state)(void *ctx, struct api_config_state *ret);
     enum err (*reload)(void *ctx, struct err_text *reterr);
-    void (*quit)(void *ctx);                                       /* NULL: /-/quit answers 403 */
-    double (*replay_progress)(void *ctx);                          /* 0..1; NULL = 1 */
+    void (*quit)(void *ctx);              /* NULL: /-/quit answers 403 */
+    double (*replay_progress)(void *ctx); /* 0..1; NULL = 1 */
 };
 
 struct api_deps {
     struct api_store store;
     struct promql_engine *engine;
     struct promql_source *source;
-    unsigned promql_features;      /* for parse_query and format_query: the engine's */
+    unsigned promql_features;          /* for parse_query and format_query: the engine's */
     const struct api_scrape *scrape;   /* NULL: nothing is scraped */
     const struct api_process *process; /* never NULL */
-    const struct http_pair *flags; /* status/flags, sorted by name */
+    const struct http_pair *flags;     /* status/flags, sorted by name */
     size_t n_flags;
     struct api_build build;
     struct clock *clock;
     int64_t start_ms;
-    str storage_retention;         /* "15d", "15d or 10GiB": runtimeinfo */
+    str storage_retention; /* "15d", "15d or 10GiB": runtimeinfo */
     str cwd, hostname;
-    int64_t lookback_ms;           /* the engine's, for limits of lookback_delta */
+    int64_t lookback_ms; /* the engine's, for limits of lookback_delta */
     struct wire_limits write_limits;
-    size_t write_body_bytes_max;   /* decoded; 0 = 64 MiB */
+    size_t write_body_bytes_max;     /* decoded; 0 = 64 MiB */
     const struct otlp_options *otlp; /* NULL = defaults; reload swaps it with api_set_otlp */
     /* The web UI: the file of a path, or index.html for one of the UI's pages; false if it is neither. What ret
      * points to lives for ever. NULL: no UI. */
     bool (*ui_find)(str path, struct http_file *ret);
-    str ui_csp;                    /* Content-Security-Policy of pages; may be empty */
-    str external_url;              /* prefix for links; may be empty */
+    str ui_csp;       /* Content-Security-Policy of pages; may be empty */
+    str external_url; /* prefix for links; may be empty */
 };
 
 struct api;
-enum err api_open(const struct api_deps *deps, struct api **ret, struct err_text *reterr) MUST_CHECK; /* deps is copied, what it points to is not */
+enum err api_open(const struct api_deps *deps, struct api **ret,
+                  struct err_text *reterr) MUST_CHECK; /* deps is copied, what it points to is not */
 void api_close(struct api *api);
 void api_set_otlp(struct api *api, const struct otlp_options *opt); /* must live until api_close */
 #define API_TABLES_MAX 8
 /* Fill tables for http_server_config: everything on the listeners of mask_main, OTLP, health and /metrics also on
  * those of mask_otlp. Returns how many. The routes live as long as the api. */
-size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struct http_table tables[API_TABLES_MAX]);
+size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp,
+                  struct http_table tables[API_TABLES_MAX]);
 
 #endif

@@ -38,10 +38,10 @@ struct source {
     struct promql_source *inner;
 };
 
-#define MAP_NAME classic_map
-#define MAP_KEY hash128
-#define MAP_VALUE struct classic *
-#define MAP_HASH(k) (k).lo
+#define MAP_NAME     classic_map
+#define MAP_KEY      hash128
+#define MAP_VALUE    struct classic *
+#define MAP_HASH(k)  (k).lo
 #define MAP_EQ(x, y) hash128_eq(x, y)
 #include "base/map.h"
 
@@ -60,7 +60,8 @@ static str base_name(const struct matcher *m, size_t n)
             name = m[i].value;
         }
     }
-    bool part = str_has_suffix(name, STR("_bucket")) || str_has_suffix(name, STR("_sum")) || str_has_suffix(name, STR("_count"));
+    bool part = str_has_suffix(name, STR("_bucket")) || str_has_suffix(name, STR("_sum")) ||
+                str_has_suffix(name, STR("_count"));
     return part || name.n == 0 ? STR_NONE : name;
 }
 
@@ -171,15 +172,23 @@ static void lookup_result(struct lookup *l, struct promql_series **ret, size_t *
     *ret_n = l->found.n;
 }
 
-static enum err classic_select(struct promql_view *pv, const struct matcher *m, size_t n_matchers, int64_t from_ms, int64_t to_ms,
-                               size_t series_max, struct arena *a, struct promql_series **ret, size_t *ret_n)
+static enum err classic_select(struct promql_view *pv, const struct matcher *m, size_t n_matchers,
+                               int64_t from_ms, int64_t to_ms, size_t series_max, struct arena *a,
+                               struct promql_series **ret, size_t *ret_n)
 {
     struct view *v = (void *)pv;
     TRY(v->inner->select(v->v, m, n_matchers, from_ms, to_ms, series_max, a, ret, ret_n));
     str name = *ret_n ? STR_NONE : base_name(m, n_matchers);
     if (!name.p)
         return OK;
-    struct lookup l = { .view = v, .m = m, .n_matchers = n_matchers, .from_ms = from_ms, .to_ms = to_ms, .series_max = series_max, .name = name, .a = a };
+    struct lookup l = { .view = v,
+                        .m = m,
+                        .n_matchers = n_matchers,
+                        .from_ms = from_ms,
+                        .to_ms = to_ms,
+                        .series_max = series_max,
+                        .name = name,
+                        .a = a };
     enum err e = buckets_find(&l);
     if (e == OK && l.found.n)
         e = totals_find(&l, "_sum", true);
@@ -281,7 +290,8 @@ static const struct histogram *histogram_at(struct build *b, int64_t ts, double 
     return h;
 }
 
-static enum err build_open(struct reader *r, const struct classic *c, int64_t from_ms, int64_t to_ms, struct build *b)
+static enum err build_open(struct reader *r, const struct classic *c, int64_t from_ms, int64_t to_ms,
+                           struct build *b)
 {
     memset(b, 0, sizeof(*b));
     b->a = &r->a;
@@ -305,7 +315,8 @@ static enum err build_open(struct reader *r, const struct classic *c, int64_t fr
     return OK;
 }
 
-static enum err classic_read(struct promql_reader *pr, uint64_t id, int64_t from_ms, int64_t to_ms, struct promql_points *ret)
+static enum err classic_read(struct promql_reader *pr, uint64_t id, int64_t from_ms, int64_t to_ms,
+                             struct promql_points *ret)
 {
     struct reader *r = (void *)pr;
     if (UINT64_MAX - id >= r->view->made.n)
@@ -327,7 +338,8 @@ static enum err classic_read(struct promql_reader *pr, uint64_t id, int64_t from
 
 /* ---- the rest passes through ---- */
 
-static enum err classic_open(struct promql_source *src, int64_t from_ms, int64_t to_ms, struct promql_view **ret)
+static enum err classic_open(struct promql_source *src, int64_t from_ms, int64_t to_ms,
+                             struct promql_view **ret)
 {
     struct source *s = (void *)src;
     struct promql_view *inner;
@@ -379,7 +391,9 @@ static bool classic_incomplete(struct promql_view *pv, struct err_text *ret_why)
 struct promql_source *api_classic_histograms_new(struct promql_source *inner)
 {
     struct source *s = mem_zalloc(sizeof(*s));
-    s->vtable = (struct promql_source){ classic_open, classic_close, classic_select, classic_reader_new, classic_reader_free, classic_read, classic_incomplete };
+    s->vtable =
+        (struct promql_source){ classic_open,        classic_close, classic_select,    classic_reader_new,
+                                classic_reader_free, classic_read,  classic_incomplete };
     s->inner = inner;
     return &s->vtable;
 }

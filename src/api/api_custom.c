@@ -50,7 +50,9 @@ static void custom(struct http_request *rq, struct http_response *rs)
     rs->status = status;
 }
 
-static const struct http_limits limits = { .body_bytes_max = 8 << 20, .decoded_bytes_max = 32 << 20, .arena_bytes_max = (size_t)256 << 20 };
+static const struct http_limits limits = { .body_bytes_max = 8 << 20,
+                                           .decoded_bytes_max = 32 << 20,
+                                           .arena_bytes_max = (size_t)256 << 20 };
 const struct http_route api_custom_routes[] = {
     { HTTP_BIT(HTTP_POST), "/metrics/custom", custom, HTTP_INGEST, &limits, HTTP_NO_FORM },
 };

@@ -30,12 +30,21 @@ static inline bool api_ready(const struct api *api)
 }
 
 /* ---- api_error.c: the one table from errors to answers ---- */
-enum api_error_type { API_BAD_DATA, API_EXECUTION, API_TIMEOUT, API_CANCELED, API_INTERNAL, API_UNAVAILABLE, API_NOT_FOUND, API_NOT_ACCEPTABLE };
+enum api_error_type {
+    API_BAD_DATA,
+    API_EXECUTION,
+    API_TIMEOUT,
+    API_CANCELED,
+    API_INTERNAL,
+    API_UNAVAILABLE,
+    API_NOT_FOUND,
+    API_NOT_ACCEPTABLE
+};
 struct api_error {
     enum err err;
     enum api_error_type type;
-    int status;           /* of the Prometheus API */
-    int write_status;     /* of write protocols: 4xx = never repeat, 429 and 5xx = repeat */
+    int status;       /* of the Prometheus API */
+    int write_status; /* of write protocols: 4xx = never repeat, 429 and 5xx = repeat */
 };
 const struct api_error *api_error_of(enum err e);
 /* {"status":"error","errorType":...,"error":...} */
@@ -52,33 +61,36 @@ bool api_not_ready(const struct api *api, struct http_response *rs);
 #define API_TIME_MAX 9223372036854775ll
 bool api_parse_time(str s, int64_t *ret_ms);
 bool api_parse_duration(str s, int64_t *ret_ms, const char **ret_why);
-bool api_time_param(const struct http_request *rq, struct http_response *rs, const char *name, int64_t fallback, int64_t *ret_ms);
+bool api_time_param(const struct http_request *rq, struct http_response *rs, const char *name,
+                    int64_t fallback, int64_t *ret_ms);
 bool api_limit_param(const struct http_request *rq, struct http_response *rs, const char *name, size_t *ret);
 /* -1 = all, as metadata routes read their limits. */
 bool api_count_param(const struct http_request *rq, struct http_response *rs, const char *name, int64_t *ret);
 /* start and end with the whole range as default; end may lie before start (nothing is found then). */
-bool api_range_params(const struct http_request *rq, struct http_response *rs, int64_t *ret_from, int64_t *ret_to);
+bool api_range_params(const struct http_request *rq, struct http_response *rs, int64_t *ret_from,
+                      int64_t *ret_to);
 struct api_selector {
     struct matcher *m;
     size_t n;
 };
 /* All match[] parameters; at least one if `required`. Free with api_selectors_deinit. */
-bool api_selector_params(const struct http_request *rq, struct http_response *rs, bool required, struct api_selector **ret, size_t *ret_n);
+bool api_selector_params(const struct http_request *rq, struct http_response *rs, bool required,
+                         struct api_selector **ret, size_t *ret_n);
 void api_selectors_deinit(struct api_selector *s, size_t n);
 
 /* ---- api_json.c: envelopes and values ---- */
 struct json_out api_begin(struct http_response *rs); /* {"status":"success","data": */
 /* ...,"warnings":[...],"infos":[...]} */
 void api_end(struct json_out *j, const struct promql_note *notes, size_t n_notes);
-void api_end_truncated(struct json_out *j, bool truncated); /* with upstream's warning */
-void api_json_value(struct json_out *j, int64_t ts_ms, double v);                      /* [1.5,"2"] */
+void api_end_truncated(struct json_out *j, bool truncated);       /* with upstream's warning */
+void api_json_value(struct json_out *j, int64_t ts_ms, double v); /* [1.5,"2"] */
 void api_json_histogram(struct json_out *j, int64_t ts_ms, const struct histogram *h); /* [1.5,{...}] */
 void api_json_result(struct json_out *j, const struct promql_result *r, size_t limit);
 void api_json_rfc3339(struct json_out *j, int64_t ts_ms); /* 0: "0001-01-01T00:00:00Z" */
 #define API_TRUNCATED "results truncated due to limit"
 
 /* ---- the tables, one per family ---- */
-#define API_TABLE(name)                         \
+#define API_TABLE(name)                          \
     extern const struct http_route api_##name[]; \
     extern const size_t api_##name##_n;
 API_TABLE(query_routes)
@@ -91,13 +103,13 @@ API_TABLE(custom_routes)
 API_TABLE(file_routes)
 API_TABLE(common_routes) /* health and /metrics: on every listener */
 
-
 void api_metrics(struct http_request *rq, struct http_response *rs); /* api_self.c */
 void api_self_open(struct api *api);
 void api_self_close(struct api *api);
 
 /* Write a decoded batch and wait until it is durable. On trouble the store's error. */
-enum err api_store_write(struct api *api, const struct batch *b, struct tsdb_write_result *ret, struct err_text *reterr) MUST_CHECK;
+enum err api_store_write(struct api *api, const struct batch *b, struct tsdb_write_result *ret,
+                         struct err_text *reterr) MUST_CHECK;
 /* "out of order sample": the words senders know for a refusal. */
 const char *api_reject_text(const struct tsdb_write_result *r);
 

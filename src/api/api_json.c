@@ -93,8 +93,11 @@ static void vector_json(struct json_out *j, const struct promql_result_series *s
 
 void api_json_result(struct json_out *j, const struct promql_result *r, size_t limit)
 {
-    static const char *const names[] = { [PROMQL_NONE] = "none", [PROMQL_SCALAR] = "scalar", [PROMQL_VECTOR] = "vector",
-                                         [PROMQL_MATRIX] = "matrix", [PROMQL_STRING] = "string" };
+    static const char *const names[] = { [PROMQL_NONE] = "none",
+                                         [PROMQL_SCALAR] = "scalar",
+                                         [PROMQL_VECTOR] = "vector",
+                                         [PROMQL_MATRIX] = "matrix",
+                                         [PROMQL_STRING] = "string" };
     json_kstr(j, "resultType", str_c(names[r->type]));
     json_key(j, STR("result"));
     if (r->type == PROMQL_SCALAR) {

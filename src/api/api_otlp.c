@@ -6,7 +6,8 @@
 
 enum { GRPC_INVALID_ARGUMENT = 3, GRPC_RESOURCE_EXHAUSTED = 8, GRPC_UNAVAILABLE = 14 };
 
-static struct stat points_refused = STAT_COUNTER("vane_otlp_points_refused_total", "OTLP data points refused", "");
+static struct stat points_refused =
+    STAT_COUNTER("vane_otlp_points_refused_total", "OTLP data points refused", "");
 
 static void otlp_fail(struct http_response *rs, enum otlp_coding coding, enum err e, const char *why)
 {
@@ -23,7 +24,8 @@ static void otlp_fail(struct http_response *rs, enum otlp_coding coding, enum er
 }
 
 /* How many points were left out, and the first reason. */
-static uint64_t refused(struct arena *a, const struct wire_rejects *rejects, const struct tsdb_write_result *r, str *ret_why)
+static uint64_t refused(struct arena *a, const struct wire_rejects *rejects,
+                        const struct tsdb_write_result *r, str *ret_why)
 {
     uint64_t n = rejects->samples;
     for (size_t i = 0; i < TSDB_REJECT_N; i++)
@@ -54,7 +56,8 @@ static void metrics(struct http_request *rq, struct http_response *rs)
         otlp_fail(rs, coding, ERR_CLOSED, "not ready yet");
         return;
     }
-    const struct otlp_options *opt = atomic_load_explicit(&api->otlp, memory_order_acquire); /* pairs with api_set_otlp */
+    const struct otlp_options *opt =
+        atomic_load_explicit(&api->otlp, memory_order_acquire); /* pairs with api_set_otlp */
     e = otlp_metrics_decode(rq->a, rq->body, coding, opt, &batch, &rejects, &why);
     if (e == OK)
         e = api_store_write(api, &batch, &result, &why);
@@ -70,7 +73,10 @@ static void metrics(struct http_request *rq, struct http_response *rs)
     otlp_metrics_response(&rs->body, coding, n, reason);
 }
 
-static const struct http_limits limits = { .body_bytes_max = 32 << 20, .decoded_bytes_max = 64 << 20, .body_ms_max = 60000, .arena_bytes_max = (size_t)256 << 20 };
+static const struct http_limits limits = { .body_bytes_max = 32 << 20,
+                                           .decoded_bytes_max = 64 << 20,
+                                           .body_ms_max = 60000,
+                                           .arena_bytes_max = (size_t)256 << 20 };
 const struct http_route api_otlp_routes[] = {
     { HTTP_BIT(HTTP_POST), "/v1/metrics", metrics, HTTP_INGEST, &limits, HTTP_NO_FORM },
     { HTTP_BIT(HTTP_POST), "/api/v1/otlp/v1/metrics", metrics, HTTP_INGEST, &limits, HTTP_NO_FORM },

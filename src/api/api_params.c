@@ -57,7 +57,8 @@ static str quoted(struct arena *a, str s)
     return q;
 }
 
-bool api_time_param(const struct http_request *rq, struct http_response *rs, const char *name, int64_t fallback, int64_t *ret_ms)
+bool api_time_param(const struct http_request *rq, struct http_response *rs, const char *name,
+                    int64_t fallback, int64_t *ret_ms)
 {
     str s = http_param(rq, str_c(name));
     if (s.n == 0) {
@@ -67,7 +68,9 @@ bool api_time_param(const struct http_request *rq, struct http_response *rs, con
     if (api_parse_time(s, ret_ms))
         return true;
     str q = quoted(rq->a, s);
-    api_fail(rs, API_BAD_DATA, "invalid parameter \"%s\": Invalid time value for '%s': cannot parse " STR_FMT " to a valid timestamp",
+    api_fail(rs, API_BAD_DATA,
+             "invalid parameter \"%s\": Invalid time value for '%s': cannot parse " STR_FMT
+             " to a valid timestamp",
              name, name, STR_ARG(q));
     return false;
 }
@@ -81,7 +84,9 @@ bool api_limit_param(const struct http_request *rq, struct http_response *rs, co
         return true;
     if (!str_to_i64(s, &v)) {
         str q = quoted(rq->a, s);
-        api_fail(rs, API_BAD_DATA, "invalid parameter \"%s\": strconv.Atoi: parsing " STR_FMT ": invalid syntax", name, STR_ARG(q));
+        api_fail(rs, API_BAD_DATA,
+                 "invalid parameter \"%s\": strconv.Atoi: parsing " STR_FMT ": invalid syntax", name,
+                 STR_ARG(q));
         return false;
     }
     if (v < 0) {
@@ -92,9 +97,11 @@ bool api_limit_param(const struct http_request *rq, struct http_response *rs, co
     return true;
 }
 
-bool api_range_params(const struct http_request *rq, struct http_response *rs, int64_t *ret_from, int64_t *ret_to)
+bool api_range_params(const struct http_request *rq, struct http_response *rs, int64_t *ret_from,
+                      int64_t *ret_to)
 {
-    return api_time_param(rq, rs, "start", API_TIME_MIN, ret_from) && api_time_param(rq, rs, "end", API_TIME_MAX, ret_to);
+    return api_time_param(rq, rs, "start", API_TIME_MIN, ret_from) &&
+           api_time_param(rq, rs, "end", API_TIME_MAX, ret_to);
 }
 
 bool api_count_param(const struct http_request *rq, struct http_response *rs, const char *name, int64_t *ret)
@@ -116,7 +123,8 @@ static void selector_fail(struct http_response *rs, bool required, const char *w
         api_fail(rs, API_BAD_DATA, "%s", why);
 }
 
-bool api_selector_params(const struct http_request *rq, struct http_response *rs, bool required, struct api_selector **ret, size_t *ret_n)
+bool api_selector_params(const struct http_request *rq, struct http_response *rs, bool required,
+                         struct api_selector **ret, size_t *ret_n)
 {
     const str *texts;
     size_t n = http_params(rq, STR("match[]"), &texts);

@@ -43,8 +43,8 @@ static void strs_answer(struct http_response *rs, const str *p, size_t n, size_t
 
 /* ---- series ---- */
 
-static enum err series_collect(struct http_request *rq, const struct api_selector *sel, size_t n_sel, int64_t from, int64_t to,
-                               size_t limit, struct labels **ret, size_t *ret_n)
+static enum err series_collect(struct http_request *rq, const struct api_selector *sel, size_t n_sel,
+                               int64_t from, int64_t to, size_t limit, struct labels **ret, size_t *ret_n)
 {
     const struct api_store *st = &api_of(rq)->d.store;
     VEC(struct labels) all = { 0 };
@@ -97,8 +97,8 @@ static void series(struct http_request *rq, struct http_response *rs)
 
 /* ---- names and values of labels ---- */
 
-static enum err names_collect(struct http_request *rq, const str *value_of, const struct api_selector *sel, size_t n_sel, int64_t from,
-                              int64_t to, size_t limit, str **ret, size_t *ret_n)
+static enum err names_collect(struct http_request *rq, const str *value_of, const struct api_selector *sel,
+                              size_t n_sel, int64_t from, int64_t to, size_t limit, str **ret, size_t *ret_n)
 {
     const struct api_store *st = &api_of(rq)->d.store;
     VEC(str) all = { 0 };
@@ -159,7 +159,10 @@ static bool name_unescape(struct arena *a, str s, str *ret)
         ok = end != SIZE_MAX && end <= 6;
         for (size_t k = 0; ok && k < end; k++) {
             char c = rest.p[k];
-            int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+            int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
             ok = digit >= 0;
             cp = cp * 16 + (uint32_t)(digit < 0 ? 0 : digit);
         }

@@ -23,7 +23,9 @@ static void klabels(struct json_out *j, str key, struct labels ls)
 
 static void target_json(struct json_out *j, const struct api_target *t)
 {
-    static const char *const health[] = { [API_HEALTH_UNKNOWN] = "unknown", [API_HEALTH_UP] = "up", [API_HEALTH_DOWN] = "down" };
+    static const char *const health[] = {
+        [API_HEALTH_UNKNOWN] = "unknown", [API_HEALTH_UP] = "up", [API_HEALTH_DOWN] = "down"
+    };
     json_obj(j);
     klabels(j, STR("discoveredLabels"), t->discovered);
     klabels(j, STR("labels"), t->labels);
@@ -134,7 +136,8 @@ static void targets_metadata(struct http_request *rq, struct http_response *rs)
     enum err e = OK;
     str metric = http_param(rq, STR("metric"));
     if (sc && sc->metadata && limit != 0)
-        e = sc->metadata(sc->ctx, metric.p ? metric : STR(""), match.n ? selector_matches : NULL, &sel, limit < 0 ? 0 : (size_t)limit, rq->a, &rows, &n);
+        e = sc->metadata(sc->ctx, metric.p ? metric : STR(""), match.n ? selector_matches : NULL, &sel,
+                         limit < 0 ? 0 : (size_t)limit, rq->a, &rows, &n);
     if (match.n)
         promql_matchers_deinit(sel.m, sel.n);
     if (e != OK) {
@@ -177,7 +180,8 @@ static void rules(struct http_request *rq, struct http_response *rs)
     static const char *const keys[] = { "groups" };
     str type = http_param(rq, STR("type"));
     if (type.n && !str_ieq(type, STR("alert")) && !str_ieq(type, STR("record"))) {
-        api_fail(rs, API_BAD_DATA, "invalid parameter \"type\": not supported value \"" STR_FMT "\"", STR_ARG(str_take(type, 200)));
+        api_fail(rs, API_BAD_DATA, "invalid parameter \"type\": not supported value \"" STR_FMT "\"",
+                 STR_ARG(str_take(type, 200)));
         return;
     }
     empty_list(rs, keys, 1);
@@ -362,9 +366,12 @@ static void features(struct http_request *rq, struct http_response *rs)
         const char *name;
         unsigned bit;
     } rows[] = {
-        { "binop_fill_modifiers", PROMQL_FILL }, { "delayed_name_removal", PROMQL_DELAYED_NAME_REMOVAL },
-        { "duration_expr", PROMQL_DURATION_EXPR }, { "experimental_functions", PROMQL_EXPERIMENTAL_FUNCTIONS },
-        { "extended_range_selectors", PROMQL_EXTENDED_RANGE }, { "start_timestamps", PROMQL_START_TIMESTAMPS },
+        { "binop_fill_modifiers", PROMQL_FILL },
+        { "delayed_name_removal", PROMQL_DELAYED_NAME_REMOVAL },
+        { "duration_expr", PROMQL_DURATION_EXPR },
+        { "experimental_functions", PROMQL_EXPERIMENTAL_FUNCTIONS },
+        { "extended_range_selectors", PROMQL_EXTENDED_RANGE },
+        { "start_timestamps", PROMQL_START_TIMESTAMPS },
         { "type_and_unit_labels", PROMQL_TYPE_AND_UNIT },
     };
     unsigned on = api_of(rq)->d.promql_features;
@@ -446,7 +453,7 @@ static void quit(struct http_request *rq, struct http_response *rs)
 }
 
 #define GET HTTP_BIT(HTTP_GET)
-#define DO (HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT))
+#define DO  (HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT))
 const struct http_route api_status_routes[] = {
     { GET, "/api/v1/targets", targets, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/targets/metadata", targets_metadata, HTTP_CONTROL, NULL, HTTP_CORS },

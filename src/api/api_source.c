@@ -17,7 +17,8 @@ static struct tsdb_cursor *cursor_of(struct promql_reader *r)
     return (void *)r;
 }
 
-static enum err source_open(struct promql_source *src, int64_t from_ms, int64_t to_ms, struct promql_view **ret)
+static enum err source_open(struct promql_source *src, int64_t from_ms, int64_t to_ms,
+                            struct promql_view **ret)
 {
     struct tsdb_source *s = (void *)src;
     struct tsdb_query *q;
@@ -31,8 +32,9 @@ static void source_close(struct promql_view *v)
     tsdb_query_close(query_of(v));
 }
 
-static enum err source_select(struct promql_view *v, const struct matcher *m, size_t n_matchers, int64_t from_ms, int64_t to_ms,
-                              size_t series_max, struct arena *a, struct promql_series **ret, size_t *ret_n)
+static enum err source_select(struct promql_view *v, const struct matcher *m, size_t n_matchers,
+                              int64_t from_ms, int64_t to_ms, size_t series_max, struct arena *a,
+                              struct promql_series **ret, size_t *ret_n)
 {
     struct tsdb_series *found;
     size_t n;
@@ -57,11 +59,14 @@ static void source_reader_free(struct promql_reader *r)
     tsdb_cursor_free(cursor_of(r));
 }
 
-static enum err source_read(struct promql_reader *r, uint64_t id, int64_t from_ms, int64_t to_ms, struct promql_points *ret)
+static enum err source_read(struct promql_reader *r, uint64_t id, int64_t from_ms, int64_t to_ms,
+                            struct promql_points *ret)
 {
     struct tsdb_points p;
     TRY(tsdb_read(cursor_of(r), id, from_ms, to_ms, &p));
-    *ret = (struct promql_points){ .ts = p.ts, .v = p.v, .h = p.h, .start_ms = p.start_ms, .n = p.n, .timeline = p.timeline };
+    *ret = (struct promql_points){
+        .ts = p.ts, .v = p.v, .h = p.h, .start_ms = p.start_ms, .n = p.n, .timeline = p.timeline
+    };
     return OK;
 }
 
@@ -73,7 +78,8 @@ static bool source_incomplete(struct promql_view *v, struct err_text *ret_why)
 struct promql_source *api_source_tsdb_new(struct tsdb *db)
 {
     struct tsdb_source *s = mem_zalloc(sizeof(*s));
-    s->vtable = (struct promql_source){ source_open, source_close, source_select, source_reader_new, source_reader_free, source_read, source_incomplete };
+    s->vtable = (struct promql_source){ source_open,        source_close, source_select,    source_reader_new,
+                                        source_reader_free, source_read,  source_incomplete };
     s->db = db;
     return &s->vtable;
 }
@@ -96,8 +102,9 @@ static enum err store_wait(void *ctx, uint64_t lsn)
     return tsdb_wait(ctx, lsn);
 }
 
-static enum err store_series(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers, size_t limit,
-                             struct arena *a, struct labels **ret, size_t *ret_n)
+static enum err store_series(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m,
+                             size_t n_matchers, size_t limit, struct arena *a, struct labels **ret,
+                             size_t *ret_n)
 {
     struct tsdb_query *q;
     struct tsdb_series *found;
@@ -116,8 +123,8 @@ static enum err store_series(void *ctx, int64_t from_ms, int64_t to_ms, const st
     return e;
 }
 
-static enum err store_label_names(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers, size_t limit,
-                                  struct arena *a, str **ret, size_t *ret_n)
+static enum err store_label_names(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m,
+                                  size_t n_matchers, size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     struct tsdb_query *q;
     TRY(tsdb_query_open(ctx, from_ms, to_ms, &q));
@@ -126,8 +133,9 @@ static enum err store_label_names(void *ctx, int64_t from_ms, int64_t to_ms, con
     return e;
 }
 
-static enum err store_label_values(void *ctx, int64_t from_ms, int64_t to_ms, str name, const struct matcher *m, size_t n_matchers,
-                                   size_t limit, struct arena *a, str **ret, size_t *ret_n)
+static enum err store_label_values(void *ctx, int64_t from_ms, int64_t to_ms, str name,
+                                   const struct matcher *m, size_t n_matchers, size_t limit, struct arena *a,
+                                   str **ret, size_t *ret_n)
 {
     struct tsdb_query *q;
     TRY(tsdb_query_open(ctx, from_ms, to_ms, &q));
@@ -136,8 +144,9 @@ static enum err store_label_values(void *ctx, int64_t from_ms, int64_t to_ms, st
     return e;
 }
 
-static enum err store_exemplars(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers, struct arena *a,
-                                struct tsdb_exemplars **ret, size_t *ret_n)
+static enum err store_exemplars(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m,
+                                size_t n_matchers, struct arena *a, struct tsdb_exemplars **ret,
+                                size_t *ret_n)
 {
     struct tsdb_query *q;
     TRY(tsdb_query_open(ctx, from_ms, to_ms, &q));
@@ -156,7 +165,8 @@ static enum err store_exemplars(void *ctx, int64_t from_ms, int64_t to_ms, const
     return e;
 }
 
-static enum err store_metadata(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret, size_t *ret_n)
+static enum err store_metadata(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret,
+                               size_t *ret_n)
 {
     return tsdb_metadata(ctx, name, limit, a, ret, ret_n);
 }
@@ -168,5 +178,13 @@ static enum err store_stats(void *ctx, bool with_top, struct arena *a, struct ts
 
 struct api_store api_store_tsdb(struct tsdb *db)
 {
-    return (struct api_store){ db, store_write, store_wait, store_series, store_label_names, store_label_values, store_exemplars, store_metadata, store_stats };
+    return (struct api_store){ db,
+                               store_write,
+                               store_wait,
+                               store_series,
+                               store_label_names,
+                               store_label_values,
+                               store_exemplars,
+                               store_metadata,
+                               store_stats };
 }

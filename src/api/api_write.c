@@ -8,18 +8,26 @@
 
 #include "api/api_int.h"
 
-static struct stat requests_taken = STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"taken\"");
-static struct stat requests_partial = STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"partial\"");
-static struct stat requests_refused = STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"refused\"");
-static struct stat requests_later = STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"later\"");
-static struct stat samples_taken = STAT_COUNTER("vane_ingested_samples_total", "Samples taken over push protocols", "");
-static struct stat samples_refused = STAT_COUNTER("vane_refused_samples_total", "Samples refused over push protocols", "");
+static struct stat requests_taken =
+    STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"taken\"");
+static struct stat requests_partial =
+    STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"partial\"");
+static struct stat requests_refused =
+    STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"refused\"");
+static struct stat requests_later =
+    STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"later\"");
+static struct stat samples_taken =
+    STAT_COUNTER("vane_ingested_samples_total", "Samples taken over push protocols", "");
+static struct stat samples_refused =
+    STAT_COUNTER("vane_refused_samples_total", "Samples refused over push protocols", "");
 
 const char *api_reject_text(const struct tsdb_write_result *r)
 {
     static const char *const words[TSDB_REJECT_N] = {
-        [TSDB_REJECT_TOO_OLD] = "out of order sample",        [TSDB_REJECT_FUTURE] = "timestamp is too far in the future",
-        [TSDB_REJECT_LABELS] = "labels are not valid",        [TSDB_REJECT_SERIES_LIMIT] = "limit of active series reached",
+        [TSDB_REJECT_TOO_OLD] = "out of order sample",
+        [TSDB_REJECT_FUTURE] = "timestamp is too far in the future",
+        [TSDB_REJECT_LABELS] = "labels are not valid",
+        [TSDB_REJECT_SERIES_LIMIT] = "limit of active series reached",
         [TSDB_REJECT_HISTOGRAM] = "histogram is not valid",
     };
     for (size_t i = 0; i < TSDB_REJECT_N; i++)
@@ -28,7 +36,8 @@ const char *api_reject_text(const struct tsdb_write_result *r)
     return NULL;
 }
 
-enum err api_store_write(struct api *api, const struct batch *b, struct tsdb_write_result *ret, struct err_text *reterr)
+enum err api_store_write(struct api *api, const struct batch *b, struct tsdb_write_result *ret,
+                         struct err_text *reterr)
 {
     const struct api_store *st = &api->d.store;
     memset(ret, 0, sizeof(*ret));
@@ -56,22 +65,29 @@ enum err api_store_write(struct api *api, const struct batch *b, struct tsdb_wri
 static void count(const struct http_response *rs, bool partial)
 {
     bool later = rs->status == 429 || rs->status >= 500;
-    stat_add(rs->status == 204 ? &requests_taken : later ? &requests_later : partial ? &requests_partial : &requests_refused, 1);
+    stat_add(rs->status == 204 ? &requests_taken
+             : later           ? &requests_later
+             : partial         ? &requests_partial
+                               : &requests_refused,
+             1);
 }
 
-static enum err decode(struct http_request *rq, struct batch *batch, struct wire_rejects *rejects, struct err_text *why)
+static enum err decode(struct http_request *rq, struct batch *batch, struct wire_rejects *rejects,
+                       struct err_text *why)
 {
     const struct api_deps *d = &api_of(rq)->d;
     size_t plain_max = d->write_body_bytes_max ? d->write_body_bytes_max : RW_BODY_BYTES_MAX;
     enum rw_version version;
     TRY(rw_version_of(http_header(rq, STR("Content-Type")), rq->content_encoding, &version, why));
     if (version != RW_V1)
-        return err_fail(why, ERR_UNSUPPORTED, "remote write 2.0 is not supported: send prometheus.WriteRequest");
+        return err_fail(why, ERR_UNSUPPORTED,
+                        "remote write 2.0 is not supported: send prometheus.WriteRequest");
     return rw1_decode(rq->a, rq->body, plain_max, &d->write_limits, batch, rejects, why);
 }
 
 /* The first refusal in words: of the decoder, or of the store with the reference receiver's phrase in front. */
-static void refused_answer(struct http_response *rs, const struct wire_rejects *rejects, const struct tsdb_write_result *r)
+static void refused_answer(struct http_response *rs, const struct wire_rejects *rejects,
+                           const struct tsdb_write_result *r)
 {
     const char *phrase = api_reject_text(r);
     struct err_text text;
@@ -109,8 +125,12 @@ static void remote_write(struct http_request *rq, struct http_response *rs)
     count(rs, partial);
 }
 
-static const struct http_limits write_limits = { .body_bytes_max = 32 << 20, .decoded_bytes_max = 64 << 20, .body_ms_max = 60000, .arena_bytes_max = (size_t)256 << 20 };
+static const struct http_limits write_limits = { .body_bytes_max = 32 << 20,
+                                                 .decoded_bytes_max = 64 << 20,
+                                                 .body_ms_max = 60000,
+                                                 .arena_bytes_max = (size_t)256 << 20 };
 const struct http_route api_write_routes[] = {
-    { HTTP_BIT(HTTP_POST), "/api/v1/write", remote_write, HTTP_INGEST, &write_limits, HTTP_RAW_BODY | HTTP_NO_FORM },
+    { HTTP_BIT(HTTP_POST), "/api/v1/write", remote_write, HTTP_INGEST, &write_limits,
+      HTTP_RAW_BODY | HTTP_NO_FORM },
 };
 const size_t api_write_routes_n = ARRAY_LEN(api_write_routes);

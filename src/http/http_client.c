@@ -30,12 +30,14 @@ enum {
     BODY_BYTES_DEFAULT = 64 << 20,
     URL_BYTES_MAX = 64 * 1024,
 };
-#define WAKE_ID UINT64_MAX
+#define WAKE_ID     UINT64_MAX
 #define NO_DEADLINE UINT64_MAX
 
 static struct stat started = STAT_COUNTER("vane_http_client_requests_total", "Outgoing requests started", "");
-static struct stat failed = STAT_COUNTER("vane_http_client_failures_total", "Outgoing requests that got no answer", "");
-static struct stat cut_size = STAT_COUNTER("vane_http_client_too_large_total", "Outgoing requests cut because the answer was too large", "");
+static struct stat failed =
+    STAT_COUNTER("vane_http_client_failures_total", "Outgoing requests that got no answer", "");
+static struct stat cut_size = STAT_COUNTER("vane_http_client_too_large_total",
+                                           "Outgoing requests cut because the answer was too large", "");
 
 struct call {
     uint64_t id;
@@ -51,14 +53,14 @@ struct call {
     bool body_over, headers_over, cancelled;
     char error[CURL_ERROR_SIZE];
 };
-#define MAP_NAME callmap
-#define MAP_KEY uint64_t
-#define MAP_VALUE struct call *
-#define MAP_HASH(k) hash_u64(k)
+#define MAP_NAME     callmap
+#define MAP_KEY      uint64_t
+#define MAP_VALUE    struct call *
+#define MAP_HASH(k)  hash_u64(k)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
 
-struct order { /* what other threads ask of a loop */
+struct order {         /* what other threads ask of a loop */
     struct call *call; /* start it; NULL: cancel */
     uint64_t cancel_id;
 };
@@ -208,12 +210,14 @@ static void send_header(struct call *c, const char *line)
 static bool rename_host(struct call *c, CURLU *u)
 {
     char *host = NULL, *port = NULL, *port_text = NULL;
-    bool ok = curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK;
+    bool ok = curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+              curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK;
     if (ok) {
         bool own_port = curl_url_get(u, CURLUPART_PORT, &port_text, 0) == CURLUE_OK;
         const char *name = arena_cstr(&c->a, c->f.tls->server_name);
         c->connect_to = curl_slist_append(NULL, arena_printf(&c->a, "%s:%s:%s:%s", name, port, host, port).p);
-        send_header(c, arena_printf(&c->a, "Host: %s%s%s", host, own_port ? ":" : "", own_port ? port_text : "").p);
+        send_header(
+            c, arena_printf(&c->a, "Host: %s%s%s", host, own_port ? ":" : "", own_port ? port_text : "").p);
         ok = curl_url_set(u, CURLUPART_HOST, name, 0) == CURLUE_OK;
         curl_easy_setopt(c->easy, CURLOPT_CONNECT_TO, c->connect_to);
     }
@@ -239,19 +243,22 @@ static void set_tls(struct call *c)
         curl_easy_setopt(c->easy, CURLOPT_SSLKEY, key ? key : cert);
     curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYPEER, t->insecure_skip_verify ? 0L : 1L);
     curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYHOST, t->insecure_skip_verify ? 0L : 2L);
-    curl_easy_setopt(c->easy, CURLOPT_SSLVERSION, tls_version(t->min_version, false) | tls_version(t->max_version, true));
+    curl_easy_setopt(c->easy, CURLOPT_SSLVERSION,
+                     tls_version(t->min_version, false) | tls_version(t->max_version, true));
 }
 
 static bool set_url(struct call *c)
 {
     CURLU *u = curl_url();
     char *url = NULL, *scheme = NULL;
-    bool ok = u && curl_url_set(u, CURLUPART_URL, arena_cstr(&c->a, c->f.url), CURLU_URLENCODE) == CURLUE_OK &&
+    bool ok = u &&
+              curl_url_set(u, CURLUPART_URL, arena_cstr(&c->a, c->f.url), CURLU_URLENCODE) == CURLUE_OK &&
               curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
               (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
     if (ok && c->f.tls && c->f.tls->server_name.n)
         ok = rename_host(c, u);
-    ok = ok && curl_url_get(u, CURLUPART_URL, &url, 0) == CURLUE_OK && curl_easy_setopt(c->easy, CURLOPT_URL, url) == CURLE_OK;
+    ok = ok && curl_url_get(u, CURLUPART_URL, &url, 0) == CURLUE_OK &&
+         curl_easy_setopt(c->easy, CURLOPT_URL, url) == CURLE_OK;
     curl_free(url);
     curl_free(scheme);
     curl_url_cleanup(u);
@@ -263,7 +270,8 @@ static void set_method(struct call *c)
     const struct http_fetch *f = &c->f;
     if (f->method == HTTP_HEAD)
         curl_easy_setopt(c->easy, CURLOPT_NOBODY, 1L);
-    bool carries = f->method == HTTP_POST || f->method == HTTP_PUT || f->method == HTTP_PATCH || (f->method == HTTP_DELETE && f->body.n);
+    bool carries = f->method == HTTP_POST || f->method == HTTP_PUT || f->method == HTTP_PATCH ||
+                   (f->method == HTTP_DELETE && f->body.n);
     if (carries) {
         curl_easy_setopt(c->easy, CURLOPT_POST, 1L);
         curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)f->body.n);
@@ -304,7 +312,8 @@ static void set_headers(struct call *c)
     for (size_t i = 0; i < c->f.n_headers; i++) {
         struct http_pair h = c->f.headers[i];
         has_type |= str_ieq(h.name, STR("Content-Type"));
-        const char *form = h.value.n ? STR_FMT ": " STR_FMT : STR_FMT ";" STR_FMT; /* "Name;": sent with an empty value */
+        const char *form =
+            h.value.n ? STR_FMT ": " STR_FMT : STR_FMT ";" STR_FMT; /* "Name;": sent with an empty value */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
         send_header(c, arena_printf(&c->a, form, STR_ARG(h.name), STR_ARG(h.value)).p);
@@ -394,11 +403,15 @@ static const char *error_text(struct call *c, enum err e, CURLcode code)
     case ERR_CANCELLED:
         return "cancelled";
     case ERR_TIMEOUT:
-        return arena_printf(&c->a, "timed out after %lld ms", (long long)(c->f.timeout_ms > 0 ? c->f.timeout_ms : TIMEOUT_MS_DEFAULT)).p;
+        return arena_printf(&c->a, "timed out after %lld ms",
+                            (long long)(c->f.timeout_ms > 0 ? c->f.timeout_ms : TIMEOUT_MS_DEFAULT))
+            .p;
     case ERR_LIMIT:
         if (c->headers_over)
             return "answer's headers are too large";
-        return arena_printf(&c->a, "answer is larger than %zu bytes", c->f.body_bytes_max ? c->f.body_bytes_max : (size_t)BODY_BYTES_DEFAULT).p;
+        return arena_printf(&c->a, "answer is larger than %zu bytes",
+                            c->f.body_bytes_max ? c->f.body_bytes_max : (size_t)BODY_BYTES_DEFAULT)
+            .p;
     default:
         break;
     }
@@ -423,7 +436,8 @@ static uint64_t minus(uint64_t a, uint64_t b)
 static void result_timings(CURL *easy, struct http_result *r)
 {
     uint64_t dns = info_ns(easy, CURLINFO_NAMELOOKUP_TIME_T), tcp = info_ns(easy, CURLINFO_CONNECT_TIME_T);
-    uint64_t tls = info_ns(easy, CURLINFO_APPCONNECT_TIME_T), first = info_ns(easy, CURLINFO_STARTTRANSFER_TIME_T);
+    uint64_t tls = info_ns(easy, CURLINFO_APPCONNECT_TIME_T),
+             first = info_ns(easy, CURLINFO_STARTTRANSFER_TIME_T);
     r->total_ns = info_ns(easy, CURLINFO_TOTAL_TIME_T);
     r->dns_ns = dns;
     r->connect_ns = minus(tcp, dns);
@@ -542,7 +556,7 @@ static bool loop_orders(struct loop *l)
     l->inbox.n = l->inbox.cap = 0;
     bool closed = l->closed;
     mtx_unlock(&l->mu);
-    vec_each(struct order, o, &orders) {
+    vec_each (struct order, o, &orders) {
         if (o->call)
             call_begin(o->call);
         else
@@ -579,7 +593,8 @@ static void loop_timers(struct loop *l)
 static void loop_event(struct loop *l, const struct epoll_event *ev)
 {
     struct shard *sh = &l->shards[ev->data.u64 >> 32];
-    int what = (ev->events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) | (ev->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+    int what = (ev->events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) |
+               (ev->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                (ev->events & EPOLLERR ? CURL_CSELECT_ERR : 0);
     int running;
     curl_multi_socket_action(sh->multi, (curl_socket_t)(uint32_t)ev->data.u64, what, &running);
@@ -685,7 +700,8 @@ enum err http_client_open(const struct http_client_config *cfg, struct http_clie
         c->cfg = *cfg;
     unsigned threads = c->cfg.threads ? c->cfg.threads : 1, shards = c->cfg.shards ? c->cfg.shards : 16;
     c->cfg.inflight_max = c->cfg.inflight_max ? c->cfg.inflight_max : 20000;
-    snprintf(c->user_agent, sizeof(c->user_agent), "%s", c->cfg.user_agent ? c->cfg.user_agent : "vane/" VANE_VERSION);
+    snprintf(c->user_agent, sizeof(c->user_agent), "%s",
+             c->cfg.user_agent ? c->cfg.user_agent : "vane/" VANE_VERSION);
     c->loops = mem_zalloc(threads * sizeof(*c->loops));
     c->n_loops = threads;
     for (unsigned i = 0; i < threads; i++) {
@@ -788,7 +804,8 @@ static void result_copy(struct waiter *w, const struct http_result *r)
 {
     struct http_pair *headers = arena_array(w->a, struct http_pair, r->n_headers);
     for (size_t i = 0; i < r->n_headers; i++)
-        headers[i] = (struct http_pair){ arena_str(w->a, r->headers[i].name), arena_str(w->a, r->headers[i].value) };
+        headers[i] =
+            (struct http_pair){ arena_str(w->a, r->headers[i].name), arena_str(w->a, r->headers[i].value) };
     *w->ret = *r;
     w->ret->headers = headers;
     w->ret->error = arena_cstr(w->a, str_c(r->error));
@@ -808,8 +825,8 @@ static void waiter_done(void *ctx, const struct http_result *r)
     mtx_unlock(&w->mu);
 }
 
-enum err http_fetch_sync(struct http_client *c, const struct http_fetch *f, struct arena *a, struct http_result *ret, str *ret_body,
-                         struct err_text *reterr)
+enum err http_fetch_sync(struct http_client *c, const struct http_fetch *f, struct arena *a,
+                         struct http_result *ret, str *ret_body, struct err_text *reterr)
 {
     struct waiter w = { .a = a, .ret = ret, .ret_body = ret_body };
     struct http_fetch mine = *f;

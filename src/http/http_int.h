@@ -12,8 +12,8 @@
 
 /* ---- http_route.c: patterns, the table of routes, what is counted per route ---- */
 #define HTTP_CAPTURES_MAX 4
-#define HTTP_CODES 30      /* status codes counted one by one (http_codes), the last row is "other" */
-#define HTTP_BUCKETS 9     /* durations; the upper bounds are those of Prometheus' own server */
+#define HTTP_CODES        30 /* status codes counted one by one (http_codes), the last row is "other" */
+#define HTTP_BUCKETS      9  /* durations; the upper bounds are those of Prometheus' own server */
 
 struct http_route_counts {
     atomic_uint_least64_t by_code[HTTP_CODES];
@@ -35,10 +35,12 @@ struct http_router {
     size_t n_literal, n;
     struct http_entry unmatched; /* counts of 404 and of refused requests */
 };
-enum err http_router_init(struct http_router *r, const struct http_table *tables, size_t n_tables, struct err_text *reterr) MUST_CHECK;
+enum err http_router_init(struct http_router *r, const struct http_table *tables, size_t n_tables,
+                          struct err_text *reterr) MUST_CHECK;
 void http_router_deinit(struct http_router *r);
 /* The entry for a raw (still percent-encoded) path, or NULL. captures are raw. */
-struct http_entry *http_router_find(const struct http_router *r, str raw_path, str captures[HTTP_CAPTURES_MAX], size_t *ret_n);
+struct http_entry *http_router_find(const struct http_router *r, str raw_path,
+                                    str captures[HTTP_CAPTURES_MAX], size_t *ret_n);
 /* The methods an entry has on a listener, as bits, HEAD and OPTIONS included. 0: not there. */
 unsigned http_entry_methods(const struct http_entry *e, unsigned listener);
 void http_count(struct http_entry *e, int status, uint64_t duration_ns, size_t bytes_out);
@@ -64,13 +66,15 @@ struct http_conn { /* from accept to close */
     int fd;
     uint32_t slot, generation;
     _Atomic(enum http_conn_state) state;
-    atomic_uint_least64_t since_ns;     /* of the state */
-    atomic_uint_least64_t body_bytes;   /* received in CONN_BODY */
-    atomic_uint_least64_t deadline_ns;  /* CONN_SENDING: the whole answer; CONN_BODY: the whole body; 0 = none */
+    atomic_uint_least64_t since_ns;   /* of the state */
+    atomic_uint_least64_t body_bytes; /* received in CONN_BODY */
+    atomic_uint_least64_t
+        deadline_ns; /* CONN_SENDING: the whole answer; CONN_BODY: the whole body; 0 = none */
     atomic_uint rate_min;
-    uint64_t rx_bytes, rx_since_ns;     /* the watcher's: bytes on the socket when it became idle, when more were seen */
+    uint64_t rx_bytes,
+        rx_since_ns; /* the watcher's: bytes on the socket when it became idle, when more were seen */
     unsigned n_requests;
-    struct http_exchange *x;            /* event thread; under conns_mu for the watcher */
+    struct http_exchange *x; /* event thread; under conns_mu for the watcher */
 };
 struct http_exchange { /* one request and its answer */
     struct http_conn *conn;
@@ -80,16 +84,16 @@ struct http_exchange { /* one request and its answer */
     struct http_response rs;
     struct http_pairs headers, params;
     struct http_entry *entry;
-    struct buf body;             /* as received */
-    size_t body_reserved;        /* of the server's body_bytes_inflight */
-    size_t body_dropped;         /* received after the limit was passed */
+    struct buf body;      /* as received */
+    size_t body_reserved; /* of the server's body_bytes_inflight */
+    size_t body_dropped;  /* received after the limit was passed */
     struct http_limits limits;
-    str target;                  /* raw request target */
+    str target; /* raw request target */
     str raw_path, raw_query;
     str origin, accept_encoding;
     str captures[HTTP_CAPTURES_MAX];
     atomic_bool cancelled;
-    int refuse;                  /* status decided before the handler ran; 0 = none */
+    int refuse; /* status decided before the handler ran; 0 = none */
     bool seen, head, watched, running, answered, counted;
     enum http_method method;
     /* streaming: one piece at a time, made on the pool, sent on the event thread */
@@ -113,12 +117,12 @@ struct http_server {
     size_t n_listens;
     struct http_router router;
     struct pool *pools[HTTP_POOLS];
-    struct rx *cors;             /* NULL: any origin */
+    struct rx *cors; /* NULL: any origin */
     atomic_size_t body_bytes_inflight;
-    atomic_int inflight;         /* requests from dispatch to the end of their answer */
-    atomic_int working;          /* suspended connections: handed to a pool and not yet resumed */
-    atomic_bool draining;        /* no new connections; answers close theirs */
-    atomic_bool stopping;        /* nothing may be suspended any more */
+    atomic_int inflight;  /* requests from dispatch to the end of their answer */
+    atomic_int working;   /* suspended connections: handed to a pool and not yet resumed */
+    atomic_bool draining; /* no new connections; answers close theirs */
+    atomic_bool stopping; /* nothing may be suspended any more */
     /* connections, for the watcher; guarded by conns_mu */
     struct mtx conns_mu;
     struct http_conn **conns;
@@ -127,7 +131,7 @@ struct http_server {
     uint32_t generation;
     atomic_int n_conns;
     pthread_t watcher;
-    int watch_fd, wake_fd;       /* epoll of handled requests' sockets; eventfd */
+    int watch_fd, wake_fd; /* epoll of handled requests' sockets; eventfd */
     atomic_bool stop;
     bool watcher_started;
 };
@@ -140,7 +144,7 @@ enum err http_watch_open(struct http_server *s) MUST_CHECK;
 void http_watch_close(struct http_server *s);
 void http_watch_conn_add(struct http_server *s, struct http_conn *c);
 void http_watch_conn_remove(struct http_server *s, struct http_conn *c); /* before the socket is closed */
-void http_watch_request(struct http_exchange *x);   /* tell when the client closes its side */
+void http_watch_request(struct http_exchange *x); /* tell when the client closes its side */
 void http_watch_forget(struct http_exchange *x);
 void http_watch_cancel_all(struct http_server *s);
 static inline void http_conn_enter(struct http_conn *c, enum http_conn_state state)

@@ -71,14 +71,16 @@ static struct http_entry *entry_of(struct http_router *r, str pattern)
     return e;
 }
 
-static enum err route_add(struct http_router *r, const struct http_route *route, const struct http_table *t, struct err_text *reterr)
+static enum err route_add(struct http_router *r, const struct http_route *route, const struct http_table *t,
+                          struct err_text *reterr)
 {
     struct http_entry *e = entry_of(r, str_c(route->pattern));
     for (int m = 0; m < HTTP_METHODS; m++) {
         if (!(route->methods & HTTP_BIT(m)))
             continue;
         if (e->by_method[m])
-            return err_fail(reterr, ERR_EXISTS, "two routes for %s %s", http_method_name((enum http_method)m).p, route->pattern);
+            return err_fail(reterr, ERR_EXISTS, "two routes for %s %s",
+                            http_method_name((enum http_method)m).p, route->pattern);
         e->by_method[m] = route;
         e->ctx[m] = t->ctx;
         e->listeners[m] = t->listeners ? t->listeners : ~0u;
@@ -86,7 +88,8 @@ static enum err route_add(struct http_router *r, const struct http_route *route,
     return OK;
 }
 
-enum err http_router_init(struct http_router *r, const struct http_table *tables, size_t n_tables, struct err_text *reterr)
+enum err http_router_init(struct http_router *r, const struct http_table *tables, size_t n_tables,
+                          struct err_text *reterr)
 {
     memset(r, 0, sizeof(*r));
     arena_init(&r->a, 0);
@@ -134,7 +137,8 @@ static bool pattern_match(str pattern, str path, str captures[HTTP_CAPTURES_MAX]
     return path.n == 0;
 }
 
-struct http_entry *http_router_find(const struct http_router *r, str path, str captures[HTTP_CAPTURES_MAX], size_t *ret_n)
+struct http_entry *http_router_find(const struct http_router *r, str path, str captures[HTTP_CAPTURES_MAX],
+                                    size_t *ret_n)
 {
     size_t lo = 0, hi = r->n_literal;
     while (lo < hi) {
@@ -200,9 +204,11 @@ static void render_requests(const struct http_entry *e, const char *family, stru
         if (n == 0)
             continue;
         if (i < HTTP_CODES - 1)
-            buf_printf(out, "%s{handler=\"%s\",code=\"%d\"} %llu\n", family, e->handler, http_codes[i], (unsigned long long)n);
+            buf_printf(out, "%s{handler=\"%s\",code=\"%d\"} %llu\n", family, e->handler, http_codes[i],
+                       (unsigned long long)n);
         else
-            buf_printf(out, "%s{handler=\"%s\",code=\"other\"} %llu\n", family, e->handler, (unsigned long long)n);
+            buf_printf(out, "%s{handler=\"%s\",code=\"other\"} %llu\n", family, e->handler,
+                       (unsigned long long)n);
     }
 }
 
@@ -211,21 +217,26 @@ static void render_durations(const struct http_entry *e, const char *family, str
     uint64_t n = 0;
     for (size_t i = 0; i < HTTP_BUCKETS; i++) {
         n += load(&e->counts.bucket[i]);
-        buf_printf(out, "%s_bucket{handler=\"%s\",le=\"%g\"} %llu\n", family, e->handler, duration_bounds[i], (unsigned long long)n);
+        buf_printf(out, "%s_bucket{handler=\"%s\",le=\"%g\"} %llu\n", family, e->handler, duration_bounds[i],
+                   (unsigned long long)n);
     }
     n += load(&e->counts.bucket[HTTP_BUCKETS]);
-    buf_printf(out, "%s_bucket{handler=\"%s\",le=\"+Inf\"} %llu\n", family, e->handler, (unsigned long long)n);
-    buf_printf(out, "%s_sum{handler=\"%s\"} %.9g\n", family, e->handler, (double)load(&e->counts.duration_ns) * 1e-9);
+    buf_printf(out, "%s_bucket{handler=\"%s\",le=\"+Inf\"} %llu\n", family, e->handler,
+               (unsigned long long)n);
+    buf_printf(out, "%s_sum{handler=\"%s\"} %.9g\n", family, e->handler,
+               (double)load(&e->counts.duration_ns) * 1e-9);
     buf_printf(out, "%s_count{handler=\"%s\"} %llu\n", family, e->handler, (unsigned long long)n);
 }
 
 static void render_bytes(const struct http_entry *e, const char *family, struct buf *out)
 {
-    buf_printf(out, "%s{handler=\"%s\"} %llu\n", family, e->handler, (unsigned long long)load(&e->counts.bytes_out));
+    buf_printf(out, "%s{handler=\"%s\"} %llu\n", family, e->handler,
+               (unsigned long long)load(&e->counts.bytes_out));
 }
 
 static void render_family(const struct http_router *r, const char *family, const char *type, const char *help,
-                          void (*render)(const struct http_entry *, const char *, struct buf *), struct buf *out)
+                          void (*render)(const struct http_entry *, const char *, struct buf *),
+                          struct buf *out)
 {
     buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", family, help, family, type);
     for (size_t i = 0; i < r->n; i++)
@@ -237,11 +248,15 @@ static void render_family(const struct http_router *r, const char *family, const
 
 void http_router_render(const struct http_router *r, struct buf *out)
 {
-    render_family(r, "prometheus_http_request_duration_seconds", "histogram", "Duration of HTTP requests, as Prometheus names it.",
-                  render_durations, out);
-    render_family(r, "prometheus_http_requests_total", "counter", "HTTP requests, as Prometheus names them.", render_requests, out);
+    render_family(r, "prometheus_http_request_duration_seconds", "histogram",
+                  "Duration of HTTP requests, as Prometheus names it.", render_durations, out);
+    render_family(r, "prometheus_http_requests_total", "counter", "HTTP requests, as Prometheus names them.",
+                  render_requests, out);
     render_family(r, "vane_http_request_duration_seconds", "histogram",
-                  "Duration of HTTP requests from the request line to the end of the answer.", render_durations, out);
-    render_family(r, "vane_http_requests_total", "counter", "HTTP requests by route and status code.", render_requests, out);
-    render_family(r, "vane_http_response_bytes_total", "counter", "Bytes of answers' bodies, after compression.", render_bytes, out);
+                  "Duration of HTTP requests from the request line to the end of the answer.",
+                  render_durations, out);
+    render_family(r, "vane_http_requests_total", "counter", "HTTP requests by route and status code.",
+                  render_requests, out);
+    render_family(r, "vane_http_response_bytes_total", "counter",
+                  "Bytes of answers' bodies, after compression.", render_bytes, out);
 }

@@ -34,15 +34,23 @@ enum {
 };
 
 const struct http_limits http_limits_default = {
-    .body_bytes_max = 1 << 20, .decoded_bytes_max = 8 << 20, .body_ms_max = 60000, .body_rate_min = 512,
+    .body_bytes_max = 1 << 20,
+    .decoded_bytes_max = 8 << 20,
+    .body_ms_max = 60000,
+    .body_rate_min = 512,
     .arena_bytes_max = (size_t)1 << 30,
 };
 
-static struct stat refused_malformed = STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"malformed\"");
-static struct stat refused_size = STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"too_large\"");
-static struct stat refused_queue = STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"queue_full\"");
-static struct stat refused_memory = STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"body_memory\"");
-static struct stat refused_coding = STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"content_encoding\"");
+static struct stat refused_malformed = STAT_COUNTER(
+    "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"malformed\"");
+static struct stat refused_size = STAT_COUNTER(
+    "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"too_large\"");
+static struct stat refused_queue = STAT_COUNTER(
+    "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"queue_full\"");
+static struct stat refused_memory = STAT_COUNTER(
+    "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"body_memory\"");
+static struct stat refused_coding = STAT_COUNTER(
+    "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"content_encoding\"");
 
 /* ---- exchanges ---- */
 
@@ -95,10 +103,12 @@ static void exchange_log(const struct http_exchange *x, int status, uint64_t ns)
 {
     str method = http_method_name(x->method), path = x->raw_path;
     if (status == 500)
-        LOG_WARN("request failed", "method", method.p, "path", LOG_STR(path), "status", LOG_I64(status), "client", LOG_STR(x->rq.remote));
+        LOG_WARN("request failed", "method", method.p, "path", LOG_STR(path), "status", LOG_I64(status),
+                 "client", LOG_STR(x->rq.remote));
     else
-        LOG_DEBUG("request", "method", method.p, "path", LOG_STR(path), "status", LOG_I64(status), "client", LOG_STR(x->rq.remote),
-                  "bytes_in", LOG_I64(x->rq.body_bytes_sent), "bytes_out", LOG_I64(x->bytes_out), "us", LOG_I64(ns / 1000));
+        LOG_DEBUG("request", "method", method.p, "path", LOG_STR(path), "status", LOG_I64(status), "client",
+                  LOG_STR(x->rq.remote), "bytes_in", LOG_I64(x->rq.body_bytes_sent), "bytes_out",
+                  LOG_I64(x->bytes_out), "us", LOG_I64(ns / 1000));
 }
 
 static void exchange_free(struct http_exchange *x)
@@ -136,12 +146,14 @@ static void exchange_end(struct http_conn *c)
 
 /* ---- connections ---- */
 
-static void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_ctx, enum MHD_ConnectionNotificationCode code)
+static void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_ctx,
+                        enum MHD_ConnectionNotificationCode code)
 {
     struct http_listen *l = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         struct http_conn *c = mem_zalloc(sizeof(*c));
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
         c->listen = l;
         c->mhd = mhd;
         c->fd = info ? info->connect_fd : -1;
@@ -181,7 +193,8 @@ static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd
     return x;
 }
 
-static void on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode code)
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
+                         enum MHD_RequestTerminationCode code)
 {
     (void)cls;
     (void)code;
@@ -196,7 +209,8 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, 
 
 /* ---- headers ---- */
 
-static enum MHD_Result header_take(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_n, const char *value, size_t value_n)
+static enum MHD_Result header_take(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_n,
+                                   const char *value, size_t value_n)
 {
     (void)kind;
     struct http_exchange *x = cls;
@@ -209,7 +223,7 @@ static enum MHD_Result header_take(void *cls, enum MHD_ValueKind kind, const cha
 static bool framing_ok(const struct http_exchange *x)
 {
     unsigned n_length = 0, n_coding = 0;
-    vec_each(struct http_pair, h, &x->headers.v) {
+    vec_each (struct http_pair, h, &x->headers.v) {
         if (str_ieq(h->name, STR("Content-Length"))) {
             uint64_t n;
             if (n_length++ || !str_to_u64(str_trim(h->value), &n))
@@ -242,7 +256,8 @@ static str media_type(struct arena *a, str content_type)
 
 static str remote_text(struct http_exchange *x)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->conn->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->conn->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     char host[INET6_ADDRSTRLEN];
     if (info && info->client_addr && info->client_addr->sa_family == AF_INET) {
         const struct sockaddr_in *in = (const void *)info->client_addr;
@@ -365,7 +380,8 @@ static enum MHD_Result on_headers(struct http_exchange *x, const char *method)
     struct http_conn *c = x->conn;
     atomic_store_explicit(&c->body_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&c->rate_min, x->limits.body_rate_min, memory_order_relaxed);
-    atomic_store_explicit(&c->deadline_ns, os_mono_ns() + (uint64_t)x->limits.body_ms_max * 1000000u, memory_order_relaxed);
+    atomic_store_explicit(&c->deadline_ns, os_mono_ns() + (uint64_t)x->limits.body_ms_max * 1000000u,
+                          memory_order_relaxed);
     http_conn_enter(c, CONN_BODY);
     return MHD_YES;
 }
@@ -458,8 +474,10 @@ static int body_decode(struct http_exchange *x)
 static int params_read(struct http_exchange *x)
 {
     struct http_request *rq = &x->rq;
-    bool form = rq->method != HTTP_GET && !(rq->route->flags & HTTP_NO_FORM) && str_eq(rq->content_type, STR("application/x-www-form-urlencoded"));
-    if ((form && !http_form_parse(&x->a, rq->body, &x->params)) || !http_form_parse(&x->a, x->raw_query, &x->params))
+    bool form = rq->method != HTTP_GET && !(rq->route->flags & HTTP_NO_FORM) &&
+                str_eq(rq->content_type, STR("application/x-www-form-urlencoded"));
+    if ((form && !http_form_parse(&x->a, rq->body, &x->params)) ||
+        !http_form_parse(&x->a, x->raw_query, &x->params))
         return 400;
     rq->params = x->params.v.p;
     rq->n_params = x->params.v.n;
@@ -541,8 +559,8 @@ static enum MHD_Result dispatch(struct http_exchange *x)
     return MHD_YES;
 }
 
-static enum MHD_Result on_call(void *cls, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,
-                               const char *upload, size_t *upload_n, void **con_cls)
+static enum MHD_Result on_call(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                               const char *version, const char *upload, size_t *upload_n, void **con_cls)
 {
     (void)cls;
     (void)mhd;
@@ -578,11 +596,14 @@ static void mhd_log(void *cls, const char *fmt, va_list args)
     LOG_DEBUG("http library", "text", text);
 }
 
-static enum err socket_open(const struct http_listener *cfg, int *ret_fd, uint16_t *ret_port, struct err_text *reterr)
+static enum err socket_open(const struct http_listener *cfg, int *ret_fd, uint16_t *ret_port,
+                            struct err_text *reterr)
 {
     char port[8];
     snprintf(port, sizeof(port), "%u", cfg->port);
-    struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV };
+    struct addrinfo hints = { .ai_family = AF_UNSPEC,
+                              .ai_socktype = SOCK_STREAM,
+                              .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV };
     struct addrinfo *ai = NULL;
     if (getaddrinfo(cfg->address, port, &hints, &ai) != 0)
         return err_fail(reterr, ERR_INVALID, "listen address %s is not an IP address", cfg->address);
@@ -596,13 +617,15 @@ static enum err socket_open(const struct http_listener *cfg, int *ret_fd, uint16
     if (!ok) {
         if (fd >= 0)
             close(fd);
-        return err_fail(reterr, err_from_errno(why), "cannot listen on %s port %u: %s", cfg->address, cfg->port, strerror(why));
+        return err_fail(reterr, err_from_errno(why), "cannot listen on %s port %u: %s", cfg->address,
+                        cfg->port, strerror(why));
     }
     struct sockaddr_storage sa;
     socklen_t n = sizeof(sa);
     memset(&sa, 0, sizeof(sa));
     getsockname(fd, (struct sockaddr *)&sa, &n);
-    *ret_port = ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port : ((struct sockaddr_in *)&sa)->sin_port);
+    *ret_port = ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                                               : ((struct sockaddr_in *)&sa)->sin_port);
     *ret_fd = fd;
     return OK;
 }
@@ -617,7 +640,8 @@ static enum err pem_read(const char *path, char **ret, struct err_text *reterr)
     return OK;
 }
 
-static enum err listen_open(struct http_server *s, struct http_listen *l, const struct http_listener *cfg, struct err_text *reterr)
+static enum err listen_open(struct http_server *s, struct http_listen *l, const struct http_listener *cfg,
+                            struct err_text *reterr)
 {
     l->server = s;
     l->index = (unsigned)(l - s->listens);
@@ -634,20 +658,16 @@ static enum err listen_open(struct http_server *s, struct http_listen *l, const 
         { MHD_OPTION_END, 0, NULL },
     };
     struct MHD_OptionItem none[] = { { MHD_OPTION_END, 0, NULL } };
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (l->tls ? MHD_USE_TLS : 0u);
-    l->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_call, NULL,
-        MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, l->fd,
-        MHD_OPTION_THREAD_POOL_SIZE, MAX(s->cfg.event_threads, 2u),
-        MHD_OPTION_CONNECTION_LIMIT, s->cfg.connections_max,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY_BYTES,
-        MHD_OPTION_CONNECTION_TIMEOUT, s->cfg.idle_ms / 1000 + 10,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_NOTIFY_CONNECTION, conn_notify, l,
-        MHD_OPTION_URI_LOG_CALLBACK, on_target, l,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, l,
-        MHD_OPTION_ARRAY, l->tls ? tls_options : none,
-        MHD_OPTION_END);
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                     (l->tls ? MHD_USE_TLS : 0u);
+    l->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_call, NULL, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_THREAD_POOL_SIZE, MAX(s->cfg.event_threads, 2u),
+        MHD_OPTION_CONNECTION_LIMIT, s->cfg.connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONN_MEMORY_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, s->cfg.idle_ms / 1000 + 10,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, conn_notify, l,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, l, MHD_OPTION_NOTIFY_COMPLETED, on_completed, l,
+        MHD_OPTION_ARRAY, l->tls ? tls_options : none, MHD_OPTION_END);
     if (!l->daemon)
         return err_fail(reterr, ERR_IO, "cannot start the HTTP server on %s port %u%s", cfg->address, l->port,
                         l->tls ? " (is the TLS certificate and key valid PEM?)" : "");
@@ -671,7 +691,9 @@ static void listen_close(struct http_listen *l)
 static void config_defaults(struct http_server_config *cfg)
 {
     static const unsigned threads[HTTP_POOLS] = { [HTTP_CONTROL] = 4, [HTTP_INGEST] = 16 };
-    static const unsigned queues[HTTP_POOLS] = { [HTTP_CONTROL] = 256, [HTTP_INGEST] = 1024, [HTTP_QUERY] = 64 };
+    static const unsigned queues[HTTP_POOLS] = {
+        [HTTP_CONTROL] = 256, [HTTP_INGEST] = 1024, [HTTP_QUERY] = 64
+    };
     cfg->event_threads = (unsigned)or_default(cfg->event_threads, 2);
     cfg->connections_max = (unsigned)or_default(cfg->connections_max, 12000);
     cfg->idle_ms = (unsigned)or_default(cfg->idle_ms, 300000);
@@ -688,15 +710,26 @@ static void config_defaults(struct http_server_config *cfg)
 static void server_render(void *ctx, struct buf *out)
 {
     struct http_server *s = ctx;
-    buf_printf(out, "# HELP vane_http_connections Open connections.\n# TYPE vane_http_connections gauge\nvane_http_connections %d\n", atomic_load(&s->n_conns));
-    buf_printf(out, "# HELP vane_http_requests_in_flight Requests being handled or answered.\n# TYPE vane_http_requests_in_flight gauge\nvane_http_requests_in_flight %d\n", atomic_load(&s->inflight));
-    buf_printf(out, "# HELP vane_http_body_bytes Memory held by request bodies.\n# TYPE vane_http_body_bytes gauge\nvane_http_body_bytes %zu\n", atomic_load(&s->body_bytes_inflight));
+    buf_printf(out,
+               "# HELP vane_http_connections Open connections.\n# TYPE vane_http_connections "
+               "gauge\nvane_http_connections %d\n",
+               atomic_load(&s->n_conns));
+    buf_printf(out,
+               "# HELP vane_http_requests_in_flight Requests being handled or answered.\n# TYPE "
+               "vane_http_requests_in_flight gauge\nvane_http_requests_in_flight %d\n",
+               atomic_load(&s->inflight));
+    buf_printf(out,
+               "# HELP vane_http_body_bytes Memory held by request bodies.\n# TYPE vane_http_body_bytes "
+               "gauge\nvane_http_body_bytes %zu\n",
+               atomic_load(&s->body_bytes_inflight));
     http_router_render(&s->router, out);
 }
 
 static enum err server_start(struct http_server *s, struct err_text *reterr)
 {
-    static const char *const names[HTTP_POOLS] = { [HTTP_CONTROL] = "http-control", [HTTP_INGEST] = "http-ingest", [HTTP_QUERY] = "http-query" };
+    static const char *const names[HTTP_POOLS] = {
+        [HTTP_CONTROL] = "http-control", [HTTP_INGEST] = "http-ingest", [HTTP_QUERY] = "http-query"
+    };
     const struct http_server_config *cfg = &s->cfg;
     if (cfg->n_listeners > HTTP_LISTENERS_MAX)
         return err_fail(reterr, ERR_LIMIT, "at most %d listeners", HTTP_LISTENERS_MAX);
@@ -713,7 +746,8 @@ static enum err server_start(struct http_server *s, struct err_text *reterr)
     return OK;
 }
 
-enum err http_server_open(const struct http_server_config *cfg, struct http_server **ret, struct err_text *reterr)
+enum err http_server_open(const struct http_server_config *cfg, struct http_server **ret,
+                          struct err_text *reterr)
 {
     struct http_server *s = mem_zalloc(sizeof(*s));
     s->cfg = *cfg;

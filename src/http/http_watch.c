@@ -23,11 +23,16 @@
 enum { EVENTS_MAX = 64, BODY_GRACE_MS = 5000, TICK_MS_MAX = 1000, TICK_MS_MIN = 20 };
 #define WAKE_ID UINT64_MAX
 
-static struct stat cut_idle = STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"idle\"");
-static struct stat cut_headers = STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"headers\"");
-static struct stat cut_body = STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"body\"");
-static struct stat cut_send = STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"send\"");
-static struct stat gone = STAT_COUNTER("vane_http_requests_cancelled_total", "Requests whose client went away while they were handled", "");
+static struct stat cut_idle =
+    STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"idle\"");
+static struct stat cut_headers = STAT_COUNTER("vane_http_connections_cut_total",
+                                              "Connections closed by a time limit", "reason=\"headers\"");
+static struct stat cut_body =
+    STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"body\"");
+static struct stat cut_send =
+    STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"send\"");
+static struct stat gone = STAT_COUNTER("vane_http_requests_cancelled_total",
+                                       "Requests whose client went away while they were handled", "");
 
 static uint64_t conn_id(const struct http_conn *c)
 {
@@ -103,7 +108,9 @@ static uint64_t socket_bytes_received(int fd)
     socklen_t n = sizeof(info);
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
         return 0;
-    return n >= offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received) ? info.tcpi_bytes_received : 0;
+    return n >= offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received)
+               ? info.tcpi_bytes_received
+               : 0;
 }
 
 static void cut(struct http_conn *c, int status, struct stat *reason)

@@ -53,14 +53,16 @@ static struct promql_points read_series(struct promql_reader *r, size_t i)
 static void grouping(void **state)
 {
     (void)state;
-    memory_store_load(&store, STR("h_bucket{job=\"b\",le=\"+Inf\"} 7 1\n"
-                                  "h_bucket{job=\"b\",le=\"10\"} 6 1\n"
-                                  "h_bucket{job=\"b\",le=\"2\"} 4 1\n"
-                                  "h_bucket{job=\"a\",le=\"1\"} 1 1\n"
-                                  "h_bucket{job=\"a\",le=\"+Inf\"} 3 1\n"
-                                  "h_bucket{job=\"a\",le=\"nonsense\"} 3 1\n"
-                                  "h_sum{job=\"b\"} 12.5 1\n"
-                                  "h_count{job=\"b\"} 7 1\n"), false);
+    memory_store_load(&store,
+                      STR("h_bucket{job=\"b\",le=\"+Inf\"} 7 1\n"
+                          "h_bucket{job=\"b\",le=\"10\"} 6 1\n"
+                          "h_bucket{job=\"b\",le=\"2\"} 4 1\n"
+                          "h_bucket{job=\"a\",le=\"1\"} 1 1\n"
+                          "h_bucket{job=\"a\",le=\"+Inf\"} 3 1\n"
+                          "h_bucket{job=\"a\",le=\"nonsense\"} 3 1\n"
+                          "h_sum{job=\"b\"} 12.5 1\n"
+                          "h_count{job=\"b\"} 7 1\n"),
+                      false);
     ask(MATCH_EQ, "h", NULL, NULL);
     assert_int_equal(n_found, 2);
     assert_str(labels_get(found[0].labels, STR("job")), "a");
@@ -86,9 +88,12 @@ static void grouping(void **state)
 static void torn_and_stale(void **state)
 {
     (void)state;
-    memory_store_load(&store, STR("h_bucket{le=\"1\"} 5 1\nh_bucket{le=\"1\"} 9 2\nh_bucket{le=\"1\"} 9 4\n"
-                                  "h_bucket{le=\"2\"} 3 1\nh_bucket{le=\"2\"} 10 3\n"
-                                  "h_bucket{le=\"+Inf\"} 4 1\nh_bucket{le=\"+Inf\"} 12 2\nh_bucket{le=\"+Inf\"} 12 3\n"), false);
+    memory_store_load(
+        &store,
+        STR("h_bucket{le=\"1\"} 5 1\nh_bucket{le=\"1\"} 9 2\nh_bucket{le=\"1\"} 9 4\n"
+            "h_bucket{le=\"2\"} 3 1\nh_bucket{le=\"2\"} 10 3\n"
+            "h_bucket{le=\"+Inf\"} 4 1\nh_bucket{le=\"+Inf\"} 12 2\nh_bucket{le=\"+Inf\"} 12 3\n"),
+        false);
     struct memory_series *inf = NULL;
     for (size_t i = 0; i < store.series.n; i++)
         if (str_eq(labels_get(store.series.p[i]->labels, LABEL_BUCKET), STR("+Inf")))
@@ -141,6 +146,7 @@ static void passing_through(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, open_source, close_source)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(grouping), T(torn_and_stale), T(count_stands_in_for_inf), T(passing_through) };
+    const struct CMUnitTest tests[] = { T(grouping), T(torn_and_stale), T(count_stands_in_for_inf),
+                                        T(passing_through) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,7 +96,8 @@ static struct answer replay(const struct jt *rq)
 /* Rules are not evaluated yet; the configuration's text is the site's own; targets carry times. */
 static bool shape_only(str path)
 {
-    static const char *const paths[] = { "/api/v1/rules", "/api/v1/alerts", "/api/v1/status/config", "/api/v1/targets" };
+    static const char *const paths[] = { "/api/v1/rules", "/api/v1/alerts", "/api/v1/status/config",
+                                         "/api/v1/targets" };
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)
         if (str_eq(path, str_c(paths[i])))
             return true;
@@ -141,14 +142,16 @@ static void golden(void **state)
         const struct jt *rq = requests->kids.p[i];
         if (str_contains(jt_str(jt_get(rq, "note")), STR("legacy names")))
             continue; /* UTF-8 names are valid in 3.x */
-        if (str_contains(jt_str(jt_get(jt_get(rq, "response"), "error")), STR("invalid destination label name")))
+        if (str_contains(jt_str(jt_get(jt_get(rq, "response"), "error")),
+                         STR("invalid destination label name")))
             continue; /* likewise: "1bad" is a label name there */
         n++;
         if (check(rq))
             continue;
         failed++;
         struct answer got = replay(rq);
-        print_message("# request %zu " STR_FMT ": %d " STR_FMT "\n", i, STR_ARG(jt_str(jt_get(rq, "path"))), got.status, STR_ARG(str_take(got.body, 600)));
+        print_message("# request %zu " STR_FMT ": %d " STR_FMT "\n", i, STR_ARG(jt_str(jt_get(rq, "path"))),
+                      got.status, STR_ARG(str_take(got.body, 600)));
     }
     print_message("# golden: %zu of %zu\n", n - failed, n);
     assert_int_equal(failed, 0);
@@ -156,7 +159,7 @@ static void golden(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { 
+    const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(golden, site_open, site_close),
         { "golden_over_the_store", golden, site_open_tsdb, site_close, NULL },
     };

@@ -32,22 +32,28 @@ static void is(const char *path, int status, const char *part)
 static void limits_and_warnings(void **state)
 {
     (void)state;
-    is("/api/v1/query?query=up&time=1700000000&limit=2", 200, "\"warnings\":[\"results truncated due to limit\"]");
-    assert_false(str_contains(site_get("/api/v1/query?query=up&time=1700000000&limit=3").body, STR("warnings")));
+    is("/api/v1/query?query=up&time=1700000000&limit=2", 200,
+       "\"warnings\":[\"results truncated due to limit\"]");
+    assert_false(
+        str_contains(site_get("/api/v1/query?query=up&time=1700000000&limit=3").body, STR("warnings")));
     is("/api/v1/query?query=up&limit=-1", 400, "limit must be non-negative");
     is("/api/v1/query?query=up&limit=x", 400, "invalid parameter");
     is("/api/v1/labels?limit=1", 200, "{\"status\":\"success\",\"data\":[\"__name__\"],\"warnings\":");
     is("/api/v1/label/job/values?limit=2", 200, "[\"a\",\"b\"],\"warnings\"");
     is("/api/v1/series?match[]=up&match[]=%7Bjob%3D%22a%22%7D&limit=2", 200, "warnings");
-    is("/api/v1/series?match[]=up&match[]=%7Bjob%3D%22a%22%7D", 200, "{\"__name__\":\"up\",\"job\":\"a\"},{\"__name__\":\"up\",\"job\":\"b\"},{\"__name__\":\"up\",\"job\":\"c\"}]");
+    is("/api/v1/series?match[]=up&match[]=%7Bjob%3D%22a%22%7D", 200,
+       "{\"__name__\":\"up\",\"job\":\"a\"},{\"__name__\":\"up\",\"job\":\"b\"},{\"__name__\":\"up\",\"job\":"
+       "\"c\"}]");
     is("/api/v1/series?match[]=%7Bjob%3D%22%22%7D", 400, "at least one non-empty matcher");
     is("/api/v1/series?match[]=up&start=2&end=1", 200, "\"data\":[]");
     is("/api/v1/labels?start=2&end=1", 200, "\"data\":[]");
     is("/api/v1/labels?match[]=up%5B", 400, "\"error\":\"1:3: parse error");
-    is("/api/v1/series?match[]=up%5B", 400, "\"error\":\"invalid parameter \\\"match[]\\\": 1:3: parse error");
+    is("/api/v1/series?match[]=up%5B", 400,
+       "\"error\":\"invalid parameter \\\"match[]\\\": 1:3: parse error");
     is("/api/v1/query_range?query=up&start=0&end=11000&step=1", 200, "success");
     is("/api/v1/query_range?query=up&start=0&end=11001&step=1", 400, "11,000 points");
-    is("/api/v1/query_range?query=up&start=10&end=9&step=1", 400, "end timestamp must not be before start time");
+    is("/api/v1/query_range?query=up&start=10&end=9&step=1", 400,
+       "end timestamp must not be before start time");
 }
 
 static void parameters(void **state)
@@ -55,7 +61,8 @@ static void parameters(void **state)
     (void)state;
     is("/api/v1/query?query=up&time=2023-11-14T22:13:20Z", 200, "[1700000000,\"1\"]");
     is("/api/v1/query?query=up&time=2023-11-14T23:13:20.500%2B01:00", 200, "[1700000000.500,\"1\"]");
-    is("/api/v1/query?query=up&time=yesterday", 400, "Invalid time value for 'time': cannot parse \\\"yesterday\\\" to a valid timestamp");
+    is("/api/v1/query?query=up&time=yesterday", 400,
+       "Invalid time value for 'time': cannot parse \\\"yesterday\\\" to a valid timestamp");
     is("/api/v1/query?query=up&time=1700000290", 200, "\"job\":\"a\"");
     is("/api/v1/query?query=up&time=1700000290&lookback_delta=1m", 200, "\"result\":[]");
     is("/api/v1/query?query=up&lookback_delta=1y1", 400, "error parsing lookback delta duration");
@@ -66,7 +73,8 @@ static void parameters(void **state)
     is("/api/v1/query?query=up%00", 400, "bad_data");
     is("/api/v1/label/U__job/values", 200, "[\"a\",\"b\",\"c\"]");
     is("/api/v1/parse_query?query=up", 200, "\"type\":\"vectorSelector\"");
-    struct answer a = site_post("/api/v1/query", "application/x-www-form-urlencoded", NULL, STR("query=count(up)&time=1700000000"));
+    struct answer a = site_post("/api/v1/query", "application/x-www-form-urlencoded", NULL,
+                                STR("query=count(up)&time=1700000000"));
     assert_true(str_contains(a.body, STR("[1700000000,\"3\"]")));
     a = site_post("/api/v1/query?query=1", "application/x-www-form-urlencoded", NULL, STR("query=2"));
     assert_true(str_contains(a.body, STR("\"2\"")));
@@ -77,7 +85,8 @@ static void parameters(void **state)
 static void classic_histograms(void **state)
 {
     (void)state;
-    is("/api/v1/query?query=histogram_quantile(0.5,http_seconds)&time=1700000000", 200, "[1700000000,\"0.1\"]");
+    is("/api/v1/query?query=histogram_quantile(0.5,http_seconds)&time=1700000000", 200,
+       "[1700000000,\"0.1\"]");
     is("/api/v1/query?query=histogram_count(http_seconds)&time=1700000000", 200, "\"10\"");
     is("/api/v1/query?query=http_seconds&time=1700000000", 200,
        "\"histogram\":[1700000000,{\"count\":\"10\",\"sum\":\"4.5\",\"buckets\":[[3,\"-Inf\",\"0.1\",\"5\"]");
@@ -88,21 +97,26 @@ static void classic_histograms(void **state)
 static void metadata_and_exemplars(void **state)
 {
     (void)state;
-    struct tsdb_metadata m[] = { { STR("up"), { METRIC_GAUGE, STR("Up or not."), STR("") } }, { STR("a_total"), { METRIC_COUNTER, STR("x \"y\""), STR("s") } } };
+    struct tsdb_metadata m[] = { { STR("up"), { METRIC_GAUGE, STR("Up or not."), STR("") } },
+                                 { STR("a_total"), { METRIC_COUNTER, STR("x \"y\""), STR("s") } } };
     vec_push(&site.store.metadata, m[0]);
     vec_push(&site.store.metadata, m[1]);
-    is("/api/v1/metadata", 200, "{\"a_total\":[{\"type\":\"counter\",\"help\":\"x \\\"y\\\"\",\"unit\":\"s\"}],\"up\":[");
-    is("/api/v1/metadata?metric=up", 200, "{\"up\":[{\"type\":\"gauge\",\"help\":\"Up or not.\",\"unit\":\"\"}]}");
+    is("/api/v1/metadata", 200,
+       "{\"a_total\":[{\"type\":\"counter\",\"help\":\"x \\\"y\\\"\",\"unit\":\"s\"}],\"up\":[");
+    is("/api/v1/metadata?metric=up", 200,
+       "{\"up\":[{\"type\":\"gauge\",\"help\":\"Up or not.\",\"unit\":\"\"}]}");
     is("/api/v1/metadata?limit=1", 200, "\"a_total\"");
     is("/api/v1/metadata?limit=0", 200, "\"data\":{}");
     is("/api/v1/metadata?limit=x", 400, "limit must be a number");
-    is("/api/v1/query_exemplars?query=up&start=2&end=1", 400, "end timestamp must not be before start timestamp");
+    is("/api/v1/query_exemplars?query=up&start=2&end=1", 400,
+       "end timestamp must not be before start timestamp");
     is("/api/v1/query_exemplars?query=1", 200, "{\"status\":\"success\"}");
     struct label trace[] = { { STR("trace_id"), STR("abc") } };
     struct exemplar x = { { trace, 1 }, 0.5, 1700000000250 };
     avec_push(&site.store.a, &site.store.series.p[site.store.series.n - 1]->exemplars, x);
     is("/api/v1/query_exemplars?query=rate(up[5m])%2Bup&start=0&end=1800000000", 200,
-       "[{\"seriesLabels\":{\"__name__\":\"up\",\"job\":\"c\"},\"exemplars\":[{\"labels\":{\"trace_id\":\"abc\"},\"value\":\"0.5\",\"timestamp\":1700000000.250}]}]");
+       "[{\"seriesLabels\":{\"__name__\":\"up\",\"job\":\"c\"},\"exemplars\":[{\"labels\":{\"trace_id\":"
+       "\"abc\"},\"value\":\"0.5\",\"timestamp\":1700000000.250}]}]");
 }
 
 static void process(void **state)
@@ -114,17 +128,21 @@ static void process(void **state)
     is("/api/v1/status/tsdb", 200, "\"seriesCountByMetricName\":[{\"name\":\"up\",\"value\":2}]");
     is("/api/v1/status/walreplay", 200, "\"current\":1000");
     is("/api/v1/status/config", 200, "\"yaml\":\"global:\\n");
-    is("/api/v1/targets?state=dropped", 200, "\"activeTargets\":[],\"droppedTargets\":[{\"discoveredLabels\":");
+    is("/api/v1/targets?state=dropped", 200,
+       "\"activeTargets\":[],\"droppedTargets\":[{\"discoveredLabels\":");
     is("/api/v1/targets?state=nonsense", 200, "\"activeTargets\":[],\"droppedTargets\":[]");
     is("/api/v1/status/tsdb?limit=0", 400, "limit must be a positive number");
-    is("/api/v1/targets?state=active&scrapePool=other", 200, "\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}");
+    is("/api/v1/targets?state=active&scrapePool=other", 200,
+       "\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}");
     is("/api/v1/scrape_pools", 200, "{\"scrapePools\":[\"dead\"]}");
     is("/api/v1/targets/metadata", 200, "\"data\":[]");
     is("/api/v1/features", 200, "\"promql\":{");
     is("/api/v1/notifications", 200, "\"data\":[]");
     is("/metrics", 200, "process_resident_memory_bytes ");
     is("/metrics", 200, "prometheus_tsdb_head_series 8");
-    is("/metrics", 200, "# TYPE prometheus_engine_query_duration_seconds summary\nprometheus_engine_query_duration_seconds_sum{slice=\"inner_eval\"} ");
+    is("/metrics", 200,
+       "# TYPE prometheus_engine_query_duration_seconds "
+       "summary\nprometheus_engine_query_duration_seconds_sum{slice=\"inner_eval\"} ");
     is("/metrics", 200, "vane_build_info{branch=\"\",compiler=\"gcc\",revision=\"abc\",version=\"0.1.0\"} 1");
     is("/metrics", 200, "prometheus_http_requests_total{handler=\"/api/v1/status/tsdb\",code=\"200\"} 1");
 }
@@ -181,10 +199,13 @@ static void native_histograms(void **state)
     buf_init(&packed, 0);
     rw1_encode(&plain, &b);
     snappy_pack(buf_str(&plain), &packed);
-    assert_int_equal(site_post("/api/v1/write", "application/x-protobuf", "snappy", buf_str(&packed)).status, 204);
+    assert_int_equal(site_post("/api/v1/write", "application/x-protobuf", "snappy", buf_str(&packed)).status,
+                     204);
     is("/api/v1/query?query=h&time=1700000900", 200,
-       "\"histogram\":[1700000900,{\"count\":\"12.5\",\"sum\":\"42.1\",\"buckets\":[[0,\"0.7071067811865475\",\"1\",\"5\"],[0,\"1\",\"1.414213562373095\",\"7.5\"]]}]");
-    is("/api/v1/query_range?query=h&start=1700000900&end=1700000900&step=1", 200, "\"histograms\":[[1700000900,{");
+       "\"histogram\":[1700000900,{\"count\":\"12.5\",\"sum\":\"42.1\",\"buckets\":[[0,\"0."
+       "7071067811865475\",\"1\",\"5\"],[0,\"1\",\"1.414213562373095\",\"7.5\"]]}]");
+    is("/api/v1/query_range?query=h&start=1700000900&end=1700000900&step=1", 200,
+       "\"histograms\":[[1700000900,{");
     buf_deinit(&plain);
     buf_deinit(&packed);
 }
@@ -221,8 +242,10 @@ static void own_metrics_are_valid(void **state)
 static void query_timeout(void **state)
 {
     (void)state;
-    is("/api/v1/query?timeout=1ms&time=1700000000&query=count_over_time(up[1h:1ms])", 503, "\"errorType\":\"timeout\"");
-    is("/api/v1/query?timeout=1ms&time=1700000000&query=count_over_time(up[1h:1ms])", 503, "query timed out in expression evaluation");
+    is("/api/v1/query?timeout=1ms&time=1700000000&query=count_over_time(up[1h:1ms])", 503,
+       "\"errorType\":\"timeout\"");
+    is("/api/v1/query?timeout=1ms&time=1700000000&query=count_over_time(up[1h:1ms])", 503,
+       "query timed out in expression evaluation");
 }
 
 /* Every route is described, and nothing else is. */
@@ -245,7 +268,17 @@ static void openapi_is_complete(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, with_data, site_close)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(limits_and_warnings), T(parameters), T(classic_histograms), T(metadata_and_exemplars), T(process), T(management), T(pages), T(own_metrics_are_valid), T(query_timeout), T(openapi_is_complete),
-                                       cmocka_unit_test_setup_teardown(native_histograms, site_open_tsdb, site_close) };
+    const struct CMUnitTest tests[] = { T(limits_and_warnings),
+                                        T(parameters),
+                                        T(classic_histograms),
+                                        T(metadata_and_exemplars),
+                                        T(process),
+                                        T(management),
+                                        T(pages),
+                                        T(own_metrics_are_valid),
+                                        T(query_timeout),
+                                        T(openapi_is_complete),
+                                        cmocka_unit_test_setup_teardown(native_histograms, site_open_tsdb,
+                                                                        site_close) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,8 @@ static str rw_body(int64_t ts_a, int64_t ts_b)
     s[0] = (struct sample){ ts_a, 1 };
     s[1] = (struct sample){ ts_b, 2 };
     struct batch b = { .a = &site.a };
-    struct batch_series x = { .labels = { up_a, 2 }, .samples = &s[0], .n_samples = 1 }, y = { .labels = { up_b, 2 }, .samples = &s[1], .n_samples = 1 };
+    struct batch_series x = { .labels = { up_a, 2 }, .samples = &s[0], .n_samples = 1 },
+                        y = { .labels = { up_b, 2 }, .samples = &s[1], .n_samples = 1 };
     avec_push(&site.a, &b.series, x);
     avec_push(&site.a, &b.series, y);
     struct buf plain, packed;
@@ -62,7 +63,10 @@ static void remote_write_malformed(void **state)
     buf_deinit(&packed);
     str good = rw_body(1000, 1000);
     assert_int_equal(site_post("/api/v1/write", "text/plain", "snappy", good).status, 415);
-    assert_int_equal(site_post("/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy", good).status, 415);
+    assert_int_equal(site_post("/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+                               "snappy", good)
+                         .status,
+                     415);
     assert_int_equal(site_post("/api/v1/write", "application/x-protobuf", "br", good).status, 415);
     /* A header that promises 4 GiB */
     assert_int_equal(rw(STR("\xff\xff\xff\xff\x0f\x00")).status, 413);
@@ -81,14 +85,11 @@ static void store_in_trouble(void **state)
         enum err write, wait;
         int status, otlp;
     } rows[] = {
-        { ERR_BUSY, OK, 429, 429 },
-        { ERR_NO_SPACE, OK, 507, 503 },
-        { OK, ERR_NO_SPACE, 507, 503 },
-        { OK, ERR_IO, 500, 503 },
-        { ERR_CLOSED, OK, 503, 503 },
-        { ERR_CORRUPT, OK, 500, 503 },
+        { ERR_BUSY, OK, 429, 429 }, { ERR_NO_SPACE, OK, 507, 503 }, { OK, ERR_NO_SPACE, 507, 503 },
+        { OK, ERR_IO, 500, 503 },   { ERR_CLOSED, OK, 503, 503 },   { ERR_CORRUPT, OK, 500, 503 },
     };
-    const char *json = "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",\"gauge\":{\"dataPoints\":[{\"asDouble\":1,\"timeUnixNano\":\"1700000000000000000\"}]}}]}]}]}";
+    const char *json = "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",\"gauge\":{"
+                       "\"dataPoints\":[{\"asDouble\":1,\"timeUnixNano\":\"1700000000000000000\"}]}}]}]}]}";
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         site.store.write_err = rows[i].write;
         site.store.wait_err = rows[i].wait;
@@ -110,8 +111,10 @@ static void store_in_trouble(void **state)
 static void otlp(void **state)
 {
     (void)state;
-    const char *json = "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":\"shop\"}}]},"
-                       "\"scopeMetrics\":[{\"metrics\":[{\"name\":\"queue.length\",\"gauge\":{\"dataPoints\":[{\"asDouble\":4,\"timeUnixNano\":\"1700000000000000000\"}]}}]}]}]}";
+    const char *json = "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[{\"key\":\"service.name\","
+                       "\"value\":{\"stringValue\":\"shop\"}}]},"
+                       "\"scopeMetrics\":[{\"metrics\":[{\"name\":\"queue.length\",\"gauge\":{\"dataPoints\":"
+                       "[{\"asDouble\":4,\"timeUnixNano\":\"1700000000000000000\"}]}}]}]}]}";
     struct answer a = site_post("/v1/metrics", "application/json", NULL, str_c(json));
     assert_int_equal(a.status, 200);
     assert_true(str_has_prefix(a.content_type, STR("application/json")));
@@ -119,7 +122,8 @@ static void otlp(void **state)
     struct buf gz;
     buf_init(&gz, 0);
     assert_int_equal(gzip_compress(str_c(json), 6, &gz), OK);
-    assert_int_equal(site_post("/api/v1/otlp/v1/metrics", "application/json", "gzip", buf_str(&gz)).status, 200);
+    assert_int_equal(site_post("/api/v1/otlp/v1/metrics", "application/json", "gzip", buf_str(&gz)).status,
+                     200);
     buf_deinit(&gz);
     a = site_post("/v1/metrics", "application/x-protobuf", NULL, STR(""));
     assert_int_equal(a.status, 200);
@@ -127,7 +131,8 @@ static void otlp(void **state)
     a = site_post("/v1/metrics", "application/x-protobuf", NULL, STR("\x0a\xff\xff"));
     assert_int_equal(a.status, 400);
     assert_true(str_has_prefix(a.content_type, STR("application/x-protobuf")));
-    assert_int_equal(site_post("/v1/metrics", "application/json", NULL, STR("{\"resourceMetrics\":")).status, 400);
+    assert_int_equal(site_post("/v1/metrics", "application/json", NULL, STR("{\"resourceMetrics\":")).status,
+                     400);
     assert_int_equal(site_post("/v1/metrics", "text/plain", NULL, STR("x")).status, 415);
     assert_int_equal(site_post("/v1/metrics", "application/json", "compress", STR("x")).status, 415);
 }
@@ -135,23 +140,29 @@ static void otlp(void **state)
 static void custom(void **state)
 {
     (void)state;
-    struct answer a = site_post("/metrics/custom", "application/json", NULL, STR("{\"name\":\"orders\",\"value\":3,\"labels\":{\"shop\":\"a\"},\"timestamp\":1700000000}"));
+    struct answer a = site_post(
+        "/metrics/custom", "application/json", NULL,
+        STR("{\"name\":\"orders\",\"value\":3,\"labels\":{\"shop\":\"a\"},\"timestamp\":1700000000}"));
     assert_int_equal(a.status, 200);
     assert_str(a.body, "{\"status\":\"success\",\"accepted\":1}");
-    a = site_post("/metrics/custom", "application/json", NULL, STR("[{\"name\":\"x\",\"value\":1},{\"name\":\"y\",\"value\":2}]"));
+    a = site_post("/metrics/custom", "application/json", NULL,
+                  STR("[{\"name\":\"x\",\"value\":1},{\"name\":\"y\",\"value\":2}]"));
     assert_int_equal(a.status, 200);
     assert_int_equal(site.store.n_samples, 3);
     a = site_post("/metrics/custom", "application/json", NULL, STR("{\"name\":\"x\",\"valeu\":1}"));
     assert_int_equal(a.status, 400);
     assert_true(str_contains(a.body, STR("value")));
     assert_int_equal(site_post("/metrics/custom", "text/csv", NULL, STR("x,1")).status, 415);
-    assert_int_equal(site_post("/metrics/custom", "application/json", NULL, STR("{\"name\":\"\xff\",\"value\":1}")).status, 400);
+    assert_int_equal(
+        site_post("/metrics/custom", "application/json", NULL, STR("{\"name\":\"\xff\",\"value\":1}")).status,
+        400);
     assert_int_equal(site.store.n_samples, 3);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, site_open, site_close)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(remote_write), T(remote_write_malformed), T(store_in_trouble), T(otlp), T(custom) };
+    const struct CMUnitTest tests[] = { T(remote_write), T(remote_write_malformed), T(store_in_trouble),
+                                        T(otlp), T(custom) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

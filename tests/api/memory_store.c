@@ -44,7 +44,7 @@ static enum err store_write(void *ctx, const struct batch *b, struct tsdb_write_
     if (m->write_err != OK)
         return m->write_err;
     mtx_lock(&m->mu);
-    vec_each(struct batch_series, bs, &b->series) {
+    vec_each (struct batch_series, bs, &b->series) {
         struct memory_series *s = series_of(m, bs->labels);
         for (size_t i = 0; i < bs->n_samples; i++) {
             if (s->samples.n && bs->samples[i].ts_ms < vec_last(&s->samples).ts_ms) {
@@ -116,8 +116,9 @@ static void view_close(struct promql_view *v)
 {
     (void)v;
 }
-static enum err view_select(struct promql_view *v, const struct matcher *mm, size_t n, int64_t from, int64_t to, size_t max, struct arena *a,
-                            struct promql_series **ret, size_t *ret_n)
+static enum err view_select(struct promql_view *v, const struct matcher *mm, size_t n, int64_t from,
+                            int64_t to, size_t max, struct arena *a, struct promql_series **ret,
+                            size_t *ret_n)
 {
     struct memory_store *m = (void *)v;
     VEC(struct promql_series) out = { 0 };
@@ -149,7 +150,8 @@ static void reader_free(struct promql_reader *pr)
         arena_deinit(&r->a);
     mem_free(r);
 }
-static enum err reader_read(struct promql_reader *pr, uint64_t id, int64_t from, int64_t to, struct promql_points *ret)
+static enum err reader_read(struct promql_reader *pr, uint64_t id, int64_t from, int64_t to,
+                            struct promql_points *ret)
 {
     struct memory_reader *r = (void *)pr;
     const struct memory_series *s = r->m->series.p[id];
@@ -166,8 +168,8 @@ static enum err reader_read(struct promql_reader *pr, uint64_t id, int64_t from,
     return OK;
 }
 
-static enum err store_series(void *ctx, int64_t from, int64_t to, const struct matcher *mm, size_t n, size_t limit, struct arena *a, struct labels **ret,
-                             size_t *ret_n)
+static enum err store_series(void *ctx, int64_t from, int64_t to, const struct matcher *mm, size_t n,
+                             size_t limit, struct arena *a, struct labels **ret, size_t *ret_n)
 {
     struct promql_series *found;
     size_t k;
@@ -184,15 +186,17 @@ static int str_order(const void *x, const void *y)
 {
     return str_cmp(*(const str *)x, *(const str *)y);
 }
-static enum err strings(void *ctx, int64_t from, int64_t to, const str *name, const struct matcher *mm, size_t n, size_t limit, struct arena *a, str **ret,
-                        size_t *ret_n)
+static enum err strings(void *ctx, int64_t from, int64_t to, const str *name, const struct matcher *mm,
+                        size_t n, size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     struct promql_series *found;
     size_t k, u = 0;
     TRY(view_select(ctx, mm, n, from, to, 0, a, &found, &k));
     VEC(str) v = { 0 };
     for (size_t i = 0; i < k; i++)
-        labels_each(l, found[i].labels) if (!name || str_eq(l->name, *name)) avec_push(a, &v, name ? l->value : l->name);
+        labels_each (l, found[i].labels)
+            if (!name || str_eq(l->name, *name))
+                avec_push(a, &v, name ? l->value : l->name);
     if (v.n)
         qsort(v.p, v.n, sizeof(str), str_order);
     for (size_t i = 0; i < v.n && (!limit || u < limit); i++)
@@ -202,17 +206,18 @@ static enum err strings(void *ctx, int64_t from, int64_t to, const str *name, co
     *ret_n = u;
     return OK;
 }
-static enum err store_names(void *ctx, int64_t from, int64_t to, const struct matcher *mm, size_t n, size_t limit, struct arena *a, str **ret, size_t *ret_n)
+static enum err store_names(void *ctx, int64_t from, int64_t to, const struct matcher *mm, size_t n,
+                            size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     return strings(ctx, from, to, NULL, mm, n, limit, a, ret, ret_n);
 }
-static enum err store_values(void *ctx, int64_t from, int64_t to, str name, const struct matcher *mm, size_t n, size_t limit, struct arena *a, str **ret,
-                             size_t *ret_n)
+static enum err store_values(void *ctx, int64_t from, int64_t to, str name, const struct matcher *mm,
+                             size_t n, size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     return strings(ctx, from, to, &name, mm, n, limit, a, ret, ret_n);
 }
-static enum err store_exemplars(void *ctx, int64_t from, int64_t to, const struct matcher *mm, size_t n, struct arena *a, struct tsdb_exemplars **ret,
-                                size_t *ret_n)
+static enum err store_exemplars(void *ctx, int64_t from, int64_t to, const struct matcher *mm, size_t n,
+                                struct arena *a, struct tsdb_exemplars **ret, size_t *ret_n)
 {
     struct memory_store *m = ctx;
     VEC(struct tsdb_exemplars) out = { 0 };
@@ -228,11 +233,14 @@ static enum err store_exemplars(void *ctx, int64_t from, int64_t to, const struc
     *ret_n = out.n;
     return OK;
 }
-static enum err store_metadata(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret, size_t *ret_n)
+static enum err store_metadata(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret,
+                               size_t *ret_n)
 {
     struct memory_store *m = ctx;
     VEC(struct tsdb_metadata) out = { 0 };
-    vec_each(struct tsdb_metadata, x, &m->metadata) if ((!name.n || str_eq(name, x->name)) && (!limit || out.n < limit)) avec_push(a, &out, *x);
+    vec_each (struct tsdb_metadata, x, &m->metadata)
+        if ((!name.n || str_eq(name, x->name)) && (!limit || out.n < limit))
+            avec_push(a, &out, *x);
     *ret = out.p;
     *ret_n = out.n;
     return OK;
@@ -242,7 +250,9 @@ static enum err store_stats(void *ctx, bool with_top, struct arena *a, struct ts
     struct memory_store *m = ctx;
     (void)with_top;
     (void)a;
-    *ret = (struct tsdb_stats){ .head_series = m->series.n, .top_metrics = { { STR("up"), 2 } }, .n_top_metrics = 1 };
+    *ret = (struct tsdb_stats){ .head_series = m->series.n,
+                                .top_metrics = { { STR("up"), 2 } },
+                                .n_top_metrics = 1 };
     return OK;
 }
 
@@ -251,7 +261,8 @@ void memory_store_init(struct memory_store *m)
     memset(m, 0, sizeof(*m));
     arena_init(&m->a, 0);
     mtx_init(&m->mu, 0);
-    m->source = (struct promql_source){ view_open, view_close, view_select, reader_new, reader_free, reader_read, NULL };
+    m->source = (struct promql_source){ view_open,   view_close,  view_select, reader_new,
+                                        reader_free, reader_read, NULL };
 }
 void memory_store_deinit(struct memory_store *m)
 {
@@ -262,5 +273,7 @@ void memory_store_deinit(struct memory_store *m)
 }
 struct api_store memory_store_api(struct memory_store *m)
 {
-    return (struct api_store){ m, store_write, store_wait, store_series, store_names, store_values, store_exemplars, store_metadata, store_stats };
+    return (struct api_store){ m,           store_write,  store_wait,      store_series,
+                               store_names, store_values, store_exemplars, store_metadata,
+                               store_stats };
 }

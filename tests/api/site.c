@@ -41,26 +41,44 @@ static void quit(void *ctx)
 }
 
 static struct label discovered[] = {
-    { STR_INIT("__address__"), STR_INIT("127.0.0.1:1") }, { STR_INIT("__metrics_path__"), STR_INIT("/metrics") },
-    { STR_INIT("__scheme__"), STR_INIT("http") },         { STR_INIT("__scrape_interval__"), STR_INIT("1s") },
-    { STR_INIT("__scrape_timeout__"), STR_INIT("1s") },   { STR_INIT("foo"), STR_INIT("bar") },
+    { STR_INIT("__address__"), STR_INIT("127.0.0.1:1") },
+    { STR_INIT("__metrics_path__"), STR_INIT("/metrics") },
+    { STR_INIT("__scheme__"), STR_INIT("http") },
+    { STR_INIT("__scrape_interval__"), STR_INIT("1s") },
+    { STR_INIT("__scrape_timeout__"), STR_INIT("1s") },
+    { STR_INIT("foo"), STR_INIT("bar") },
     { STR_INIT("job"), STR_INIT("dead") },
 };
-static struct label labels[] = { { STR_INIT("foo"), STR_INIT("bar") }, { STR_INIT("instance"), STR_INIT("127.0.0.1:1") }, { STR_INIT("job"), STR_INIT("dead") } };
+static struct label labels[] = { { STR_INIT("foo"), STR_INIT("bar") },
+                                 { STR_INIT("instance"), STR_INIT("127.0.0.1:1") },
+                                 { STR_INIT("job"), STR_INIT("dead") } };
 
-static enum err targets(void *ctx, bool want_active, bool want_dropped, struct arena *a, struct api_targets *ret)
+static enum err targets(void *ctx, bool want_active, bool want_dropped, struct arena *a,
+                        struct api_targets *ret)
 {
     (void)ctx;
     struct api_target *t = arena_new(a, struct api_target);
-    *t = (struct api_target){ .discovered = { discovered, ARRAY_LEN(discovered) }, .labels = { labels, ARRAY_LEN(labels) }, .pool = STR("dead"),
-                              .url = STR("http://127.0.0.1:1/metrics"), .global_url = STR("http://prom.example:1/metrics"),
-                              .last_error = STR("cannot connect: Connection refused"), .last_scrape_ms = 1700000000123, .last_duration_s = 0.0004,
-                              .health = API_HEALTH_DOWN, .interval_ms = 1000, .timeout_ms = 1000 };
+    *t = (struct api_target){ .discovered = { discovered, ARRAY_LEN(discovered) },
+                              .labels = { labels, ARRAY_LEN(labels) },
+                              .pool = STR("dead"),
+                              .url = STR("http://127.0.0.1:1/metrics"),
+                              .global_url = STR("http://prom.example:1/metrics"),
+                              .last_error = STR("cannot connect: Connection refused"),
+                              .last_scrape_ms = 1700000000123,
+                              .last_duration_s = 0.0004,
+                              .health = API_HEALTH_DOWN,
+                              .interval_ms = 1000,
+                              .timeout_ms = 1000 };
     struct api_dropped_target *d = arena_new(a, struct api_dropped_target);
     *d = (struct api_dropped_target){ t->discovered, STR("dead") };
     struct api_pool_count *c = arena_new(a, struct api_pool_count);
     *c = (struct api_pool_count){ STR("dead"), 3 };
-    *ret = (struct api_targets){ .active = t, .n_active = want_active, .dropped = d, .n_dropped = want_dropped, .dropped_counts = c, .n_dropped_counts = 1 };
+    *ret = (struct api_targets){ .active = t,
+                                 .n_active = want_active,
+                                 .dropped = d,
+                                 .n_dropped = want_dropped,
+                                 .dropped_counts = c,
+                                 .n_dropped_counts = 1 };
     return OK;
 }
 static enum err pools(void *ctx, struct arena *a, str **ret, size_t *ret_n)
@@ -73,8 +91,10 @@ static enum err pools(void *ctx, struct arena *a, str **ret, size_t *ret_n)
 }
 
 static const struct http_pair flags[] = { { STR_INIT("storage.path"), STR_INIT("/data") } };
-static const struct http_file index_html =
-    { STR_INIT("/index.html"), STR_INIT("text/html; charset=utf-8"), STR_INIT("\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\xb3\xc9\x28\xc9\xcd\xb1\x03\x00\x41\x0c\x43\xc7\x06\x00\x00\x00"), STR_INIT("\"i\""), false };
+static const struct http_file index_html = { STR_INIT("/index.html"), STR_INIT("text/html; charset=utf-8"),
+                                             STR_INIT("\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\xb3\xc9\x28"
+                                                      "\xc9\xcd\xb1\x03\x00\x41\x0c\x43\xc7\x06\x00\x00\x00"),
+                                             STR_INIT("\"i\""), false };
 
 static bool ui_find(str path, struct http_file *ret)
 {
@@ -142,18 +162,34 @@ static int open_with(bool tsdb)
     promql_engine_config_defaults(&ec);
     ec.timeout_ms = 5000;
     site.engine = promql_engine_new(&ec);
-    site.process = (struct api_process){ .ready = is_ready, .config_text = config_text, .reload = reload, .quit = quit };
+    site.process =
+        (struct api_process){ .ready = is_ready, .config_text = config_text, .reload = reload, .quit = quit };
     site.scrape = (struct api_scrape){ .targets = targets, .pools = pools };
-    struct api_deps d = { .store = tsdb ? api_store_tsdb(site.db) : memory_store_api(&site.store), .engine = site.engine, .source = site.source, .scrape = &site.scrape, .process = &site.process,
-                          .flags = flags, .n_flags = 1, .build = { .version = STR("0.1.0"), .revision = STR("abc"), .compiler = STR("gcc") },
-                          .clock = &site.clock, .start_ms = 1700000000000, .storage_retention = STR("15d"), .cwd = STR("/"), .hostname = STR("h"),
-                          .ui_find = ui_find, .ui_csp = STR("default-src 'self'") };
+    struct api_deps d = {
+        .store = tsdb ? api_store_tsdb(site.db) : memory_store_api(&site.store),
+        .engine = site.engine,
+        .source = site.source,
+        .scrape = &site.scrape,
+        .process = &site.process,
+        .flags = flags,
+        .n_flags = 1,
+        .build = { .version = STR("0.1.0"), .revision = STR("abc"), .compiler = STR("gcc") },
+        .clock = &site.clock,
+        .start_ms = 1700000000000,
+        .storage_retention = STR("15d"),
+        .cwd = STR("/"),
+        .hostname = STR("h"),
+        .ui_find = ui_find,
+        .ui_csp = STR("default-src 'self'")
+    };
     struct err_text why;
     ASSERT(api_open(&d, &site.api, &why) == OK);
     struct http_table tables[API_TABLES_MAX];
     size_t n = api_tables(site.api, 1, 2, tables);
     const struct http_listener listener = { .address = "127.0.0.1" };
-    struct http_server_config sc = { .listeners = &listener, .n_listeners = 1, .tables = tables, .n_tables = n, .drain_ms = 500 };
+    struct http_server_config sc = {
+        .listeners = &listener, .n_listeners = 1, .tables = tables, .n_tables = n, .drain_ms = 500
+    };
     ASSERT(http_server_open(&sc, &site.server, &why) == OK);
     ASSERT(http_client_open(NULL, &site.client) == OK);
     snprintf(site.base, sizeof(site.base), "http://127.0.0.1:%u", http_server_port(site.server, 0));
@@ -187,11 +223,17 @@ int site_close(void **state)
     return 0;
 }
 
-struct answer site_ask(enum http_method method, const char *path, const struct http_pair *headers, size_t n, str body)
+struct answer site_ask(enum http_method method, const char *path, const struct http_pair *headers, size_t n,
+                       str body)
 {
     struct answer ans = { 0 };
     struct err_text why = { .msg = "" };
-    struct http_fetch f = { .url = arena_printf(&site.a, "%s%s", site.base, path), .method = method, .headers = headers, .n_headers = n, .body = body, .accept_encoding = STR("gzip") };
+    struct http_fetch f = { .url = arena_printf(&site.a, "%s%s", site.base, path),
+                            .method = method,
+                            .headers = headers,
+                            .n_headers = n,
+                            .body = body,
+                            .accept_encoding = STR("gzip") };
     enum err e = http_fetch_sync(site.client, &f, &site.a, &ans.r, &ans.body, &why);
     ASSERT(e == OK);
     ans.status = ans.r.status;

@@ -17,9 +17,11 @@
 static void mirror(struct http_request *rq, struct http_response *rs)
 {
     rs->content_type = STR("text/plain; v=1");
-    buf_printf(&rs->body, STR_FMT " " STR_FMT " body=" STR_FMT "\n", STR_ARG(http_method_name(rq->method)), STR_ARG(rq->path), STR_ARG(rq->body));
+    buf_printf(&rs->body, STR_FMT " " STR_FMT " body=" STR_FMT "\n", STR_ARG(http_method_name(rq->method)),
+               STR_ARG(rq->path), STR_ARG(rq->body));
     for (size_t i = 0; i < rq->n_headers; i++)
-        buf_printf(&rs->body, STR_FMT ": " STR_FMT "\n", STR_ARG(rq->headers[i].name), STR_ARG(rq->headers[i].value));
+        buf_printf(&rs->body, STR_FMT ": " STR_FMT "\n", STR_ARG(rq->headers[i].name),
+                   STR_ARG(rq->headers[i].value));
     http_set_header(rs, STR("X-Mine"), STR("yes"));
 }
 static void large(struct http_request *rq, struct http_response *rs)
@@ -35,7 +37,8 @@ static void redirect(struct http_request *rq, struct http_response *rs)
     http_set_header(rs, STR("Location"), STR("/mirror"));
 }
 static const struct http_route routes[] = {
-    { HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT) | HTTP_BIT(HTTP_DELETE), "/mirror", mirror, HTTP_CONTROL, NULL, 0 },
+    { HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT) | HTTP_BIT(HTTP_DELETE), "/mirror",
+      mirror, HTTP_CONTROL, NULL, 0 },
     { HTTP_BIT(HTTP_GET), "/large", large, HTTP_CONTROL, NULL, 0 },
     { HTTP_BIT(HTTP_GET), "/redirect", redirect, HTTP_CONTROL, NULL, 0 },
 };
@@ -48,7 +51,9 @@ static int open_all(void **state)
     (void)state;
     const struct http_listener l = { .address = "127.0.0.1" };
     const struct http_table t = { routes, ARRAY_LEN(routes), NULL, 0 };
-    struct http_server_config cfg = { .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200 };
+    struct http_server_config cfg = {
+        .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200
+    };
     struct err_text why;
     assert_int_equal(http_server_open(&cfg, &server, &why), OK);
     assert_int_equal(http_client_open(NULL, &client), OK);
@@ -82,7 +87,8 @@ static void requests(void **state)
     arena_init(&a, 0);
     str body;
     const struct http_pair headers[] = { { STR("X-A"), STR("b c") }, { STR("Accept"), STR("text/x") } };
-    assert_int_equal(fetch((struct http_fetch){ .headers = headers, .n_headers = 2 }, "/mirror?x=1", &body), OK);
+    assert_int_equal(fetch((struct http_fetch){ .headers = headers, .n_headers = 2 }, "/mirror?x=1", &body),
+                     OK);
     assert_int_equal(result.status, 200);
     assert_true(str_has_prefix(body, STR("GET /mirror body=\n")));
     assert_true(str_contains(body, STR("X-A: b c\n")));
@@ -92,15 +98,19 @@ static void requests(void **state)
     assert_true(str_eq(result.content_type, STR("text/plain; v=1")));
     assert_true(str_eq(http_result_header(&result, STR("x-mine")), STR("yes")));
     assert_true(result.total_ns > 0);
-    assert_int_equal(fetch((struct http_fetch){ .method = HTTP_POST, .body = STR("payload") }, "/mirror", &body), OK);
+    assert_int_equal(
+        fetch((struct http_fetch){ .method = HTTP_POST, .body = STR("payload") }, "/mirror", &body), OK);
     assert_true(str_has_prefix(body, STR("POST /mirror body=payload\n")));
-    assert_int_equal(fetch((struct http_fetch){ .method = HTTP_PUT, .body = STR("p") }, "/mirror", &body), OK);
+    assert_int_equal(fetch((struct http_fetch){ .method = HTTP_PUT, .body = STR("p") }, "/mirror", &body),
+                     OK);
     assert_true(str_has_prefix(body, STR("PUT /mirror body=p\n")));
     assert_int_equal(fetch((struct http_fetch){ .method = HTTP_DELETE }, "/mirror", &body), OK);
     assert_true(str_has_prefix(body, STR("DELETE /mirror body=\n")));
     assert_int_equal(fetch((struct http_fetch){ .method = HTTP_HEAD }, "/mirror", &body), OK);
     assert_int_equal(body.n, 0);
-    assert_int_equal(fetch((struct http_fetch){ .basic_user = STR("u"), .basic_password = STR("p:w") }, "/mirror", &body), OK);
+    assert_int_equal(
+        fetch((struct http_fetch){ .basic_user = STR("u"), .basic_password = STR("p:w") }, "/mirror", &body),
+        OK);
     assert_true(str_contains(body, STR("Authorization: Basic dTpwOnc=\n")));
     assert_int_equal(fetch((struct http_fetch){ .bearer = STR("tok") }, "/mirror", &body), OK);
     assert_true(str_contains(body, STR("Authorization: Bearer tok\n")));
@@ -122,7 +132,9 @@ static void bodies_and_limits(void **state)
     assert_int_equal(fetch((struct http_fetch){ .accept_encoding = STR("gzip") }, "/large", &body), OK);
     assert_int_equal(body.n, 1000000);
     assert_true(str_eq(http_result_header(&result, STR("Content-Encoding")), STR("gzip")));
-    assert_int_equal(fetch((struct http_fetch){ .accept_encoding = STR("gzip"), .body_bytes_max = 999999 }, "/large", &body), ERR_LIMIT);
+    assert_int_equal(fetch((struct http_fetch){ .accept_encoding = STR("gzip"), .body_bytes_max = 999999 },
+                           "/large", &body),
+                     ERR_LIMIT);
     assert_string_equal(why.msg, "answer is larger than 999999 bytes");
     assert_int_equal(fetch((struct http_fetch){ .body_bytes_max = 1000000 }, "/large", &body), OK);
     arena_deinit(&a);
@@ -133,13 +145,15 @@ static void bad_urls(void **state)
     (void)state;
     arena_init(&a, 0);
     str body;
-    const str bad[] = { STR("ftp://127.0.0.1/x"), STR("file:///etc/passwd"), STR("http://"), STR("nonsense"), STR("http://a b/") };
+    const str bad[] = { STR("ftp://127.0.0.1/x"), STR("file:///etc/passwd"), STR("http://"), STR("nonsense"),
+                        STR("http://a b/") };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(fetch((struct http_fetch){ .url = bad[i] }, "", &body), ERR_INVALID);
     assert_int_equal(fetch((struct http_fetch){ .url = STR("http://127.0.0.1:1/") }, "", &body), ERR_IO);
     assert_string_equal(why.msg, "cannot connect: Connection refused");
     const struct http_pair evil = { STR("X"), STR("a\r\nY: b") };
-    assert_int_equal(fetch((struct http_fetch){ .headers = &evil, .n_headers = 1 }, "/mirror", &body), ERR_INVALID);
+    assert_int_equal(fetch((struct http_fetch){ .headers = &evil, .n_headers = 1 }, "/mirror", &body),
+                     ERR_INVALID);
     arena_deinit(&a);
 }
 
@@ -190,10 +204,10 @@ static void hosts_that_misbehave(void **state)
         bool endless;
         enum err want;
     } rows[] = {
-        { NULL, false, ERR_TIMEOUT },                                               /* hangs */
+        { NULL, false, ERR_TIMEOUT },                                                  /* hangs */
         { "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", false, ERR_TIMEOUT }, /* less than it says */
-        { "HTTP/1.1 200 OK\r\n\r\n", true, ERR_LIMIT },                             /* never ends */
-        { "HTTP/1.1 200 OK\r\nX: ", true, ERR_IO },                                 /* a header that never ends */
+        { "HTTP/1.1 200 OK\r\n\r\n", true, ERR_LIMIT },                                /* never ends */
+        { "HTTP/1.1 200 OK\r\nX: ", true, ERR_IO }, /* a header that never ends */
         { "garbage\r\n\r\n", false, ERR_IO },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -202,7 +216,11 @@ static void hosts_that_misbehave(void **state)
         host_open(&h);
         str body;
         uint64_t t0 = os_mono_ns();
-        enum err e = http_fetch_sync(client, &(struct http_fetch){ .url = str_c(url), .timeout_ms = 150, .body_bytes_max = 1 << 20, .fresh_connection = true }, &a, &result, &body, &why);
+        enum err e = http_fetch_sync(
+            client,
+            &(struct http_fetch){
+                .url = str_c(url), .timeout_ms = 150, .body_bytes_max = 1 << 20, .fresh_connection = true },
+            &a, &result, &body, &why);
         if (e != rows[i].want)
             fail_msg("row %zu: %s %s", i, err_name(e), why.msg);
         assert_true(os_mono_ns() - t0 < 1000000000u);
@@ -226,7 +244,8 @@ static void many(void **state)
     static char urls[300][80];
     for (int i = 0; i < 300; i++) {
         snprintf(urls[i], sizeof(urls[i]), "%s/mirror?i=%d", base_url, i);
-        assert_int_equal(http_start(client, &(struct http_fetch){ .url = str_c(urls[i]), .done = count }, NULL), OK);
+        assert_int_equal(
+            http_start(client, &(struct http_fetch){ .url = str_c(urls[i]), .done = count }, NULL), OK);
     }
     for (int i = 0; i < 3000 && atomic_load(&n_ok) < 300; i++)
         os_sleep_ms(1);
@@ -259,24 +278,22 @@ static void cancelling(void **state)
 }
 
 /* ---- TLS: a certificate for "vane.test", valid for a century, trusted by nobody ---- */
-static const char cert_pem[] =
-    "-----BEGIN CERTIFICATE-----\n"
-    "MIIBljCCATugAwIBAgIUESzUV9Gy6dwbbfY1q5IwCbEZkbcwCgYIKoZIzj0EAwIw\n"
-    "FDESMBAGA1UEAwwJdmFuZS50ZXN0MCAXDTI2MTEyMTExNDQ1NloYDzIxMjYxMDI4\n"
-    "MTE0NDU2WjAUMRIwEAYDVQQDDAl2YW5lLnRlc3QwWTATBgcqhkjOPQIBBggqhkjO\n"
-    "PQMBBwNCAASVYSKbC7SRA6Gx9PIkFLVeJHighMD+059Ls/EJcVZ8zJjf5JabnrTz\n"
-    "lEGh6W+CFwYhhQSxO+VGuzlDdjkSVugRo2kwZzAdBgNVHQ4EFgQUcklsk3NvQPHR\n"
-    "DmmjTysSG4cb8KcwHwYDVR0jBBgwFoAUcklsk3NvQPHRDmmjTysSG4cb8KcwDwYD\n"
-    "VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALggl2YW5lLnRlc3QwCgYIKoZIzj0EAwID\n"
-    "SQAwRgIhANPeV/O3u8GN9RJ7u24qWF0l26/UKOuKTW67biDDv4AOAiEA7XNiobdj\n"
-    "MfyVJVoje2urv0qS1ozQEnb/FBD+5FfvIkQ=\n"
-    "-----END CERTIFICATE-----\n";
-static const char key_pem[] =
-    "-----BEGIN PRIVATE KEY-----\n"
-    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgUlgTsjWHviwwKpRD\n"
-    "EmyCotghvR6jqVpZ34GD4cmN+a2hRANCAASVYSKbC7SRA6Gx9PIkFLVeJHighMD+\n"
-    "059Ls/EJcVZ8zJjf5JabnrTzlEGh6W+CFwYhhQSxO+VGuzlDdjkSVugR\n"
-    "-----END PRIVATE KEY-----\n";
+static const char cert_pem[] = "-----BEGIN CERTIFICATE-----\n"
+                               "MIIBljCCATugAwIBAgIUESzUV9Gy6dwbbfY1q5IwCbEZkbcwCgYIKoZIzj0EAwIw\n"
+                               "FDESMBAGA1UEAwwJdmFuZS50ZXN0MCAXDTI2MTEyMTExNDQ1NloYDzIxMjYxMDI4\n"
+                               "MTE0NDU2WjAUMRIwEAYDVQQDDAl2YW5lLnRlc3QwWTATBgcqhkjOPQIBBggqhkjO\n"
+                               "PQMBBwNCAASVYSKbC7SRA6Gx9PIkFLVeJHighMD+059Ls/EJcVZ8zJjf5JabnrTz\n"
+                               "lEGh6W+CFwYhhQSxO+VGuzlDdjkSVugRo2kwZzAdBgNVHQ4EFgQUcklsk3NvQPHR\n"
+                               "DmmjTysSG4cb8KcwHwYDVR0jBBgwFoAUcklsk3NvQPHRDmmjTysSG4cb8KcwDwYD\n"
+                               "VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALggl2YW5lLnRlc3QwCgYIKoZIzj0EAwID\n"
+                               "SQAwRgIhANPeV/O3u8GN9RJ7u24qWF0l26/UKOuKTW67biDDv4AOAiEA7XNiobdj\n"
+                               "MfyVJVoje2urv0qS1ozQEnb/FBD+5FfvIkQ=\n"
+                               "-----END CERTIFICATE-----\n";
+static const char key_pem[] = "-----BEGIN PRIVATE KEY-----\n"
+                              "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgUlgTsjWHviwwKpRD\n"
+                              "EmyCotghvR6jqVpZ34GD4cmN+a2hRANCAASVYSKbC7SRA6Gx9PIkFLVeJHighMD+\n"
+                              "059Ls/EJcVZ8zJjf5JabnrTzlEGh6W+CFwYhhQSxO+VGuzlDdjkSVugR\n"
+                              "-----END PRIVATE KEY-----\n";
 
 static void file_write(const char *path, const char *text)
 {
@@ -297,7 +314,9 @@ static void tls(void **state)
     file_write(key, key_pem);
     struct http_listener l = { .address = "127.0.0.1", .tls_cert_file = cert, .tls_key_file = key };
     const struct http_table t = { routes, ARRAY_LEN(routes), NULL, 0 };
-    struct http_server_config cfg = { .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200 };
+    struct http_server_config cfg = {
+        .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200
+    };
     struct http_server *s;
     assert_int_equal(http_server_open(&cfg, &s, &why), OK);
     snprintf(https, sizeof(https), "https://127.0.0.1:%u/mirror", http_server_port(s, 0));
@@ -309,10 +328,19 @@ static void tls(void **state)
     struct http_tls blind = { .insecure_skip_verify = true };
     assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .tls = &by_file }, "", &body), OK);
     assert_true(str_contains(body, STR("Host: 127.0.0.1:"))); /* the name is for the certificate only */
-    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .tls = &by_text, .fresh_connection = true }, "", &body), OK);
-    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .tls = &blind, .fresh_connection = true }, "", &body), OK);
-    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .tls = &other_name, .fresh_connection = true }, "", &body), ERR_IO);
-    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .fresh_connection = true }, "", &body), ERR_IO);
+    assert_int_equal(
+        fetch((struct http_fetch){ .url = str_c(https), .tls = &by_text, .fresh_connection = true }, "",
+              &body),
+        OK);
+    assert_int_equal(
+        fetch((struct http_fetch){ .url = str_c(https), .tls = &blind, .fresh_connection = true }, "", &body),
+        OK);
+    assert_int_equal(
+        fetch((struct http_fetch){ .url = str_c(https), .tls = &other_name, .fresh_connection = true }, "",
+              &body),
+        ERR_IO);
+    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .fresh_connection = true }, "", &body),
+                     ERR_IO);
     http_server_close(s);
     file_write(key, "nonsense");
     assert_int_not_equal(http_server_open(&cfg, &s, &why), OK);
@@ -326,6 +354,9 @@ static void tls(void **state)
 #define T(f) cmocka_unit_test(f)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(requests), T(bodies_and_limits), T(bad_urls), T(hosts_that_misbehave), T(many), T(cancelling), T(tls) };
+    const struct CMUnitTest tests[] = { T(requests), T(bodies_and_limits),
+                                        T(bad_urls), T(hosts_that_misbehave),
+                                        T(many),     T(cancelling),
+                                        T(tls) };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -37,7 +37,8 @@ static void params(struct http_request *rq, struct http_response *rs)
 {
     rs->content_type = STR("text/plain");
     for (size_t i = 0; i < rq->n_params; i++)
-        buf_printf(&rs->body, STR_FMT "=" STR_FMT ";", STR_ARG(rq->params[i].name), STR_ARG(rq->params[i].value));
+        buf_printf(&rs->body, STR_FMT "=" STR_FMT ";", STR_ARG(rq->params[i].name),
+                   STR_ARG(rq->params[i].value));
 }
 static void capture(struct http_request *rq, struct http_response *rs)
 {
@@ -88,7 +89,9 @@ static void get_file(struct http_request *rq, struct http_response *rs)
 {
     http_answer_file(rq, rs, file);
 }
-static const struct http_limits small = { .body_bytes_max = 1000, .decoded_bytes_max = 2000, .body_ms_max = 400 };
+static const struct http_limits small = { .body_bytes_max = 1000,
+                                          .decoded_bytes_max = 2000,
+                                          .body_ms_max = 400 };
 static const struct http_route routes[] = {
     { HTTP_BIT(HTTP_GET), "/hello", hello, HTTP_INLINE, NULL, 0 },
     { HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST), "/params", params, HTTP_CONTROL, NULL, HTTP_CORS },
@@ -102,7 +105,8 @@ static const struct http_route routes[] = {
     { HTTP_BIT(HTTP_GET), "/stream", stream, HTTP_QUERY, NULL, 0 },
     { HTTP_BIT(HTTP_GET), "/file", get_file, HTTP_CONTROL, NULL, 0 },
 };
-static const struct http_route second_only[] = { { HTTP_BIT(HTTP_GET), "/second", hello, HTTP_INLINE, NULL, 0 } };
+static const struct http_route second_only[] = { { HTTP_BIT(HTTP_GET), "/second", hello, HTTP_INLINE, NULL,
+                                                   0 } };
 
 static struct http_server *server;
 static uint16_t port, port2;
@@ -115,8 +119,13 @@ static int open_server(void **state)
         { routes, ARRAY_LEN(routes), NULL, 1 },
         { second_only, 1, NULL, 2 },
     };
-    struct http_server_config cfg = { .listeners = listeners, .n_listeners = 2, .tables = tables, .n_tables = 2,
-                                      .header_ms_max = 200, .idle_ms = 600, .drain_ms = 300,
+    struct http_server_config cfg = { .listeners = listeners,
+                                      .n_listeners = 2,
+                                      .tables = tables,
+                                      .n_tables = 2,
+                                      .header_ms_max = 200,
+                                      .idle_ms = 600,
+                                      .drain_ms = 300,
                                       .body_bytes_inflight_max = 8 << 20 };
     cfg.threads[HTTP_QUERY] = 1;
     cfg.queue[HTTP_QUERY] = 1;
@@ -143,7 +152,9 @@ static int close_server(void **state)
 
 static int dial(uint16_t to)
 {
-    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(to), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in sa = { .sin_family = AF_INET,
+                              .sin_port = htons(to),
+                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
@@ -221,8 +232,9 @@ static void answers(void **state)
 static void parameters(void **state)
 {
     (void)state;
-    char *a = ask("POST /params?a=q&b=%2B+%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 17\r\n"
-                  "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n\r\na=body&match[]=%41");
+    char *a =
+        ask("POST /params?a=q&b=%2B+%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 17\r\n"
+            "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n\r\na=body&match[]=%41");
     assert_string_equal(body_of(a), "a=body;match[]=%4;a=q;b=+ %zz;");
     a = ask(GET("/label/a%2Fb%20c/values?x=1", ""));
     assert_string_equal(body_of(a), "<a/b c>");
@@ -256,7 +268,8 @@ static void keep_alive_and_pipelining(void **state)
         put(fd, STR("GET /params?a=1 HTTP/1.1\r\nHost: x\r\n\r\n"));
         assert_string_equal(body_of(get_all(fd, 60, NULL)), "a=1;");
     }
-    put(fd, STR("GET /hello HTTP/1.1\r\nHost: x\r\n\r\nGET /params?b=2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    put(fd, STR("GET /hello HTTP/1.1\r\nHost: x\r\n\r\nGET /params?b=2 HTTP/1.1\r\nHost: x\r\nConnection: "
+                "close\r\n\r\n"));
     char *a = get_all(fd, 500, NULL);
     assert_non_null(strstr(a, "hello\n"));
     assert_non_null(strstr(a, "b=2;"));
@@ -286,7 +299,9 @@ static void compression(void **state)
     assert_non_null(strstr(a, "Content-Encoding: gzip\r\n"));
     assert_non_null(strstr(a, "Vary: Accept-Encoding\r\n"));
     const char *body = body_of(a);
-    z_stream z = { .avail_in = (unsigned)(n - (size_t)(body - a)), .avail_out = sizeof(plain), .next_out = (Bytef *)plain };
+    z_stream z = { .avail_in = (unsigned)(n - (size_t)(body - a)),
+                   .avail_out = sizeof(plain),
+                   .next_out = (Bytef *)plain };
     z.next_in = (Bytef *)(uintptr_t)body;
     assert_int_equal(inflateInit2(&z, 31), Z_OK);
     assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END);
@@ -335,17 +350,29 @@ static void static_files(void **state)
 static void bodies(void **state)
 {
     (void)state;
-    assert_string_equal(body_of(ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")), "abc");
-    assert_string_equal(body_of(ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-                                    "2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")), "abcde");
+    assert_string_equal(
+        body_of(ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")),
+        "abc");
+    assert_string_equal(
+        body_of(
+            ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+                "2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")),
+        "abcde");
     assert_int_equal(status_of(ask("POST /small HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")), 413);
-    assert_int_equal(status_of(ask("POST /small HTTP/1.1\r\nHost: x\r\nContent-Encoding: rot13\r\nConnection: close\r\nContent-Length: 1\r\n\r\na")), 415);
-    assert_int_equal(status_of(ask("POST /small HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nConnection: close\r\nContent-Length: 1\r\n\r\na")), 400);
+    assert_int_equal(status_of(ask("POST /small HTTP/1.1\r\nHost: x\r\nContent-Encoding: "
+                                   "rot13\r\nConnection: close\r\nContent-Length: 1\r\n\r\na")),
+                     415);
+    assert_int_equal(status_of(ask("POST /small HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nConnection: "
+                                   "close\r\nContent-Length: 1\r\n\r\na")),
+                     400);
 
     static char zeros[100000], gz[1000], request[2000];
     size_t n = gzip_of(zeros, sizeof(zeros), gz, sizeof(gz)); /* a bomb of 100,000 bytes in some 130 */
     assert_true(n < 1000);
-    int head = snprintf(request, sizeof(request), "POST /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: %zu\r\n\r\n", n);
+    int head = snprintf(request, sizeof(request),
+                        "POST /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: "
+                        "gzip\r\nContent-Length: %zu\r\n\r\n",
+                        n);
     memcpy(request + head, gz, n);
     int fd = dial(port);
     put(fd, str_n(request, (size_t)head + n));
@@ -353,7 +380,8 @@ static void bodies(void **state)
     close(fd);
 
     fd = dial(port); /* chunked, no length given, past the limit: the rest is read and 413 answered */
-    put(fd, STR("POST /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    put(fd,
+        STR("POST /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"));
     for (int i = 0; i < 4; i++) {
         put(fd, STR("200\r\n"));
         put(fd, str_n(zeros, 512));
@@ -370,7 +398,8 @@ static void malformed(void **state)
     static const char *const requests[] = {
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
-        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n0\r\n\r\n",
         "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nabc",
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -3\r\n\r\nabc",
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3x\r\n\r\nabc",
@@ -490,7 +519,9 @@ static void body_memory_is_bounded(void **state)
     for (int i = 0; i < 12; i++) {
         fds[i] = dial(port);
         char head[200];
-        snprintf(head, sizeof(head), "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", sizeof(piece) + 1);
+        snprintf(head, sizeof(head),
+                 "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+                 sizeof(piece) + 1);
         put(fds[i], str_c(head));
         put(fds[i], str_n(piece, sizeof(piece)));
     }
@@ -501,7 +532,9 @@ static void body_memory_is_bounded(void **state)
         close(fds[i]);
     }
     assert_true(refused >= 3 && refused <= 5);
-    assert_int_equal(status_of(ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\na")), 200);
+    assert_int_equal(
+        status_of(ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\na")),
+        200);
 }
 
 static void end_waits_for_requests(void **state)
@@ -528,9 +561,11 @@ static void counters(void **state)
     buf_init(&out, 0);
     stats_render(&out);
     buf_u8(&out, 0);
-    assert_non_null(strstr(out.p, "vane_http_requests_total{handler=\"/label/:name/values\",code=\"200\"} 1"));
+    assert_non_null(
+        strstr(out.p, "vane_http_requests_total{handler=\"/label/:name/values\",code=\"200\"} 1"));
     assert_non_null(strstr(out.p, "prometheus_http_requests_total{handler=\"other\",code=\"404\"} 1"));
-    assert_non_null(strstr(out.p, "prometheus_http_request_duration_seconds_count{handler=\"/label/:name/values\"} 1"));
+    assert_non_null(
+        strstr(out.p, "prometheus_http_request_duration_seconds_count{handler=\"/label/:name/values\"} 1"));
     buf_deinit(&out);
 }
 
@@ -551,10 +586,25 @@ static void bad_listeners(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(answers), T(parameters), T(listeners_have_their_routes), T(keep_alive_and_pipelining), T(cross_origin),
-        T(compression), T(static_files), T(bodies), T(malformed), T(large_headers), T(slow_clients), T(trickle),
-        T(client_goes_away), T(full_queue), T(streams), T(body_memory_is_bounded), T(end_waits_for_requests),
-        T(counters), T(bad_listeners),
+        T(answers),
+        T(parameters),
+        T(listeners_have_their_routes),
+        T(keep_alive_and_pipelining),
+        T(cross_origin),
+        T(compression),
+        T(static_files),
+        T(bodies),
+        T(malformed),
+        T(large_headers),
+        T(slow_clients),
+        T(trickle),
+        T(client_goes_away),
+        T(full_queue),
+        T(streams),
+        T(body_memory_is_bounded),
+        T(end_waits_for_requests),
+        T(counters),
+        T(bad_listeners),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
