@@ -64,7 +64,7 @@ struct conf_ctx {
     void *env_ctx;
     VEC(struct conf_diag) diags; /* in the arena */
     VEC(struct rx *) regexes;    /* owned: conf_ctx_release */
-    size_t n_errors, n_nodes;
+    size_t n_errors, n_nodes;    /* n_nodes: of the document being parsed */
     const struct conf_node *at;  /* node being decoded: where conf_error() points without a node */
     void *user;                  /* for custom decoders and checks */
     unsigned depth;              /* of decoding */

@@ -74,6 +74,9 @@ static void diag_add(struct conf_ctx *cx, bool is_warning, const struct conf_doc
         return;
     char msg[1024];
     int n = vsnprintf(msg, sizeof(msg), fmt, ap);
+    for (char *c = msg; *c; c++) /* what the file says may contain line breaks; a message is one line */
+        if ((unsigned char)*c < 0x20)
+            *c = ' ';
     struct conf_diag d = { .is_warning = is_warning, .line = line, .column = column };
     d.message = arena_str(cx->a, (str){ msg, MIN((size_t)MAX(n, 0), sizeof(msg) - 1) });
     if (doc) {
@@ -591,6 +594,7 @@ enum err conf_parse(struct conf_ctx *cx, str file, str text, unsigned flags, str
     doc->text = text;
     yaml_parser_t parser;
     struct loader l = { .cx = cx, .parser = &parser, .doc = doc, .flags = flags };
+    cx->n_nodes = 0;
     if (text.n > CONF_BYTES_MAX)
         return load_error(&l, ERR_LIMIT, 0, 0, "file is larger than %u bytes", CONF_BYTES_MAX);
     if (memchr(text.n ? text.p : "", 0, text.n))

@@ -487,6 +487,15 @@ static void pool_inherit(struct spool *from, struct spool *to)
             provider_free(fresh);
             break;
         }
+    for (size_t i = 0; i < to->providers.n; i++)
+        for (size_t k = 0; k < from->providers.n; k++) { /* changed settings: the old answer holds until the first new one */
+            struct provider *fresh = to->providers.p[i], *old = from->providers.p[k];
+            bool asks = fresh->kind == SD_HTTP || fresh->kind == SD_DNS;
+            if (!asks || old->kind != fresh->kind || fresh->sources.n || !old->sources.n)
+                continue;
+            fresh->sources.p = old->sources.p, fresh->sources.n = old->sources.n, fresh->sources.cap = old->sources.cap;
+            memset(&old->sources, 0, sizeof(old->sources));
+        }
     to->targets.p = from->targets.p, to->targets.n = from->targets.n, to->targets.cap = from->targets.cap;
     memset(&from->targets, 0, sizeof(from->targets));
     to->syncs = from->syncs, to->sync_ns = from->sync_ns;

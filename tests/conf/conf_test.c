@@ -161,6 +161,7 @@ static const struct {
     { "interval: 0s\n", "t.yml:1:11: must be greater than 0" },
     { "number: abc\n", "t.yml:1:9: expected a whole number, got \"abc\"" },
     { "number: \"5\"\n", "cannot unmarshal !!str `5` into int" },
+    { "number: \"a\\nb\"\n", "got \"a b\"" },
     { "size: 100\n", "units: unknown unit  in 100" },
     { "size: -100\n", "units: unknown unit  in -100" },
     { "size: 5XB\n", "units: unknown unit XB in 5XB" },

@@ -631,6 +631,10 @@ static void http_endpoints_are_asked(void **state)
                                                  "  - {url: 'http://127.0.0.1:$PORT/sd', refresh_interval: 1s}\n");
     wait_for(&r->sink, "twice{", 2);
     assert_int_equal(peek(&r->sink, "a_total{").stale, 0);
+    configure(r, GLOBAL "- job_name: h\n  metrics_path: /ok\n  http_sd_configs:\n"
+                        "  - {url: 'http://127.0.0.1:$PORT/sd', refresh_interval: 2s}\n");
+    wait_for(&r->sink, "a_total{", peek(&r->sink, "a_total{").n + 4);
+    assert_int_equal(peek(&r->sink, "a_total{").stale, 0);
 }
 
 int main(void)
