@@ -209,6 +209,7 @@ int main(int argc, char **argv)
     uint64_t rss0 = os_rss(), w0 = os_mono_ns();
     uint64_t cpu = ingest(&b);
     double wall = (double)(os_mono_ns() - w0) / 1e9, total = (double)b.n * (double)b.samples;
+    os_sleep_ms(2500); /* a flush that is under way ends */
     uint64_t rss1 = os_rss();
     struct tsdb_stats st;
     struct arena a;
@@ -246,6 +247,20 @@ int main(int argc, char **argv)
            cold.read_s * 1e9 / total, (unsigned long long)cold.samples, warm.select_s, warm.read_s, warm.read_s * 1e9 / total,
            (unsigned long long)warm.samples, merged.select_s, merged.read_s, merged.read_s * 1e9 / total,
            (unsigned long long)merged.samples);
+    const struct segment_set *set = store_segments_ref(b.st, STORE_METRICS);
+    uint64_t by_kind[16] = { 0 }, rows = 0;
+    for (size_t i = 0; i < set->n; i++) {
+        size_t n;
+        const struct segment_section *sec = segment_sections(set->p[i], &n);
+        for (size_t k = 0; k < n; k++)
+            by_kind[sec[k].kind % 16] += sec[k].bytes;
+        rows += segment_meta(set->p[i])->rows;
+    }
+    segment_set_unref(set);
+    printf("{\"merged_bytes_per_sample_by_section\":{");
+    for (int k = 1; k < 12; k++)
+        printf("%s\"%d\":%.4f", k > 1 ? "," : "", k, (double)by_kind[k] / (double)rows);
+    printf("}}\n");
     tsdb_close(b.db);
     store_close(b.st);
     arena_deinit(&a);

@@ -12,7 +12,7 @@
  *   V *NAME_put(struct NAME *, K, bool *ret_new)   existing value, or a new zeroed one (ret_new may be NULL)
  *   bool NAME_del(struct NAME *, K)
  *   struct NAME_slot *NAME_next(const struct NAME *, size_t *it)   iterate: it starts at 0, NULL at the end
- *   void NAME_free(struct NAME *); NAME_clear(struct NAME *)
+ *   void NAME_free(struct NAME *); NAME_clear(struct NAME *); NAME_reserve(struct NAME *, size_t n)
  * Pointers to values are valid until the next put or del. map_each(NAME, slot, &m) iterates.
  * Threads: none of its own. */
 #include "base/check.h"
@@ -66,6 +66,14 @@ static inline UNUSED void MAP_FN(_rehash_)(struct MAP_NAME *m, size_t cap)
         if (old.slots[i].tag)
             *MAP_FN(_find_)(m, old.slots[i].key, (uint64_t)(MAP_HASH(old.slots[i].key))) = old.slots[i];
     mem_free(old.slots);
+}
+static inline UNUSED void MAP_FN(_reserve)(struct MAP_NAME *m, size_t n)
+{
+    size_t cap = m->cap ? m->cap : 16;
+    while (n * 4 > cap * 3)
+        cap *= 2;
+    if (cap != m->cap)
+        MAP_FN(_rehash_)(m, cap);
 }
 static inline UNUSED MAP_VALUE *MAP_FN(_put)(struct MAP_NAME *m, MAP_KEY key, bool *ret_new)
 {

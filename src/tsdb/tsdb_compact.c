@@ -76,7 +76,13 @@ static enum err merge(struct tsdb *db, const struct group *g, struct err_text *r
         ids[i] = m->id;
     }
     struct segment_writer *w = NULL;
-    enum err e = write_segment(db, q, g->level, INT64_MIN, INT64_MAX, first, last, &w, reterr);
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct tsdb_series *s;
+    size_t n;
+    enum err e = tsdb_select(q, NULL, 0, 0, &a, &s, &n);
+    if (!e)
+        e = write_segment(q, s, n, (struct seg_spec){ g->level, INT64_MIN, INT64_MAX, first, last }, &w, reterr);
     tsdb_query_close(q);
     if (!e) {
         struct store_edit edit = { .signal = STORE_METRICS, .add = &w, .n_add = w != NULL, .remove = ids, .n_remove = g->n };

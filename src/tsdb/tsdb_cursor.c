@@ -36,6 +36,7 @@ struct part_ref { /* a run of samples of one chunk, clipped to the range */
     uint32_t lo;           /* samples of the chunk to skip */
     uint64_t tl;           /* key of the timeline, 0 = own array */
     uint32_t tl_at;        /* position of ts[0] in it */
+    uint32_t age;          /* later writes have higher numbers */
     bool hist, starts;
     const struct seg_chunk *chunk;
     uint32_t seg;
@@ -567,7 +568,6 @@ static void read_merged(struct tsdb_cursor *c, size_t n, struct tsdb_points *ret
 {
     vec_clear(&c->merge);
     vec_reserve(&c->merge, n);
-    uint32_t order = 0;
     bool hists = false, starts = false;
     vec_each(struct part_ref, p, &c->parts)
     {
@@ -577,10 +577,9 @@ static void read_merged(struct tsdb_cursor *c, size_t n, struct tsdb_points *ret
             continue;
         }
         for (uint32_t i = 0; i < p->n; i++) {
-            struct ooo_entry e = { p->ts[i], c->v.p[i], h[i], c->start.p[i], order };
+            struct ooo_entry e = { p->ts[i], c->v.p[i], h[i], c->start.p[i], p->age };
             c->merge.p[c->merge.n++] = e;
         }
-        order++;
     }
     qsort(c->merge.p, c->merge.n, sizeof(*c->merge.p), cmp_ooo);
     vec_reserve(&c->ts, n);
@@ -600,6 +599,27 @@ static void read_merged(struct tsdb_cursor *c, size_t n, struct tsdb_points *ret
         starts |= c->start.p[i] != 0;
     }
     *ret = (struct tsdb_points){ .ts = c->ts.p, .v = c->v.p, .h = hists ? c->h.p : NULL, .start_ms = starts ? c->start.p : NULL, .n = w };
+}
+
+/* Parts were found in order of age; put them in order of time. True if none overlaps the next. */
+static bool sort_parts(struct tsdb_cursor *c)
+{
+    struct part_ref *p = c->parts.p;
+    bool disjoint = true;
+    for (size_t i = 0; i < c->parts.n; i++)
+        p[i].age = (uint32_t)i;
+    for (size_t i = 1; i < c->parts.n; i++) {
+        if (p[i - 1].ts[0] <= p[i].ts[0])
+            continue;
+        struct part_ref x = p[i];
+        size_t j = i;
+        for (; j && p[j - 1].ts[0] > x.ts[0]; j--)
+            p[j] = p[j - 1];
+        p[j] = x;
+    }
+    for (size_t i = 1; i < c->parts.n; i++)
+        disjoint &= p[i - 1].ts[p[i - 1].n - 1] < p[i].ts[0];
+    return disjoint;
 }
 
 enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t to_ms, struct tsdb_points *ret)
@@ -626,10 +646,9 @@ enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t 
             ooo_parts(c, s, from, to);
     }
     size_t n = 0;
-    bool ordered = true, hists = false, starts = false;
+    bool ordered = sort_parts(c), hists = false, starts = false;
     for (size_t i = 0; i < c->parts.n; i++) {
         const struct part_ref *p = &c->parts.p[i];
-        ordered &= i == 0 || c->parts.p[i - 1].ts[c->parts.p[i - 1].n - 1] < p->ts[0];
         hists |= p->hist;
         starts |= p->starts;
         n += p->n;

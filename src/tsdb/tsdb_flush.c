@@ -87,26 +87,21 @@ static enum err write_series(struct tsdb_query *q, struct tsdb_cursor *c, struct
     return OK;
 }
 
-enum err write_segment(struct tsdb *db, struct tsdb_query *q, unsigned level, int64_t from, int64_t to, uint64_t lsn_first,
-                       uint64_t lsn_last, struct segment_writer **ret, struct err_text *reterr)
+enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t n, struct seg_spec spec, struct segment_writer **ret,
+                       struct err_text *reterr)
 {
-    AUTO_ARENA struct arena a;
+    struct tsdb *db = q->db;
     AUTO_ARENA struct arena one; /* of one series */
-    arena_init(&a, 0);
     arena_init(&one, 0);
-    struct tsdb_series *s;
-    size_t n;
-    *ret = NULL;
-    TRY(tsdb_select(q, NULL, 0, 0, &a, &s, &n));
     struct seg_out *o;
-    TRY(seg_out_open(db, level, &o, reterr));
+    *ret = NULL;
+    TRY(seg_out_open(db, spec.level, &o, reterr));
     struct tsdb_cursor *c = tsdb_cursor_new(q);
     enum err e = OK;
     for (size_t i = 0; i < n && !e; i++) {
         arena_reset(&one);
-        e = write_series(q, c, o, &s[i], from, to, &one);
-        if (i % 256 == 255 && !db->replaying && atomic_load_explicit(&db->writers, memory_order_relaxed) &&
-            !atomic_load(&db->closing))
+        e = write_series(q, c, o, &s[i], spec.from, spec.to, &one);
+        if (i % 256 == 255 && atomic_load_explicit(&db->writers, memory_order_relaxed) && !atomic_load(&db->closing))
             sched_yield();
     }
     tsdb_cursor_free(c);
@@ -117,7 +112,7 @@ enum err write_segment(struct tsdb *db, struct tsdb_query *q, unsigned level, in
         return e;
     }
     put_families(db, o);
-    return seg_out_finish(o, lsn_first, lsn_last, ret, reterr);
+    return seg_out_finish(o, spec.lsn_first, spec.lsn_last, ret, reterr);
 }
 
 struct flushed {
@@ -133,10 +128,14 @@ static enum err write_slots(struct tsdb *db, uint32_t gen, uint64_t cut, struct 
     q->lazy_labels = true;
     f->w = mem_zalloc((db->slots.n + 1) * sizeof(*f->w));
     uint64_t first = store_wal_low_water(db->st, STORE_METRICS) + 1;
-    enum err e = OK;
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct tsdb_series *s;
+    size_t n;
+    enum err e = tsdb_select(q, NULL, 0, 0, &a, &s, &n);
     for (size_t i = 0; i < db->slots.n && !e; i++) {
-        int64_t from = db->slots.p[i];
-        e = write_segment(db, q, 0, from, from + SLOT_MS - 1, MIN(first, cut), cut, &f->w[f->n], reterr);
+        struct seg_spec one = { 0, db->slots.p[i], db->slots.p[i] + SLOT_MS - 1, MIN(first, cut), cut };
+        e = write_segment(q, s, n, one, &f->w[f->n], reterr);
         if (!e && f->w[f->n])
             f->n++;
     }

@@ -152,7 +152,6 @@ struct part {
     uint32_t frame_prev_id;
     int64_t frame_ts;
     struct labels frame_prev; /* borrowed during one request */
-    struct label frame_prev_buf[256];
     bool frame_defs;
 };
 
@@ -530,6 +529,11 @@ enum err seg_index_load(const struct tsdb_seg *s, uint32_t row, struct seg_index
 uint32_t seg_page_of(const struct seg_pages *p, uint32_t row); /* index into first; row must be < first[n] */
 enum err seg_series_info(struct seg_ctx *c, uint32_t row, struct series_info *ret);
 
+struct seg_spec { /* what a segment is made of */
+    unsigned level;
+    int64_t from, to;
+    uint64_t lsn_first, lsn_last;
+};
 struct seg_out; /* a segment being written */
 enum err seg_out_open(struct tsdb *db, unsigned level, struct seg_out **ret, struct err_text *reterr);
 void seg_out_series(struct seg_out *o, struct labels ls, hash128 id, const struct series_info *info); /* ascending */
@@ -627,9 +631,9 @@ void query_exemplars(struct tsdb_query *q, const struct qseries *x, struct arena
 /* Rotate and write what was frozen. cut 0: everything logged so far. low_water: log position up to which nothing
  * needs to be replayed any more. REQUIRES flush_mu. */
 enum err flush_locked(struct tsdb *db, uint64_t cut, uint64_t low_water, struct err_text *reterr);
-/* All series of q in [from, to] as one segment; *ret NULL if there was nothing. */
-enum err write_segment(struct tsdb *db, struct tsdb_query *q, unsigned level, int64_t from, int64_t to, uint64_t lsn_first,
-                       uint64_t lsn_last, struct segment_writer **ret, struct err_text *reterr);
+/* The samples of series s in [from, to] as one segment; *ret NULL if there are none. */
+enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t n, struct seg_spec spec, struct segment_writer **ret,
+                       struct err_text *reterr);
 enum err upkeep_start(struct tsdb *db);
 void upkeep_stop(struct tsdb *db);
 enum err compact_round(struct tsdb *db, bool *ret_did, struct err_text *reterr);

@@ -190,7 +190,15 @@ static void sort_head(struct tsdb *db, uint64_t *ids, size_t n)
         complete &= rank != UINT32_MAX;
         ids[i] |= (uint64_t)rank << 32;
     }
-    if (complete) {
+    if (complete && n > o->n / 16) { /* ranks are dense: one slot each */
+        uint32_t *at = mem_zalloc((o->n + 1) * sizeof(*at));
+        for (size_t i = 0; i < n; i++)
+            at[ids[i] >> 32] = (uint32_t)ids[i];
+        for (size_t i = 0, k = 0; i < o->n; i++)
+            if (at[i])
+                ids[k++] = at[i];
+        mem_free(at);
+    } else if (complete) {
         qsort(ids, n, sizeof(*ids), cmp_rank);
     }
     for (size_t i = 0; i < n; i++)
@@ -241,10 +249,22 @@ static enum err select_head(struct select *s, const struct matcher *m, size_t n_
     }
     mem_free(raw);
     sort_head(q->db, ids, k);
+    vec_reserve(&s->acc, k);
+    if (!q->lazy_labels)
+        identmap_reserve(&q->by_ident, q->by_ident.n + k);
     for (size_t i = 0; i < k; i++) {
         struct series *hs = series_at(q->db, (uint32_t)ids[i]);
+        if (i + 8 < k)
+            __builtin_prefetch(series_at(q->db, (uint32_t)ids[i + 8]));
         bool first;
-        struct qseries *x = join(s, hs->id, &first);
+        struct qseries *x;
+        if (q->lazy_labels) { /* only the head, and once: nothing to join */
+            x = arena_new(&q->a, struct qseries);
+            x->ident = hs->id;
+            x->created_in = q->select_no;
+        } else {
+            x = join(s, hs->id, &first);
+        }
         if (x->created_in == q->select_no) {
             x->head_id = (uint32_t)ids[i];
             x->head_data = sees_any(q, &hs->chunk) || sees_any(q, &hs->ooo);
@@ -286,6 +306,7 @@ static enum err select_seg(struct select *s, size_t src, const struct matcher *m
     roaring_bitmap_to_uint32_array(b, rows);
     roaring_bitmap_free(b);
     enum err e = OK;
+    identmap_reserve(&q->by_ident, n);
     for (size_t i = 0; i < n && !e; i++) {
         hash128 ident;
         bool first;
