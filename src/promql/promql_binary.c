@@ -337,7 +337,7 @@ enum err pq_eval_vector_binary(struct pq_run *r, const struct pq_node *n, const 
     enum err e = OK;
     for (size_t g = 0; g < j.n_groups && e == OK; g++) {
         e = join_group(&j, g);
-        if (e == OK && (g & 63) == 0)
+        if (e == OK)
             e = pq_poll(j.w);
     }
     pq_index_free(&j.index);
@@ -346,15 +346,17 @@ enum err pq_eval_vector_binary(struct pq_run *r, const struct pq_node *n, const 
 
 /* ---- set operators ---- */
 /* By group and step: does the side have a sample? */
-static uint8_t *presence(struct join *j, const struct side *s)
+static enum err presence(struct join *j, const struct side *s, const uint8_t **ret)
 {
+    TRY(pq_room(j->w, j->n_groups * j->tl->n));
     uint8_t *p = arena_zarray(j->run->a, uint8_t, j->n_groups * j->tl->n + 1);
     for (size_t i = 0; i < s->vec.n; i++) {
         uint8_t *row = p + s->group[i] * j->tl->n;
         for (size_t t = 0; t < j->tl->n; t++)
             row[t] |= pq_row_has(&s->vec.p[i], t);
     }
-    return p;
+    *ret = p;
+    return OK;
 }
 
 /* Adds series i of a side with the samples of those steps at which the group's presence on the other side is `want`. */
@@ -374,15 +376,21 @@ enum err pq_eval_set_op(struct pq_run *r, const struct pq_node *n, const struct 
     struct join j;
     TRY(join_init(&j, r, n, tl));
     if (j.op == PQ_OR) {
-        const uint8_t *left = presence(&j, &j.many);
+        const uint8_t *left;
+        TRY(presence(&j, &j.many, &left));
         for (size_t i = 0; i < j.many.vec.n; i++)
             avec_push(r->a, &j.out, j.many.vec.p[i]);
-        for (size_t i = 0; i < j.one.vec.n; i++)
+        for (size_t i = 0; i < j.one.vec.n; i++) {
             add_masked(&j, &j.one, i, left, false);
+            TRY(pq_poll(j.w));
+        }
     } else {
-        const uint8_t *right = presence(&j, &j.one);
-        for (size_t i = 0; i < j.many.vec.n; i++)
+        const uint8_t *right;
+        TRY(presence(&j, &j.one, &right));
+        for (size_t i = 0; i < j.many.vec.n; i++) {
             add_masked(&j, &j.many, i, right, j.op == PQ_AND);
+            TRY(pq_poll(j.w));
+        }
     }
     return join_finish(&j, ret);
 }

@@ -480,7 +480,7 @@ static enum err compute_vec(struct pq_worker *w, const struct pq_rows *r, size_t
 
 enum err pq_rows_compute(struct pq_worker *w, const struct pq_rows *r, size_t i, struct pq_row *row, size_t *ret_n)
 {
-    if ((w->tick++ & 15) == 0)
+    if ((w->tick++ & 15) == 0 || r->tl.n > 4096)
         TRY(pq_poll(w));
     if (r->base == BASE_RANGE)
         TRY(compute_range(w, r, i, row));
@@ -529,9 +529,7 @@ static enum err prepare_subquery(struct pq_run *r, const struct pq_node *n, cons
     if (!pq_subquery_tl(n, tl, &ret->vec_tl))
         return OK;
     size_t steps = ret->vec_tl.n;
-    if (steps > r->cfg->samples_max)
-        return pq_fail(pq_main(r), ERR_LIMIT,
-                       "query processing would load too many samples into memory in query execution");
+    TRY(pq_check_steps(pq_main(r), steps));
     TRY(pq_eval(r, n->args[0], &ret->vec_tl, &ret->vec));
     int64_t *ts = arena_array(r->a, int64_t, steps);
     for (size_t i = 0; i < steps; i++)

@@ -45,16 +45,6 @@ enum err pq_fail(struct pq_worker *w, enum err e, const char *fmt, ...)
     return e;
 }
 
-static enum err fail_timeout(struct pq_worker *w)
-{
-    struct buf b;
-    buf_init(&b, 64);
-    buf_duration(&b, w->run->timeout_ms);
-    enum err e = pq_fail(w, ERR_TIMEOUT, "query timed out in expression evaluation after " STR_FMT, STR_ARG(buf_str(&b)));
-    buf_deinit(&b);
-    return e;
-}
-
 enum err pq_poll(struct pq_worker *w)
 {
     struct pq_run *r = w->run;
@@ -65,15 +55,29 @@ enum err pq_poll(struct pq_worker *w)
     if (r->q->cancel && atomic_load_explicit(r->q->cancel, memory_order_relaxed))
         return pq_fail(w, ERR_CANCELLED, "query was canceled in expression evaluation");
     if (os_mono_ns() > r->deadline_ns)
-        return fail_timeout(w);
+        return pq_fail(w, ERR_TIMEOUT, "query timed out in expression evaluation");
     size_t bytes = w->a.bytes + w->timeline_bytes;
     if (bytes > w->bytes_counted) {
         atomic_fetch_add_explicit(&r->bytes, bytes - w->bytes_counted, memory_order_relaxed);
         w->bytes_counted = bytes;
     }
-    if (atomic_load_explicit(&r->bytes, memory_order_relaxed) > r->cfg->bytes_max)
+    return pq_room(w, 0);
+}
+
+enum err pq_room(struct pq_worker *w, size_t n)
+{
+    struct pq_run *r = w->run;
+    size_t used = atomic_load_explicit(&r->bytes, memory_order_relaxed);
+    if (used > r->cfg->bytes_max || n > r->cfg->bytes_max - used)
         return pq_fail(w, ERR_LIMIT, "the query would use more than %zu bytes of memory", r->cfg->bytes_max);
     return OK;
+}
+
+enum err pq_check_steps(struct pq_worker *w, size_t steps)
+{
+    if (steps > w->run->cfg->samples_max)
+        return pq_fail(w, ERR_LIMIT, "query processing would load too many samples into memory in query execution");
+    return pq_room(w, steps * sizeof(double));
 }
 
 enum err pq_take_samples(struct pq_worker *w, size_t n)
@@ -305,6 +309,7 @@ static enum err result_of_subquery(struct pq_run *r, const struct pq_node *n, co
     ret->type = PROMQL_MATRIX;
     if (!pq_subquery_tl(n, tl, &inner))
         return OK;
+    TRY(pq_check_steps(pq_main(r), inner.n));
     TRY(pq_eval(r, n->args[0], &inner, &v));
     if (r->delayed)
         TRY(pq_vec_drop_names(r, &inner, &v));
@@ -366,6 +371,7 @@ static enum err run_plan(struct pq_run *r, const struct pq_node *n, struct arena
         ret->type = PROMQL_MATRIX;
         if (tl.n == 0)
             return OK;
+        TRY(pq_check_steps(pq_main(r), tl.n));
     }
     TRY(open_view(r, n, &tl));
     *prepared_ns = os_mono_ns();

@@ -205,6 +205,8 @@ static inline struct pq_worker *pq_main(struct pq_run *r)
     return &r->workers[0];
 }
 enum err pq_poll(struct pq_worker *w) MUST_CHECK; /* time, cancel, memory; cheap */
+enum err pq_room(struct pq_worker *w, size_t n) MUST_CHECK;  /* may n more bytes be taken? */
+enum err pq_check_steps(struct pq_worker *w, size_t steps) MUST_CHECK; /* is a timeline of so many steps bearable? */
 enum err pq_take_samples(struct pq_worker *w, size_t n) MUST_CHECK;
 void pq_drop_samples(struct pq_run *r, size_t n);
 /* fn over [0, n) in contiguous slices; `weight` is the work of one item in samples. The error of the lowest slice. */

@@ -243,8 +243,12 @@ void pq_plan_times(const struct pq_node *n, const struct pq_tl *tl, const struct
         *to = MAX(*to, t);
         return;
     }
-    if (n->kind == PQ_SUBQUERY && !pq_subquery_tl(n, tl, &inner))
-        return;
+    if (n->kind == PQ_SUBQUERY) { /* info() looks at the time of the subquery itself */
+        *from = MIN(*from, pq_ref_time(n, tl->start) - n->range_ms - env->lookback_ms);
+        *to = MAX(*to, pq_ref_time(n, pq_tl_end(tl)));
+        if (!pq_subquery_tl(n, tl, &inner))
+            return;
+    }
     for (size_t i = 0; i < n->n_args; i++)
         pq_plan_times(n->args[i], &inner, env, from, to);
 }
