@@ -364,14 +364,61 @@ static bool win_smoothing(const struct pq_win *w, double *ret, const struct hist
             out[s] = n == 0 ? pq_none() : (expr);                                                                  \
         }                                                                                                          \
     }
-FAST_KERNEL(fast_sum, sum_of(v, n))
-FAST_KERNEL(fast_avg, mean_of(v, n))
 FAST_KERNEL(fast_count, (double)n)
 FAST_KERNEL(fast_present, 1.0)
 FAST_KERNEL(fast_first, v[0])
 FAST_KERNEL(fast_last, v[n - 1])
 FAST_KERNEL(fast_stdvar, variance_of(v, n))
 FAST_KERNEL(fast_stddev, sqrt(variance_of(v, n)))
+
+/* Compensated sums of two windows of equal length at once. The rounding error of an addition is exact either way it is
+ * computed, so this is Neumaier's sum; what is not finite is left to the plain functions. */
+static void sum_two(const double *x, const double *y, size_t n, lanes *ret_sum, lanes *ret_c)
+{
+    lanes sum = { x[0], y[0] }, c = { 0 };
+    for (size_t i = 1; i < n; i++) {
+        lanes v = { x[i], y[i] }, t = sum + v, back = t - sum;
+        c += (sum - (t - back)) + (v - back);
+        sum = t;
+    }
+    *ret_sum = sum;
+    *ret_c = c;
+}
+
+static void fast_fold(const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd, bool mean, double *out)
+{
+    for (size_t s = 0; s < r->tl.n; s++) {
+        const double *v = b->fv + bd->lo[s];
+        size_t n = bd->hi[s] - bd->lo[s];
+        if (n == 0) {
+            out[s] = pq_none();
+            continue;
+        }
+        if (s + 1 < r->tl.n && bd->hi[s + 1] - bd->lo[s + 1] == n) {
+            lanes sum, c;
+            sum_two(v, b->fv + bd->lo[s + 1], n, &sum, &c);
+            if (isfinite(sum[0]) && isfinite(sum[1])) {
+                lanes x = mean ? sum / (double)n + c / (double)n : sum + c;
+                out[s] = x[0];
+                out[++s] = x[1];
+                continue;
+            }
+        }
+        out[s] = mean ? mean_of(v, n) : sum_of(v, n);
+    }
+}
+static void fast_sum(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
+                     const struct pq_rate_pre *pre, double *out)
+{
+    (void)w, (void)pre;
+    fast_fold(r, b, bd, false, out);
+}
+static void fast_avg(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
+                     const struct pq_rate_pre *pre, double *out)
+{
+    (void)w, (void)pre;
+    fast_fold(r, b, bd, true, out);
+}
 
 /* Sliding extremes: the last one is kept while it stays in the window; a window is scanned only when it left. */
 static void fast_extreme(const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd, bool max, double *out)
