@@ -1,5 +1,5 @@
 /* JSON: the one streaming writer, and the pull reader for what is hot (OTLP/JSON, Loki push, API input).
- * Control-plane documents that need a tree use jansson. RFC 8259. */
+ * Control-plane documents that need a tree use jansson; one file may include both headers. RFC 8259. */
 #ifndef VANE_BASE_JSON_H
 #define VANE_BASE_JSON_H
 
@@ -26,7 +26,7 @@ void json_f64(struct json_out *j, double v);     /* a JSON number; NaN and ±Inf
 void json_f64_str(struct json_out *j, double v); /* "1.5", "NaN", "+Inf": Prometheus sample values */
 void json_ms_as_s(struct json_out *j, int64_t ts_ms); /* 1435781430.781: Prometheus times */
 void json_bool(struct json_out *j, bool v);
-void json_null(struct json_out *j);
+void json_put_null(struct json_out *j);
 void json_raw(struct json_out *j, str json); /* a finished JSON value */
 /* "key": value */
 #define json_kstr(j, k, v) (json_key((j), STR(k)), json_str((j), (v)))
@@ -38,7 +38,20 @@ void json_escape(struct buf *b, str s); /* with the quotes */
 
 /* ---- pull reader: one token at a time, zero copy where no escape occurs ----
  * Validates UTF-8, surrogate pairs, numbers, nesting (<= JSON_DEPTH_MAX) and that nothing follows the value. */
-enum json_tok { JSON_ERR, JSON_END, JSON_OBJ, JSON_OBJ_END, JSON_ARR, JSON_ARR_END, JSON_KEY, JSON_STR, JSON_NUM, JSON_TRUE, JSON_FALSE, JSON_NULL };
+enum json_tok {
+    JSON_TOK_ERR,
+    JSON_TOK_END,
+    JSON_TOK_OBJ,
+    JSON_TOK_OBJ_END,
+    JSON_TOK_ARR,
+    JSON_TOK_ARR_END,
+    JSON_TOK_KEY,
+    JSON_TOK_STR,
+    JSON_TOK_NUM,
+    JSON_TOK_TRUE,
+    JSON_TOK_FALSE,
+    JSON_TOK_NULL,
+};
 struct json_in {
     const char *start, *p, *end;
     struct arena *a;        /* unescaped strings are made here */
@@ -47,13 +60,13 @@ struct json_in {
     unsigned depth;
     uint8_t stack[JSON_DEPTH_MAX + 1];
     uint8_t state;
-    const char *error;      /* JSON_ERR: what; position is p - start */
+    const char *error;      /* JSON_TOK_ERR: what; position is p - start */
 };
 void json_in_init(struct json_in *j, struct arena *a, str text);
 enum json_tok json_next(struct json_in *j);
 /* Having just received a value's first token: pass over the whole value. */
 bool json_skip(struct json_in *j);
-/* Fill reterr from a JSON_ERR ("line 3, column 7: ..."), return ERR_PARSE. */
+/* Fill reterr from a JSON_TOK_ERR ("line 3, column 7: ..."), return ERR_PARSE. */
 enum err json_fail(const struct json_in *j, struct err_text *reterr);
 
 #endif

@@ -18,7 +18,7 @@ static enum json_tok json_err(struct json_in *j, const char *why)
 {
     if (!j->error)
         j->error = why;
-    return j->tok = JSON_ERR;
+    return j->tok = JSON_TOK_ERR;
 }
 
 static void json_space(struct json_in *j)
@@ -198,7 +198,7 @@ static enum json_tok json_open_in(struct json_in *j, bool object)
     j->stack[j->depth++] = object;
     j->p++;
     j->state = object ? WANT_KEY_OR_END : WANT_VALUE_OR_END;
-    return j->tok = object ? JSON_OBJ : JSON_ARR;
+    return j->tok = object ? JSON_TOK_OBJ : JSON_TOK_ARR;
 }
 
 static enum json_tok json_close_in(struct json_in *j, bool object)
@@ -208,7 +208,7 @@ static enum json_tok json_close_in(struct json_in *j, bool object)
     j->depth--;
     j->p++;
     json_value_done(j);
-    return j->tok = object ? JSON_OBJ_END : JSON_ARR_END;
+    return j->tok = object ? JSON_TOK_OBJ_END : JSON_TOK_ARR_END;
 }
 
 static enum json_tok json_value(struct json_in *j)
@@ -221,29 +221,29 @@ static enum json_tok json_value(struct json_in *j)
     case '[':
         return json_open_in(j, false);
     case '"':
-        tok = JSON_STR;
+        tok = JSON_TOK_STR;
         ok = json_string(j);
         break;
     case 't':
-        tok = JSON_TRUE;
+        tok = JSON_TOK_TRUE;
         ok = json_word(j, STR("true"));
         break;
     case 'f':
-        tok = JSON_FALSE;
+        tok = JSON_TOK_FALSE;
         ok = json_word(j, STR("false"));
         break;
     case 'n':
-        tok = JSON_NULL;
+        tok = JSON_TOK_NULL;
         ok = json_word(j, STR("null"));
         break;
     default:
         if (*j->p != '-' && (*j->p < '0' || *j->p > '9'))
             return json_err(j, "value expected");
-        tok = JSON_NUM;
+        tok = JSON_TOK_NUM;
         ok = json_number(j);
     }
     if (!ok)
-        return JSON_ERR;
+        return JSON_TOK_ERR;
     json_value_done(j);
     return j->tok = tok;
 }
@@ -253,23 +253,23 @@ static enum json_tok json_member_key(struct json_in *j)
     if (*j->p != '"')
         return json_err(j, "object key expected");
     if (!json_string(j))
-        return JSON_ERR;
+        return JSON_TOK_ERR;
     json_space(j);
     if (j->p == j->end || *j->p != ':')
         return json_err(j, "':' expected after object key");
     j->p++;
     j->state = WANT_VALUE;
-    return j->tok = JSON_KEY;
+    return j->tok = JSON_TOK_KEY;
 }
 
 enum json_tok json_next(struct json_in *j)
 {
     if (j->error)
-        return JSON_ERR;
+        return JSON_TOK_ERR;
     json_space(j);
     if (j->p == j->end) {
         if (j->state == WANT_NOTHING)
-            return j->tok = JSON_END;
+            return j->tok = JSON_TOK_END;
         return json_err(j, j->start == j->end ? "empty document" : "unexpected end of document");
     }
     char c = *j->p;
@@ -296,15 +296,15 @@ enum json_tok json_next(struct json_in *j)
 
 bool json_skip(struct json_in *j)
 {
-    if (j->tok == JSON_KEY)
+    if (j->tok == JSON_TOK_KEY)
         json_next(j);
-    if (j->tok == JSON_ERR)
+    if (j->tok == JSON_TOK_ERR)
         return false;
-    if (j->tok != JSON_OBJ && j->tok != JSON_ARR)
+    if (j->tok != JSON_TOK_OBJ && j->tok != JSON_TOK_ARR)
         return true;
     unsigned until = j->depth - 1;
     while (j->depth > until)
-        if (json_next(j) == JSON_ERR)
+        if (json_next(j) == JSON_TOK_ERR)
             return false;
     return true;
 }

@@ -120,7 +120,7 @@ void json_bool(struct json_out *j, bool v)
         buf_lit(j->b, "false");
 }
 
-void json_null(struct json_out *j)
+void json_put_null(struct json_out *j)
 {
     json_before_value(j);
     buf_lit(j->b, "null");

@@ -432,12 +432,12 @@ static void json_when(struct json_out *j, const struct promql_when *w)
     if (w->at == PQ_AT_START || w->at == PQ_AT_END)
         json_str(j, w->at == PQ_AT_START ? STR("start") : STR("end"));
     else
-        json_null(j);
+        json_put_null(j);
     json_key(j, STR("timestamp"));
     if (w->at == PQ_AT_TS)
         json_i64(j, w->at_ms);
     else
-        json_null(j);
+        json_put_null(j);
 }
 
 static void json_vector_fields(struct json_out *j, const struct promql_vector_sel *v)
@@ -455,7 +455,7 @@ static void json_child(struct json_out *j, str key, const struct promql_expr *e)
     if (e)
         promql_print_json(j, e);
     else
-        json_null(j);
+        json_put_null(j);
 }
 
 static void json_fill(struct json_out *j, str key, bool has, double v)
@@ -464,7 +464,7 @@ static void json_fill(struct json_out *j, str key, bool has, double v)
     if (has)
         json_f64(j, v);
     else
-        json_null(j);
+        json_put_null(j);
 }
 
 static void json_matching(struct json_out *j, const struct promql_binary *b)
@@ -478,7 +478,7 @@ static void json_matching(struct json_out *j, const struct promql_binary *b)
     const struct promql_matching *m = &b->match;
     json_key(j, STR("matching"));
     if (!b->vector_matching) {
-        json_null(j);
+        json_put_null(j);
         return;
     }
     json_obj(j);

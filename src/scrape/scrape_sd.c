@@ -83,19 +83,19 @@ struct sd_groups *sd_static(const struct target_group *groups, size_t n)
 
 static enum err json_wrong(struct json_in *j, const char *want, struct err_text *reterr)
 {
-    if (j->tok == JSON_ERR)
+    if (j->tok == JSON_TOK_ERR)
         return json_fail(j, reterr);
     return err_fail_at(reterr, ERR_PARSE, (size_t)(j->p - j->start), "byte %zu: expected %s", (size_t)(j->p - j->start), want);
 }
 
 static enum err json_targets(struct json_in *j, struct sd_groups *g, struct names *out, struct err_text *reterr)
 {
-    if (json_next(j) == JSON_NULL)
+    if (json_next(j) == JSON_TOK_NULL)
         return OK;
-    if (j->tok != JSON_ARR)
+    if (j->tok != JSON_TOK_ARR)
         return json_wrong(j, "a list of targets", reterr);
-    while (json_next(j) != JSON_ARR_END) {
-        if (j->tok != JSON_STR)
+    while (json_next(j) != JSON_TOK_ARR_END) {
+        if (j->tok != JSON_TOK_STR)
             return json_wrong(j, "a target (string)", reterr);
         str t = arena_str(&g->a, j->text);
         avec_push(&g->a, &out->v, t);
@@ -107,17 +107,17 @@ static enum err json_targets(struct json_in *j, struct sd_groups *g, struct name
 
 static enum err json_labels(struct json_in *j, struct sd_groups *g, struct pairs *out, struct err_text *reterr)
 {
-    if (json_next(j) == JSON_NULL)
+    if (json_next(j) == JSON_TOK_NULL)
         return OK;
-    if (j->tok != JSON_OBJ)
+    if (j->tok != JSON_TOK_OBJ)
         return json_wrong(j, "an object of labels", reterr);
-    while (json_next(j) != JSON_OBJ_END) {
-        if (j->tok != JSON_KEY)
+    while (json_next(j) != JSON_TOK_OBJ_END) {
+        if (j->tok != JSON_TOK_KEY)
             return json_wrong(j, "a label name", reterr);
         struct label l = { arena_str(&g->a, j->text), STR_NONE };
         if (l.name.n == 0)
             return json_wrong(j, "a label name that is not empty", reterr);
-        if (json_next(j) != JSON_STR)
+        if (json_next(j) != JSON_TOK_STR)
             return json_wrong(j, "a label value (string)", reterr);
         l.value = arena_str(&g->a, j->text);
         avec_push(&g->a, &out->v, l);
@@ -131,8 +131,8 @@ static enum err json_group(struct json_in *j, struct sd_groups *g, str meta_name
 {
     struct names targets = { 0 };
     struct pairs labels = { 0 };
-    while (json_next(j) != JSON_OBJ_END) {
-        if (j->tok != JSON_KEY)
+    while (json_next(j) != JSON_TOK_OBJ_END) {
+        if (j->tok != JSON_TOK_KEY)
             return json_wrong(j, "a key", reterr);
         if (str_eq(j->text, STR("targets")))
             TRY(json_targets(j, g, &targets, reterr));
@@ -152,16 +152,16 @@ enum err sd_json_decode(struct sd_groups *g, str json, str meta_name, str source
     struct json_in j;
     json_in_init(&j, &g->a, json);
     source = arena_str(&g->a, source);
-    if (json_next(&j) == JSON_NULL)
-        return json_next(&j) == JSON_END ? OK : json_wrong(&j, "the end", reterr);
-    if (j.tok != JSON_ARR)
+    if (json_next(&j) == JSON_TOK_NULL)
+        return json_next(&j) == JSON_TOK_END ? OK : json_wrong(&j, "the end", reterr);
+    if (j.tok != JSON_TOK_ARR)
         return json_wrong(&j, "a list of target groups", reterr);
-    while (json_next(&j) != JSON_ARR_END) {
-        if (j.tok != JSON_OBJ)
+    while (json_next(&j) != JSON_TOK_ARR_END) {
+        if (j.tok != JSON_TOK_OBJ)
             return json_wrong(&j, "a target group (object)", reterr);
         TRY(json_group(&j, g, meta_name, source, reterr));
     }
-    return json_next(&j) == JSON_END ? OK : json_wrong(&j, "the end", reterr);
+    return json_next(&j) == JSON_TOK_END ? OK : json_wrong(&j, "the end", reterr);
 }
 
 /* ---- YAML ---- */

@@ -42,9 +42,9 @@ static enum err syntax(struct reader *r)
 static enum err number_of(struct reader *r, const char *field, double *ret)
 {
     enum json_tok tok = json_next(&r->j);
-    if (tok == JSON_ERR)
+    if (tok == JSON_TOK_ERR)
         return syntax(r);
-    if ((tok != JSON_NUM && tok != JSON_STR) || !num_parse_f64(r->j.text, ret))
+    if ((tok != JSON_TOK_NUM && tok != JSON_TOK_STR) || !num_parse_f64(r->j.text, ret))
         return fail(r, "%s: a number expected", field);
     return OK;
 }
@@ -52,9 +52,9 @@ static enum err number_of(struct reader *r, const char *field, double *ret)
 static enum err string_of(struct reader *r, const char *field, str *ret)
 {
     enum json_tok tok = json_next(&r->j);
-    if (tok == JSON_ERR)
+    if (tok == JSON_TOK_ERR)
         return syntax(r);
-    if (tok != JSON_STR)
+    if (tok != JSON_TOK_STR)
         return fail(r, "%s: a string expected", field);
     *ret = r->j.text;
     return OK;
@@ -64,13 +64,13 @@ static enum err timestamp_of(struct reader *r, int64_t *ret_ms)
 {
     double v;
     enum json_tok tok = json_next(&r->j);
-    if (tok == JSON_ERR)
+    if (tok == JSON_TOK_ERR)
         return syntax(r);
-    if (tok == JSON_NULL)
+    if (tok == JSON_TOK_NULL)
         return OK;
-    bool is_number = (tok == JSON_NUM || tok == JSON_STR) && num_parse_f64(r->j.text, &v);
+    bool is_number = (tok == JSON_TOK_NUM || tok == JSON_TOK_STR) && num_parse_f64(r->j.text, &v);
     if (!is_number)
-        return tok == JSON_STR && num_parse_time(r->j.text, ret_ms)
+        return tok == JSON_TOK_STR && num_parse_time(r->j.text, ret_ms)
                    ? OK
                    : fail(r, "timestamp: Unix seconds, Unix milliseconds or RFC 3339 text expected");
     if (!(fabs(v) < 1e15))
@@ -82,25 +82,25 @@ static enum err timestamp_of(struct reader *r, int64_t *ret_ms)
 static enum err labels_of(struct reader *r, struct label *p, size_t *n, size_t cap)
 {
     enum json_tok tok = json_next(&r->j);
-    if (tok == JSON_NULL)
+    if (tok == JSON_TOK_NULL)
         return OK;
-    if (tok != JSON_OBJ)
-        return tok == JSON_ERR ? syntax(r) : fail(r, "labels: an object expected");
-    while (json_next(&r->j) == JSON_KEY) {
+    if (tok != JSON_TOK_OBJ)
+        return tok == JSON_TOK_ERR ? syntax(r) : fail(r, "labels: an object expected");
+    while (json_next(&r->j) == JSON_TOK_KEY) {
         str name = r->j.text, value = STR_NONE;
         tok = json_next(&r->j);
         switch (tok) {
-        case JSON_STR:
-        case JSON_NUM:
+        case JSON_TOK_STR:
+        case JSON_TOK_NUM:
             value = r->j.text;
             break;
-        case JSON_TRUE:
-        case JSON_FALSE:
-            value = tok == JSON_TRUE ? STR("true") : STR("false");
+        case JSON_TOK_TRUE:
+        case JSON_TOK_FALSE:
+            value = tok == JSON_TOK_TRUE ? STR("true") : STR("false");
             break;
-        case JSON_NULL:
+        case JSON_TOK_NULL:
             continue;
-        case JSON_ERR:
+        case JSON_TOK_ERR:
             return syntax(r);
         default:
             return fail(r, "labels." STR_FMT ": a string expected", STR_ARG(str_take(name, 60)));
@@ -111,7 +111,7 @@ static enum err labels_of(struct reader *r, struct label *p, size_t *n, size_t c
             return fail(r, "labels: more than %zu", r->lim->labels_max);
         p[(*n)++] = (struct label){ name, value };
     }
-    return r->j.tok == JSON_OBJ_END ? OK : syntax(r);
+    return r->j.tok == JSON_TOK_OBJ_END ? OK : syntax(r);
 }
 
 enum field { F_NAME, F_VALUE, F_LABELS, F_TIMESTAMP, F_TYPE, F_UNIT, F_HELP, F_N };
@@ -176,7 +176,7 @@ static enum err unknown(struct reader *r, str key)
 static enum err metric_read(struct reader *r, struct batch *out)
 {
     struct metric m = { .s.ts_ms = r->now_ms, .labels = r->scratch };
-    while (json_next(&r->j) == JSON_KEY) {
+    while (json_next(&r->j) == JSON_TOK_KEY) {
         str key = r->j.text;
         unsigned f = 0;
         while (f < F_N && !str_eq(key, fields[f]))
@@ -188,7 +188,7 @@ static enum err metric_read(struct reader *r, struct batch *out)
         m.seen |= 1u << f;
         TRY(member(r, &m, (enum field)f));
     }
-    if (r->j.tok != JSON_OBJ_END)
+    if (r->j.tok != JSON_TOK_OBJ_END)
         return syntax(r);
     if (!m.name.n)
         return fail(r, "name is missing");
@@ -222,19 +222,19 @@ enum err custom_decode(struct arena *a, str body, int64_t now_ms, const struct w
     out->a = a;
     json_in_init(&r.j, a, body);
     enum json_tok tok = json_next(&r.j);
-    if (tok == JSON_OBJ) {
+    if (tok == JSON_TOK_OBJ) {
         TRY(metric_read(&r, out));
-    } else if (tok == JSON_ARR) {
+    } else if (tok == JSON_TOK_ARR) {
         r.in_array = true;
-        for (; (tok = json_next(&r.j)) == JSON_OBJ; r.index++) {
+        for (; (tok = json_next(&r.j)) == JSON_TOK_OBJ; r.index++) {
             TRY(metric_read(&r, out));
             if (out->n_samples > lim->samples_max || arena_over(a))
                 return err_fail(reterr, ERR_LIMIT, "too much in one request: element %zu", r.index);
         }
-        if (tok != JSON_ARR_END)
-            return tok == JSON_ERR ? syntax(&r) : fail(&r, "an object expected");
+        if (tok != JSON_TOK_ARR_END)
+            return tok == JSON_TOK_ERR ? syntax(&r) : fail(&r, "an object expected");
     } else {
-        return tok == JSON_ERR ? syntax(&r) : fail(&r, "an object or an array of objects expected");
+        return tok == JSON_TOK_ERR ? syntax(&r) : fail(&r, "an object or an array of objects expected");
     }
-    return json_next(&r.j) == JSON_END ? OK : syntax(&r);
+    return json_next(&r.j) == JSON_TOK_END ? OK : syntax(&r);
 }

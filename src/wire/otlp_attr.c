@@ -72,7 +72,7 @@ static void any_json(struct json_out *j, struct pb m, unsigned depth, struct pb 
     if (depth > OTLP_VALUE_DEPTH_MAX) {
         pb_fail(&m);
         pb_join(up, &m);
-        json_null(j);
+        json_put_null(j);
         return;
     }
     while (pb_next(&m)) {
@@ -110,7 +110,7 @@ static void any_json(struct json_out *j, struct pb m, unsigned depth, struct pb 
         }
     }
     if (!seen)
-        json_null(j);
+        json_put_null(j);
     pb_join(up, &m);
 }
 

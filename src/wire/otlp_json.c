@@ -25,7 +25,7 @@ static bool message(struct conv *c, const struct otlp_json_message *m);
 
 static bool wrong(struct conv *c, const char *want)
 {
-    if (!c->why[0] && c->j.tok != JSON_ERR)
+    if (!c->why[0] && c->j.tok != JSON_TOK_ERR)
         snprintf(c->why, sizeof(c->why), "%s: %s expected", c->field->name, want);
     return false;
 }
@@ -48,7 +48,7 @@ static bool integer(struct conv *c, uint64_t *ret)
     int64_t i;
     double d;
     str s = c->j.text;
-    if (c->j.tok != JSON_NUM && c->j.tok != JSON_STR)
+    if (c->j.tok != JSON_TOK_NUM && c->j.tok != JSON_TOK_STR)
         return wrong(c, "an integer");
     if (str_to_u64(s, ret))
         return true;
@@ -56,7 +56,7 @@ static bool integer(struct conv *c, uint64_t *ret)
         *ret = (uint64_t)i;
         return true;
     }
-    for (size_t k = 0; k < ARRAY_LEN(enum_names) && c->j.tok == JSON_STR; k++)
+    for (size_t k = 0; k < ARRAY_LEN(enum_names) && c->j.tok == JSON_TOK_STR; k++)
         if (str_eq(s, enum_names[k].name)) {
             *ret = enum_names[k].value;
             return true;
@@ -71,7 +71,7 @@ static bool integer(struct conv *c, uint64_t *ret)
 static bool real(struct conv *c, double *ret)
 {
     str s = c->j.text;
-    if (c->j.tok != JSON_NUM && c->j.tok != JSON_STR)
+    if (c->j.tok != JSON_TOK_NUM && c->j.tok != JSON_TOK_STR)
         return wrong(c, "a number");
     if (str_eq(s, STR("NaN"))) {
         *ret = (double)NAN;
@@ -81,7 +81,7 @@ static bool real(struct conv *c, double *ret)
         *ret = s.p[0] == '-' ? -HUGE_VAL : HUGE_VAL;
         return true;
     }
-    if (num_parse_f64(s, ret) || (c->j.tok == JSON_NUM && s.n))
+    if (num_parse_f64(s, ret) || (c->j.tok == JSON_TOK_NUM && s.n))
         return true; /* a number out of range is infinite, as protobuf's JSON has it */
     return wrong(c, "a number");
 }
@@ -96,7 +96,7 @@ static int hex_digit(char ch)
 static bool hex_bytes(struct conv *c, str *ret)
 {
     str s = c->j.text;
-    if (c->j.tok != JSON_STR || s.n % 2)
+    if (c->j.tok != JSON_TOK_STR || s.n % 2)
         return wrong(c, "hex digits");
     char *p = arena_alloc_align(c->a, s.n / 2 + 1, 1);
     for (size_t i = 0; i < s.n; i += 2) {
@@ -121,7 +121,7 @@ static int base64_digit(char ch)
 static bool base64_bytes(struct conv *c, str *ret)
 {
     str s = c->j.text;
-    if (c->j.tok != JSON_STR)
+    if (c->j.tok != JSON_TOK_STR)
         return wrong(c, "base64");
     while (s.n && s.p[s.n - 1] == '=')
         s.n--;
@@ -154,7 +154,7 @@ static bool value(struct conv *c, const struct otlp_json_field *f)
     c->field = f;
     switch ((enum otlp_json_kind)f->kind) {
     case OJ_STRING:
-        if (c->j.tok != JSON_STR)
+        if (c->j.tok != JSON_TOK_STR)
             return wrong(c, "a string");
         pb_put_bytes(c->out, f->number, c->j.text);
         return true;
@@ -165,9 +165,9 @@ static bool value(struct conv *c, const struct otlp_json_field *f)
         pb_put_bytes(c->out, f->number, s);
         return true;
     case OJ_BOOL:
-        if (c->j.tok != JSON_TRUE && c->j.tok != JSON_FALSE)
+        if (c->j.tok != JSON_TOK_TRUE && c->j.tok != JSON_TOK_FALSE)
             return wrong(c, "true or false");
-        pb_put_varint(c->out, f->number, c->j.tok == JSON_TRUE);
+        pb_put_varint(c->out, f->number, c->j.tok == JSON_TOK_TRUE);
         return true;
     case OJ_VARINT:
     case OJ_SVARINT:
@@ -188,7 +188,7 @@ static bool value(struct conv *c, const struct otlp_json_field *f)
     case OJ_MESSAGE:
         break;
     }
-    if (c->j.tok != JSON_OBJ)
+    if (c->j.tok != JSON_TOK_OBJ)
         return wrong(c, "an object");
     size_t at = pb_open(c->out, f->number);
     bool ok = message(c, f->message);
@@ -209,10 +209,10 @@ static const struct otlp_json_field *field_of(const struct otlp_json_message *m,
 static bool repeated(struct conv *c, const struct otlp_json_field *f)
 {
     c->field = f;
-    if (c->j.tok != JSON_ARR)
+    if (c->j.tok != JSON_TOK_ARR)
         return wrong(c, "an array");
-    while (json_next(&c->j) != JSON_ARR_END) {
-        if (c->j.tok == JSON_ERR)
+    while (json_next(&c->j) != JSON_TOK_ARR_END) {
+        if (c->j.tok == JSON_TOK_ERR)
             return false;
         if (!value(c, f))
             return false;
@@ -223,12 +223,12 @@ static bool repeated(struct conv *c, const struct otlp_json_field *f)
 /* After the '{' of message m. */
 static bool message(struct conv *c, const struct otlp_json_message *m)
 {
-    while (json_next(&c->j) == JSON_KEY) {
+    while (json_next(&c->j) == JSON_TOK_KEY) {
         const struct otlp_json_field *f = field_of(m, c->j.text);
         enum json_tok tok = json_next(&c->j);
-        if (tok == JSON_ERR)
+        if (tok == JSON_TOK_ERR)
             return false;
-        if (tok == JSON_NULL)
+        if (tok == JSON_TOK_NULL)
             continue;
         if (!f) {
             if (!json_skip(&c->j))
@@ -237,7 +237,7 @@ static bool message(struct conv *c, const struct otlp_json_message *m)
             return false;
         }
     }
-    return c->j.tok == JSON_OBJ_END;
+    return c->j.tok == JSON_TOK_OBJ_END;
 }
 
 enum err otlp_json_to_protobuf(struct arena *a, str json, const struct otlp_json_message *root,
@@ -247,9 +247,9 @@ enum err otlp_json_to_protobuf(struct arena *a, str json, const struct otlp_json
     struct conv c = { .a = a, .out = out, .field = &top };
     json_in_init(&c.j, a, json);
     json_next(&c.j);
-    bool ok = c.j.tok == JSON_OBJ ? message(&c, root) : wrong(&c, "an object");
+    bool ok = c.j.tok == JSON_TOK_OBJ ? message(&c, root) : wrong(&c, "an object");
     if (ok)
-        ok = json_next(&c.j) == JSON_END;
+        ok = json_next(&c.j) == JSON_TOK_END;
     if (ok)
         return OK;
     if (c.why[0] && !c.j.error)

@@ -23,7 +23,7 @@ static struct jt *parse(struct arena *a, str text)
     struct json_in j;
     json_in_init(&j, a, text);
     struct jt *t = jt_build(a, &j, json_next(&j));
-    return j.tok == JSON_ERR ? NULL : t;
+    return j.tok == JSON_TOK_ERR ? NULL : t;
 }
 
 /* Sample values are strings: equal as text, or as numbers to 12 digits. */
@@ -39,7 +39,7 @@ static bool equal(const struct jt *got, const struct jt *want)
 {
     if (!got || got->kind != want->kind)
         return false;
-    if (want->kind == JSON_OBJ) {
+    if (want->kind == JSON_TOK_OBJ) {
         if (got->kids.n != want->kids.n)
             return false;
         for (size_t i = 0; i < want->kids.n; i++) {
@@ -50,13 +50,13 @@ static bool equal(const struct jt *got, const struct jt *want)
         }
         return true;
     }
-    if (want->kind == JSON_ARR) {
+    if (want->kind == JSON_TOK_ARR) {
         bool ok = got->kids.n == want->kids.n;
         for (size_t i = 0; ok && i < want->kids.n; i++)
             ok = equal(got->kids.p[i], want->kids.p[i]);
         return ok;
     }
-    return (want->kind != JSON_STR && want->kind != JSON_NUM) || text_equal(got->text, want->text);
+    return (want->kind != JSON_TOK_STR && want->kind != JSON_TOK_NUM) || text_equal(got->text, want->text);
 }
 
 /* All keys of `want` exist in `got` with the same kind, one level below data. */
@@ -64,7 +64,7 @@ static bool same_shape(const struct jt *got, const struct jt *want)
 {
     if (!got || got->kind != want->kind)
         return false;
-    for (size_t i = 0; want->kind == JSON_OBJ && i < want->kids.n; i++) {
+    for (size_t i = 0; want->kind == JSON_TOK_OBJ && i < want->kids.n; i++) {
         char key[256];
         snprintf(key, sizeof(key), STR_FMT, STR_ARG(want->kids.p[i]->key));
         const struct jt *g = jt_get(got, key);
@@ -113,7 +113,7 @@ static bool check(const struct jt *rq)
     if (!str_has_prefix(got.content_type, jt_str(jt_get(rq, "content_type"))))
         return false;
     const struct jt *want = jt_get(rq, "response");
-    if (want->kind == JSON_STR)
+    if (want->kind == JSON_TOK_STR)
         return str_eq(got.body, want->text);
     const struct jt *json = parse(&site.a, got.body);
     if (shape_only(path) && got.status == 200)

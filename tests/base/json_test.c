@@ -20,7 +20,7 @@ static void writer_keeps_commas(void **state)
     json_ms_as_s(&j, 1435781430781);
     json_ms_as_s(&j, -1500);
     json_bool(&j, true);
-    json_null(&j);
+    json_put_null(&j);
     json_arr(&j);
     json_arr_end(&j);
     json_arr_end(&j);
@@ -38,8 +38,8 @@ static const char *read_all(str text, struct err_text *why)
     struct json_in j;
     json_in_init(&j, &a, text);
     enum json_tok t;
-    while ((t = json_next(&j)) != JSON_END)
-        if (t == JSON_ERR) {
+    while ((t = json_next(&j)) != JSON_TOK_END)
+        if (t == JSON_TOK_ERR) {
             assert_err(json_fail(&j, why), ERR_PARSE);
             return j.error;
         }
@@ -93,9 +93,9 @@ static void strings_round_trip(void **state)
         arena_init(&a, 0);
         struct json_in j;
         json_in_init(&j, &a, buf_str(&b));
-        assert_int_equal(json_next(&j), JSON_STR);
+        assert_int_equal(json_next(&j), JSON_TOK_STR);
         assert_true(str_eq(j.text, str_n(text, n)));
-        assert_int_equal(json_next(&j), JSON_END);
+        assert_int_equal(json_next(&j), JSON_TOK_END);
     }
 }
 
@@ -106,14 +106,14 @@ static void skip_passes_whole_values(void **state)
     arena_init(&a, 0);
     struct json_in j;
     json_in_init(&j, &a, STR("{\"x\":[1,{\"y\":[]}],\"z\":7}"));
-    assert_int_equal(json_next(&j), JSON_OBJ);
-    assert_int_equal(json_next(&j), JSON_KEY);
+    assert_int_equal(json_next(&j), JSON_TOK_OBJ);
+    assert_int_equal(json_next(&j), JSON_TOK_KEY);
     assert_true(json_skip(&j));
-    assert_int_equal(json_next(&j), JSON_KEY);
+    assert_int_equal(json_next(&j), JSON_TOK_KEY);
     assert_str(j.text, "z");
-    assert_int_equal(json_next(&j), JSON_NUM);
+    assert_int_equal(json_next(&j), JSON_TOK_NUM);
     assert_true(json_skip(&j));
-    assert_int_equal(json_next(&j), JSON_OBJ_END);
+    assert_int_equal(json_next(&j), JSON_TOK_OBJ_END);
 }
 
 int main(void)

@@ -50,9 +50,9 @@ static bool check_valid(const struct jt *c)
     const struct jt *want_value = jt_get(c, "value");
     bool ok = !want_node.p || str_eq(want_node, str_c(node_name(e)));
     ok &= !want_type.p || str_eq(want_type, str_c(promql_type_name(e->type)));
-    if (jt_is(want_value, JSON_NUM))
+    if (jt_is(want_value, JSON_TOK_NUM))
         ok &= e->kind == PQ_NUMBER && e->number.v == jt_num(want_value);
-    if (jt_is(want_value, JSON_STR))
+    if (jt_is(want_value, JSON_TOK_STR))
         ok &= e->kind == PQ_STRING && str_eq(e->string, jt_str(want_value));
     if (!ok)
         print_message("# " STR_FMT ": got %s of type %s\n", STR_ARG(text), node_name(e), promql_type_name(e->type));
@@ -62,7 +62,7 @@ static bool check_valid(const struct jt *c)
 
 static bool pos_matches(const struct jt *want, uint32_t got)
 {
-    return !jt_is(want, JSON_NUM) || (uint32_t)jt_num(want) == got;
+    return !jt_is(want, JSON_TOK_NUM) || (uint32_t)jt_num(want) == got;
 }
 
 static bool check_invalid(const struct jt *c)
@@ -79,7 +79,7 @@ static bool check_invalid(const struct jt *c)
         const struct jt *w = want->kids.p[i], *msg = jt_get(w, "msg");
         ok &= pos_matches(jt_get(w, "start"), errs.p[i].pos.start) &&
               pos_matches(jt_get(w, "end"), errs.p[i].pos.end);
-        ok &= !jt_is(msg, JSON_STR) || str_eq(errs.p[i].msg, jt_str(msg));
+        ok &= !jt_is(msg, JSON_TOK_STR) || str_eq(errs.p[i].msg, jt_str(msg));
     }
     if (!ok) {
         print_message("# " STR_FMT ": got %zu errors, want %zu\n", STR_ARG(text), errs.n, want->kids.n);

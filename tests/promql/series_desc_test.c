@@ -33,13 +33,13 @@ static bool check_series(const struct jt *c)
     struct series_desc d;
     struct err_text e = { 0 };
     enum err err = series_desc_parse(&a, jt_str(jt_get(c, "input")), &d, &e);
-    if (jt_is(jt_get(c, "fail"), JSON_TRUE))
+    if (jt_is(jt_get(c, "fail"), JSON_TOK_TRUE))
         return err == ERR_PARSE;
     const struct jt *want = jt_get(c, "values");
     bool ok = err == OK && labels_match(jt_get(c, "labels"), d.labels) && d.values.n == want->kids.n;
     for (size_t i = 0; ok && i < d.values.n; i++) {
         const struct jt *w = want->kids.p[i];
-        ok = w->kind == JSON_STR ? d.values.p[i].omitted : !d.values.p[i].omitted && d.values.p[i].v == jt_num(w);
+        ok = w->kind == JSON_TOK_STR ? d.values.p[i].omitted : !d.values.p[i].omitted && d.values.p[i].v == jt_num(w);
     }
     return ok;
 }

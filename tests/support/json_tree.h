@@ -8,7 +8,7 @@
 #include "base/vec.h"
 
 struct jt {
-    enum json_tok kind; /* JSON_OBJ, JSON_ARR, JSON_STR, JSON_NUM, JSON_TRUE, JSON_FALSE, JSON_NULL */
+    enum json_tok kind; /* JSON_TOK_OBJ, JSON_TOK_ARR, JSON_TOK_STR, JSON_TOK_NUM, JSON_TOK_TRUE, JSON_TOK_FALSE, JSON_TOK_NULL */
     str key;            /* inside an object */
     str text;           /* of strings and numbers */
     VEC(struct jt *) kids;
@@ -19,11 +19,11 @@ static inline UNUSED struct jt *jt_build(struct arena *a, struct json_in *j, enu
     struct jt *n = arena_new(a, struct jt);
     n->kind = tok;
     n->text = j->text;
-    if (tok == JSON_ARR) {
-        while ((tok = json_next(j)) != JSON_ARR_END && tok != JSON_ERR)
+    if (tok == JSON_TOK_ARR) {
+        while ((tok = json_next(j)) != JSON_TOK_ARR_END && tok != JSON_TOK_ERR)
             avec_push(a, &n->kids, jt_build(a, j, tok));
-    } else if (tok == JSON_OBJ) {
-        while ((tok = json_next(j)) == JSON_KEY) {
+    } else if (tok == JSON_TOK_OBJ) {
+        while ((tok = json_next(j)) == JSON_TOK_KEY) {
             str key = j->text;
             struct jt *kid = jt_build(a, j, json_next(j));
             kid->key = key;
@@ -41,12 +41,12 @@ static inline UNUSED struct jt *jt_load(struct arena *a, const char *path)
     struct json_in j;
     json_in_init(&j, a, text);
     struct jt *t = jt_build(a, &j, json_next(&j));
-    return j.tok == JSON_ERR ? NULL : t;
+    return j.tok == JSON_TOK_ERR ? NULL : t;
 }
 static inline UNUSED const struct jt *jt_get(const struct jt *t, const char *key)
 {
     for (size_t i = 0; t && i < t->kids.n; i++)
-        if (t->kind == JSON_OBJ && str_eq(t->kids.p[i]->key, str_c(key)))
+        if (t->kind == JSON_TOK_OBJ && str_eq(t->kids.p[i]->key, str_c(key)))
             return t->kids.p[i];
     return NULL;
 }
@@ -56,12 +56,12 @@ static inline UNUSED bool jt_is(const struct jt *t, enum json_tok kind)
 }
 static inline UNUSED str jt_str(const struct jt *t)
 {
-    return jt_is(t, JSON_STR) ? t->text : STR_NONE;
+    return jt_is(t, JSON_TOK_STR) ? t->text : STR_NONE;
 }
 static inline UNUSED double jt_num(const struct jt *t)
 {
     double v = 0;
-    if (jt_is(t, JSON_NUM))
+    if (jt_is(t, JSON_TOK_NUM))
         num_parse_f64(t->text, &v);
     return v;
 }

@@ -17,7 +17,7 @@ static struct jt load(struct arena *a, const char *name)
     if (!text.p)
         skip();
     struct jt j = jt_parse(a, text);
-    assert_int_not_equal(j.tok, JSON_ERR);
+    assert_int_not_equal(j.tok, JSON_TOK_ERR);
     return j;
 }
 static str text_of(struct arena *a, const char *folder, const char *name)
@@ -35,7 +35,7 @@ static enum expo_format format_of(const struct jt *o)
 static void same_number(const struct jt *want, double got)
 {
     char text[NUM_TEXT_MAX];
-    if (want->tok == JSON_NUM)
+    if (want->tok == JSON_TOK_NUM)
         assert_true(jt_num(want) == got);
     else
         assert_true(str_eq(str_n(text, num_format_g(text, got)), want->text));
@@ -52,7 +52,7 @@ static void same_labels(const struct jt *want, struct labels got)
 }
 static void same_ms(const struct jt *want, bool has, int64_t got)
 {
-    assert_int_equal(want->tok == JSON_NUM, has);
+    assert_int_equal(want->tok == JSON_TOK_NUM, has);
     if (has)
         assert_true(jt_num(want) == (double)got);
 }

@@ -14,7 +14,7 @@ static struct jt load(struct arena *a, const char *name)
     if (!text.p)
         skip();
     struct jt j = jt_parse(a, text);
-    assert_int_not_equal(j.tok, JSON_ERR);
+    assert_int_not_equal(j.tok, JSON_TOK_ERR);
     return j;
 }
 

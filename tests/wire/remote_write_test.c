@@ -38,9 +38,9 @@ static void recorded(struct arena *a, const struct jt *row)
             const struct jt *v = &samples->p[k].p[0];
             assert_true(jt_num(&samples->p[k].p[1]) == (double)s->samples[k].ts_ms);
             double d = 0;
-            if (v->tok == JSON_STR && str_eq(v->text, STR("stale")))
+            if (v->tok == JSON_TOK_STR && str_eq(v->text, STR("stale")))
                 assert_true(is_stale(s->samples[k].v));
-            else if (v->tok == JSON_STR && str_eq(v->text, STR("NaN")))
+            else if (v->tok == JSON_TOK_STR && str_eq(v->text, STR("NaN")))
                 assert_true(isnan(s->samples[k].v));
             else
                 assert_true(num_parse_f64(v->text, &d) && d == s->samples[k].v);
