@@ -38,6 +38,9 @@ scrape_configs:
             for le, share in (("0.01", 0.2), ("0.1", 0.9), ("1", 0.99), ("+Inf", 1)):
                 points = [(now - 1800000 + i * 15000, round(i * 30 * share)) for i in range(120)]
                 series.append(({"__name__": "http_request_duration_seconds_bucket", "le": le} | labels, points))
+            for name, value in (("up", 1), ("scrape_duration_seconds", 0.01)):
+                points = [(now - 1800000 + i * 15000, value) for i in range(121)]
+                series.append(({"__name__": name, "job": "demo", "instance": "demo:1"}, points))
             for s in series:  # one request a series: samples of different series at one time arrive in any order
                 assert v.write([s]).status == 204
             wait_for(lambda: v.value('up{job="shop"}') == 1 and v.value("count(node_load1)"), "the first scrapes")

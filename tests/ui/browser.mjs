@@ -36,7 +36,7 @@ export const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, ha
 export async function open(path, { expectStatus = [], ...options } = DESK) {
   const ctx = await (await browser()).newContext({ colorScheme: 'dark', permissions: ['clipboard-read', 'clipboard-write'], ...options })
   const page = await ctx.newPage()
-  page.setDefaultTimeout(10_000)
+  page.setDefaultTimeout(20_000)
   page.trouble = []
   page.on('console', (m) => {
     if (!['error', 'warning'].includes(m.type())) return
@@ -61,7 +61,7 @@ export async function done(page) {
 }
 
 /** Waits until fn() is true in the test's own process. */
-export async function until(fn, what, ms = 10_000) {
+export async function until(fn, what, ms = 20_000) {
   const end = Date.now() + ms
   for (;;) {
     if (await fn()) return

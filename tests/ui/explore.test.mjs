@@ -20,7 +20,7 @@ test('a query is completed, run and drawn', async () => {
   await page.keyboard.press('Control+Enter')
   await page.waitForSelector('.legend tbody tr')
   assert.equal(param(page, 'g0.expr'), 'max(scrape_duration_seconds)')
-  assert.ok(await inked(page) > 500, 'the graph is drawn')
+  await until(async () => (await inked(page)) > 500, 'the graph to be drawn')
   await page.waitForSelector('.stats')
   assert.match(await page.textContent('.stats'), /series/)
   await done(page)
@@ -47,6 +47,7 @@ test('dragging zooms, Back and zoom out return', async () => {
   await until(() => param(page, 'from')?.startsWith('20'), 'an absolute range')
   const length = Date.parse(param(page, 'to')) - Date.parse(param(page, 'from'))
   assert.ok(Math.abs(length - 0.3 * 3600_000) < 60_000, `zoomed to ${length} ms`)
+  await page.waitForTimeout(300) // the zoomed graph is drawn
   await page.keyboard.press('-')
   await until(() => Date.parse(param(page, 'to')) - Date.parse(param(page, 'from')) > length * 1.9, 'a wider range')
   await page.goBack()
@@ -80,7 +81,7 @@ test('legend: hide, show alone, sort', async () => {
   assert.match(await rows.nth(0).innerText(), /^z/)
   await page.click('text=Stacked')
   await until(() => param(page, 'g0.stack') === '1', 'the stacked graph in the URL')
-  assert.ok(await inked(page) > 500)
+  await until(async () => (await inked(page)) > 500, 'the stacked graph to be drawn')
   await done(page)
 })
 
@@ -196,7 +197,7 @@ test('on a phone a query is written and drawn', async () => {
   await page.tap('.run')
   await page.waitForSelector('.legend tbody tr')
   assert.ok(await fitsWidth(page))
-  assert.ok(await inked(page) > 300)
+  await until(async () => (await inked(page)) > 300, 'the graph to be drawn')
   await done(page)
 })
 
@@ -221,7 +222,7 @@ test('native histograms become a heatmap', async () => {
   await page.keyboard.press('e')
   await page.click('.starter >> text=/^up$/')
   await page.waitForSelector('.chart[aria-label=Heatmap] canvas')
-  assert.ok(await inked(page) > 5000)
+  await until(async () => (await inked(page)) > 5000, 'the heatmap to be drawn')
   assert.equal(await page.getAttribute('.segmented button:has-text("Heatmap")', 'aria-pressed'), 'true')
   const over = await page.locator('.u-over').boundingBox()
   await page.mouse.move(over.x + over.width / 2, over.y + over.height / 2)
