@@ -177,7 +177,7 @@ static struct readout read_all(struct bench *b)
 
 static uint64_t copy_dir_and_replay(struct bench *b, uint64_t *ret_samples)
 {
-    char cmd[200];
+    char cmd[400];
     const char *dir = b->dir;
     snprintf(cmd, sizeof(cmd), "cp -r %s %s.crash && rm -f %s.crash/LOCK", dir, dir, dir);
     if (system(cmd))

@@ -166,11 +166,9 @@ enum err retention_apply(struct tsdb *db, struct err_text *reterr)
 /* ---- the background thread ---- */
 static bool flush_wanted(struct tsdb *db, bool kicked)
 {
-    int64_t bytes = atomic_load(&db->gen_bytes);
     if (!atomic_load(&db->gen_samples) && !db->slots.n)
         return false;
-    return kicked || bytes > (int64_t)MIN(FLUSH_BYTES, db->memory_max / 4) || tsdb_memory_percent(db) >= 80 ||
-           clock_now_ms(db->clk) - db->gen_began_ms >= FLUSH_AGE_MS;
+    return kicked || flush_by_bytes(db) || clock_now_ms(db->clk) - db->gen_began_ms >= FLUSH_AGE_MS;
 }
 
 static void slow_upkeep(struct tsdb *db)

@@ -30,6 +30,12 @@ static void take_slots(struct tsdb *db, struct part *p)
     vec_clear(&p->slots);
 }
 
+bool flush_by_bytes(struct tsdb *db)
+{
+    uint64_t bytes = (uint64_t)MAX(atomic_load(&db->gen_bytes), 0), max = atomic_load(&db->memory_max);
+    return bytes > MIN(FLUSH_BYTES, max / 4) || (bytes > max / 32 && tsdb_memory_percent(db) >= 80);
+}
+
 static uint64_t rotate(struct tsdb *db)
 {
     for (unsigned k = 0; k < db->n_parts; k++)
@@ -103,6 +109,12 @@ enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t
         e = write_series(q, c, o, &s[i], spec.from, spec.to, &one);
         if (i % 256 == 255 && atomic_load_explicit(&db->writers, memory_order_relaxed) && !atomic_load(&db->closing))
             sched_yield();
+        if (i % 4096 == 4095 && spec.level && flush_by_bytes(db)) { /* a long compaction must not hold up the head */
+            struct err_text why;
+            if (flush_locked(db, 0, 0, &why))
+                LOG_WARN("flush during compaction failed, trying again", "err", why.msg);
+            flush_unlink_try(db);
+        }
     }
     tsdb_cursor_free(c);
     if (!e && atomic_load(&q->damaged))

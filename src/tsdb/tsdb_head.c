@@ -391,11 +391,13 @@ struct write {
     hash128 *hash;   /* lo = hi = 0: not computed (ref) */
     int64_t now_ms, oldest_ms;
     uint32_t epoch;
+    enum err log_err;
     unsigned memory_percent;
-    const struct labels *resource; /* of the last info looked up */
-    uint32_t info;
-    enum metric_type info_type;
-    enum temporality info_temporality;
+    struct { /* infos looked up in this request */
+        const struct labels *resource;
+        uint32_t id;
+        uint8_t type, temporality;
+    } infos[16];
 };
 
 static void reject(struct write *w, enum tsdb_reject why, size_t n, struct labels ls, const char *fmt, ...) PRINTF_LIKE(5, 6);
@@ -504,20 +506,21 @@ static void define(struct write *w, struct part *p, struct series *s, uint32_t i
 
 static void put_info(struct write *w, struct part *p, struct series *s, uint32_t id, const struct batch_series *bs)
 {
-    struct tsdb *db = w->db;
-    if (!w->info || bs->resource != w->resource || bs->meta.type != w->info_type || bs->temporality != w->info_temporality) {
+    unsigned k = ((unsigned)bs->meta.type * 2 + (unsigned)bs->temporality) % ARRAY_LEN(w->infos);
+    if (!w->infos[k].id || w->infos[k].resource != bs->resource || w->infos[k].type != bs->meta.type ||
+        w->infos[k].temporality != bs->temporality) {
         AUTO_BUF struct buf b = { 0 };
         if (bs->resource)
             meta_labels_encode(&b, *bs->resource);
-        w->info = meta_info_id(db, bs->meta.type, bs->temporality, buf_str(&b));
-        w->resource = bs->resource;
-        w->info_type = bs->meta.type;
-        w->info_temporality = bs->temporality;
+        w->infos[k].id = meta_info_id(w->db, bs->meta.type, bs->temporality, buf_str(&b));
+        w->infos[k].resource = bs->resource;
+        w->infos[k].type = (uint8_t)bs->meta.type;
+        w->infos[k].temporality = (uint8_t)bs->temporality;
     }
-    if (s->info == w->info)
+    if (s->info == w->infos[k].id)
         return;
-    s->info = w->info;
-    struct series_info info = meta_info(db, s->info);
+    s->info = w->infos[k].id;
+    struct series_info info = meta_info(w->db, s->info);
     tsdb_wal_put_info(p, id, &info);
 }
 
@@ -602,6 +605,16 @@ static inline bool in_time(struct write *w, int64_t ts, struct labels ls)
     return false;
 }
 
+/* A record has a bound; the next one goes on where this one ends. */
+static void cut_frame(struct write *w, struct part *p)
+{
+    if (__builtin_expect(p->frame.n <= WAL_FRAME_BYTES, 1))
+        return;
+    enum err e = tsdb_wal_frame_end(w->db, p);
+    w->log_err = w->log_err ? w->log_err : e;
+    tsdb_wal_frame_begin(p, w->epoch, w->now_ms);
+}
+
 static void apply_series(struct write *w, struct part *p, struct series *s, uint32_t id, const struct batch_series *bs)
 {
     struct tsdb *db = w->db;
@@ -609,6 +622,7 @@ static void apply_series(struct write *w, struct part *p, struct series *s, uint
     put_meta(w, p, s, id, bs);
     for (size_t k = 0; k < bs->n_samples; k++) {
         int64_t ts = bs->samples[k].ts_ms;
+        cut_frame(w, p);
         if (in_time(w, ts, bs->labels))
             count(w, head_append(db, p, s, id, ts, f64_bits(bs->samples[k].v), bs->start_ms ? bs->start_ms[k] : 0, true),
                   bs->labels, ts);
@@ -616,6 +630,7 @@ static void apply_series(struct write *w, struct part *p, struct series *s, uint
     for (size_t k = 0; k < bs->n_hists; k++) {
         int64_t ts = bs->hists[k].ts_ms;
         struct err_text why;
+        cut_frame(w, p);
         if (!in_time(w, ts, bs->labels))
             continue;
         if (!is_stale(bs->hists[k].h->sum) && histogram_validate(bs->hists[k].h, &why)) {
@@ -672,7 +687,6 @@ static enum err apply_part(struct write *w, struct part *p, const uint32_t *orde
     memset(p->recent, 0, sizeof(p->recent));
     int64_t base = n && w->b->series.p[order[0]].n_samples ? w->b->series.p[order[0]].samples[0].ts_ms : w->now_ms;
     tsdb_wal_frame_begin(p, w->epoch, base);
-    enum err e = OK;
     resolve_all(w, p, order, n);
     for (size_t i = 0; i < n; i++) {
         if (i + PREFETCH_AHEAD < n)
@@ -681,11 +695,6 @@ static enum err apply_part(struct write *w, struct part *p, const uint32_t *orde
         if (!id)
             continue;
         apply_series(w, p, series_at(db, id), id, &w->b->series.p[order[i]]);
-        if (p->frame.n > WAL_FRAME_BYTES) {
-            if (!e)
-                e = tsdb_wal_frame_end(db, p);
-            tsdb_wal_frame_begin(p, w->epoch, base);
-        }
     }
     if (p->no == 0) {
         for (size_t i = 0; i < w->b->families.n; i++) {
@@ -699,7 +708,7 @@ static enum err apply_part(struct write *w, struct part *p, const uint32_t *orde
     if (p->last_lsn > w->ret->lsn) /* also for duplicates: their first copy must be durable before they are acknowledged */
         w->ret->lsn = p->last_lsn;
     mtx_unlock(&p->mu);
-    return e ? e : e2;
+    return w->log_err ? w->log_err : e2;
 }
 
 /* Hash, choose partitions, counting sort. */
@@ -784,7 +793,7 @@ enum err tsdb_write(struct tsdb *db, const struct batch *b, struct tsdb_write_re
         stat_add(&conflicts_total, (int64_t)ret->conflicts);
     if (ret->out_of_order)
         stat_add(&ooo_total, (int64_t)ret->out_of_order);
-    if (atomic_load_explicit(&db->gen_bytes, memory_order_relaxed) > (int64_t)MIN(FLUSH_BYTES, db->memory_max / 4))
+    if (flush_by_bytes(db))
         tsdb_kick(db);
     return e;
 }

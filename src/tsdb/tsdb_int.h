@@ -639,5 +639,7 @@ void upkeep_stop(struct tsdb *db);
 enum err compact_round(struct tsdb *db, bool *ret_did, struct err_text *reterr);
 enum err retention_apply(struct tsdb *db, struct err_text *reterr);
 void flush_unlink_try(struct tsdb *db);
+/* Enough in the current generation that writing it gives memory back? */
+bool flush_by_bytes(struct tsdb *db);
 
 #endif

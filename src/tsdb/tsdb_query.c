@@ -86,9 +86,11 @@ void query_open_raw(struct tsdb *db, const struct query_spec *spec, struct tsdb_
     for (size_t i = 0; i < spec->n_segs; i++)
         q->segs[q->n_segs++] = segment_ref(spec->segs[i]);
     sort_segs(q);
-    mtx_lock(&db->view_mu);
-    pin_locked(db, q);
-    mtx_unlock(&db->view_mu);
+    if (q->head) { /* what only reads segments holds up nothing in the head */
+        mtx_lock(&db->view_mu);
+        pin_locked(db, q);
+        mtx_unlock(&db->view_mu);
+    }
     query_setup(q);
     *ret = q;
 }
@@ -129,11 +131,8 @@ enum err tsdb_query_open(struct tsdb *db, int64_t from_ms, int64_t to_ms, struct
     return OK;
 }
 
-void tsdb_query_close(struct tsdb_query *q)
+static void unpin(struct tsdb *db, struct tsdb_query *q)
 {
-    if (!q)
-        return;
-    struct tsdb *db = q->db;
     mtx_lock(&db->view_mu);
     if (q->prev)
         q->prev->next = q->next;
@@ -143,6 +142,16 @@ void tsdb_query_close(struct tsdb_query *q)
         q->next->prev = q->prev;
     atomic_fetch_sub(&db->n_queries, 1);
     mtx_unlock(&db->view_mu);
+}
+
+void tsdb_query_close(struct tsdb_query *q)
+{
+    if (!q)
+        return;
+    struct tsdb *db = q->db;
+    bool head = q->head;
+    if (head)
+        unpin(db, q);
     for (size_t i = 0; i < q->n_segs; i++) {
         seg_ctx_deinit(&q->ctx[i]);
         if (!q->set)
@@ -154,7 +163,8 @@ void tsdb_query_close(struct tsdb_query *q)
     arena_deinit(&q->a);
     mtx_deinit(&q->why_mu);
     mem_free(q);
-    tsdb_limbo_drain(db, false);
+    if (head)
+        tsdb_limbo_drain(db, false);
 }
 
 /* ---- select ---- */

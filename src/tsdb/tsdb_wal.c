@@ -444,7 +444,7 @@ static enum err on_record(void *ctx, const struct store_replayed *rec)
             memset(db->parts[k].recent, 0, sizeof(db->parts[k].recent));
             timelines_publish(db, &db->parts[k]);
         }
-    if (atomic_load(&db->gen_bytes) > (int64_t)MIN(FLUSH_BYTES, db->memory_max / 4) || tsdb_memory_percent(db) >= 80) {
+    if (flush_by_bytes(db)) {
         struct err_text why;
         uint64_t low = rec->lsn; /* a later start must find whole contexts */
         for (uint32_t k = 0; k < r->n_parts; k++)

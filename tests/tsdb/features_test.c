@@ -137,6 +137,47 @@ static void memory_bound(void **state)
     fx_deinit(&f);
 }
 
+static void replay_is_bounded(void **state)
+{
+    (void)state;
+    log_setup(LOG_LEVEL_ERROR + 1, LOG_FORMAT_LOGFMT);
+    struct fixture f;
+    fx_init(&f);
+    f.scfg.wal_file_bytes = 256 << 10;
+    fx_open(&f);
+    enum { N = 500, TIMES = 300 };
+    for (int t = 0; t < TIMES; t++) {
+        AUTO_ARENA struct arena a;
+        arena_init(&a, 0);
+        struct batch b = { .a = &a };
+        struct sample *s = arena_array(&a, struct sample, N);
+        for (int i = 0; i < N; i++) {
+            char inst[16];
+            snprintf(inst, sizeof(inst), "h%d", i);
+            s[i] = (struct sample){ T0 + t * 15000, t * 1.7 * i + 1.0 / (i + t + 1) };
+            struct batch_series bs = { .labels = mk_labels(&a, "big", inst), .samples = &s[i], .n_samples = 1 };
+            avec_push(&a, &b.series, bs);
+        }
+        struct tsdb_write_result r;
+        assert_ok(tsdb_write(f.db, &b, &r));
+        if (t % 50 == 49)
+            assert_ok(tsdb_wait(f.db, r.lsn));
+    }
+    fx_crash(&f);
+    f.cfg.memory_bytes_max = 2 << 20; /* less than the log holds: replay must flush on the way */
+    for (int i = 0; i < 3; i++) {
+        fx_open(&f);
+        const struct segment_set *set = store_segments_ref(f.st, STORE_METRICS);
+        assert_true(set->n > 0);
+        segment_set_unref(set);
+        bool incomplete;
+        assert_int_equal(count(&f, "big", &incomplete), N * TIMES);
+        assert_false(incomplete);
+        fx_crash(&f);
+    }
+    fx_deinit(&f);
+}
+
 /* ---- beside samples ---- */
 static void check_beside(struct fixture *f)
 {
@@ -372,7 +413,7 @@ static void fsck_is_clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(duplicates_and_windows), cmocka_unit_test(label_limits), cmocka_unit_test(memory_bound),
+        cmocka_unit_test(duplicates_and_windows), cmocka_unit_test(label_limits), cmocka_unit_test(memory_bound), cmocka_unit_test(replay_is_bounded),
         cmocka_unit_test(beside_samples),         cmocka_unit_test(retention),    cmocka_unit_test(idle_series_leave),
         cmocka_unit_test(damage_is_told),         cmocka_unit_test(fsck_is_clean),
     };

@@ -1,0 +1,97 @@
+/* The metrics store's decoders: log records, tokens, histograms. The first byte chooses. Oracles: what is encoded
+ * decodes to the same bits; what decodes encodes to something that decodes the same. */
+#include "tsdb/tsdb_int.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void tokens_round_trip(const uint8_t *p, size_t n)
+{
+    uint8_t bytes[64 * TOK_BYTES_MAX];
+    uint64_t want[64];
+    double v[64];
+    int64_t start[64], starts[64];
+    struct tok t = { .form = TOK_RAW };
+    size_t used = 0, k = 0;
+    uint32_t run = 0;
+    for (; k < 64 && n >= 9; k++, p += 9, n -= 9) {
+        memcpy(&want[k], p, 8);
+        starts[k] = p[8] & 0x70 ? 0 : p[8] * 1000;
+        if (p[8] & 1) /* whole numbers are the common case */
+            want[k] = f64_bits((double)(int32_t)want[k] / 100);
+        if (k && p[8] & 2) {
+            want[k] = want[k - 1];
+            starts[k] = starts[k - 1];
+        }
+        uint8_t out[TOK_BYTES_MAX];
+        size_t m = tok_put(&t, want[k], starts[k], k == 0, out);
+        if (!m) {
+            run++;
+            continue;
+        }
+        if (run)
+            used += tok_put_run(run, bytes + used);
+        run = 0;
+        memcpy(bytes + used, out, m);
+        used += m;
+    }
+    if (!k)
+        return;
+    ASSERT(tok_decode(bytes, used, k, UINT32_MAX, v, NULL, start) == k);
+    for (size_t i = 0; i < k; i++) {
+        ASSERT(f64_bits(v[i]) == want[i]);
+        ASSERT(start[i] == starts[i]);
+    }
+}
+
+static void histogram_again(str in)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct rd r = rd_init(in);
+    struct histogram *h, *again;
+    if (hist_decode(&r, &a, &h))
+        return;
+    AUTO_BUF struct buf b = { 0 };
+    hist_encode(&b, h);
+    r = rd_init(buf_str(&b));
+    ASSERT(hist_decode(&r, &a, &again) == OK);
+    ASSERT(rd_end(&r));
+    AUTO_BUF struct buf b2 = { 0 };
+    hist_encode(&b2, again);
+    ASSERT(str_eq(buf_str(&b), buf_str(&b2)));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 2)
+        return 0;
+    str in = str_n((const char *)data + 1, size - 1);
+    struct err_text why;
+    switch (data[0] % 5) {
+    case 0: {
+        struct store_replayed rec = { .type = WAL_FRAME, .payload = in };
+        IGNORE_ERR(tsdb_record_verify(&rec, &why));
+        break;
+    }
+    case 1:
+        tokens_round_trip(data + 1, size - 1);
+        break;
+    case 2:
+        histogram_again(in);
+        break;
+    case 3: {
+        double v[CHUNK_SAMPLES_MAX];
+        uint32_t pos[CHUNK_SAMPLES_MAX];
+        tok_decode(data + 1, size - 1, CHUNK_SAMPLES_MAX, 1000, v, pos, NULL);
+        break;
+    }
+    default: {
+        AUTO_ARENA struct arena a;
+        arena_init(&a, 0);
+        struct histogram *h;
+        struct rd r = rd_init(str_skip(in, 1));
+        IGNORE_ERR(hist_chunk_decode(&r, 1 + data[1] % 200u, &a, &h));
+    }
+    }
+    return 0;
+}
