@@ -387,9 +387,11 @@ static enum err range_windows(struct pq_worker *w, const struct pq_rows *r, size
         win.ts = pq_ts(&r->tl, s);
         win.range_end = pq_ref_time(r->sel, win.ts);
         win.range_start = win.range_end - r->sel->range_ms;
-        win.ft = b->ft + lo;
-        win.fv = b->fv + lo;
-        win.fst = b->fst ? b->fst + lo : NULL;
+        if (b->nf > 0) {
+            win.ft = b->ft + lo;
+            win.fv = b->fv + lo;
+            win.fst = b->fst ? b->fst + lo : NULL;
+        }
         if (b->nh > 0) {
             win.ht = b->ht + hlo;
             win.hh = b->hh + hlo;
@@ -451,8 +453,13 @@ static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size
         subquery_points(w, r, i, &b);
     }
     bool extended = r->sel->kind == PQ_MATRIX && (r->sel->sel->anchored || r->sel->sel->smoothed);
-    struct pq_timeline *t = float_bounds(w, r, &b, timeline);
     row->h = NULL;
+    if (b.nf + b.nh == 0) {
+        for (size_t s = 0; s < r->tl.n; s++)
+            row->v[s] = pq_none();
+        return OK;
+    }
+    struct pq_timeline *t = float_bounds(w, r, &b, timeline);
     if (r->fn->fast && b.nh == 0 && !extended && !(b.fst && r->fn->start_times)) {
         if (r->fn->rate && !t->rate_ready)
             pq_rate_prepare(r, b.ft, &t->bd, &t->pre);
