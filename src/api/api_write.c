@@ -1,4 +1,5 @@
-/* POST /api/v1/write: Prometheus remote write 1.0. 204 once everything is durable.
+/* POST /api/v1/write: Prometheus remote write 1.0 and 2.0. 204 once everything is durable. The three headers
+ * X-Prometheus-Remote-Write-{Samples,Histograms,Exemplars}-Written are in every answer: what is stored, also beside a refusal.
  *
  * The status tells the sender what to do: 4xx other than 429 = drop the request and go on (what could be stored has
  * been stored), 429 and 5xx = send it again later. Refused samples (too old, bad labels) give 400 after the
@@ -72,17 +73,28 @@ static void count(const struct http_response *rs, bool partial)
              1);
 }
 
-static enum err decode(struct http_request *rq, struct batch *batch, struct wire_rejects *rejects,
-                       struct err_text *why)
+static enum err decode(struct http_request *rq, struct batch *batch, struct wire_rejects *rejects, struct err_text *why)
 {
     const struct api_deps *d = &api_of(rq)->d;
     size_t plain_max = d->write_body_bytes_max ? d->write_body_bytes_max : RW_BODY_BYTES_MAX;
     enum rw_version version;
     TRY(rw_version_of(http_header(rq, STR("Content-Type")), rq->content_encoding, &version, why));
-    if (version != RW_V1)
-        return err_fail(why, ERR_UNSUPPORTED,
-                        "remote write 2.0 is not supported: send prometheus.WriteRequest");
-    return rw1_decode(rq->a, rq->body, plain_max, &d->write_limits, batch, rejects, why);
+    return (version == RW_V2 ? rw2_decode : rw1_decode)(rq->a, rq->body, plain_max, &d->write_limits, batch, rejects, why);
+}
+
+static void written_header(struct http_response *rs, const char *what, size_t n)
+{
+    str name = arena_printf(rs->a, "X-Prometheus-Remote-Write-%s-Written", what);
+    http_set_header(rs, name, arena_printf(rs->a, "%zu", n));
+}
+
+/* A sample that was there already with the same value counts as written. Nothing is claimed that is not durable. */
+static void written_headers(struct http_response *rs, enum err e, const struct tsdb_write_result *r)
+{
+    size_t all = r->samples + r->duplicates - r->conflicts;
+    written_header(rs, "Samples", e == OK ? all - r->histograms : 0);
+    written_header(rs, "Histograms", e == OK ? r->histograms : 0);
+    written_header(rs, "Exemplars", e == OK ? r->exemplars : 0);
 }
 
 /* The first refusal in words: of the decoder, or of the store with the reference receiver's phrase in front. */
@@ -106,12 +118,14 @@ static void remote_write(struct http_request *rq, struct http_response *rs)
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
     if (api_not_ready(api, rs)) {
+        written_headers(rs, ERR_BUSY, &result);
         count(rs, false);
         return;
     }
     enum err e = decode(rq, &batch, &rejects, &why);
     if (e == OK)
         e = api_store_write(api, &batch, &result, &why);
+    written_headers(rs, e, &result);
     if (e != OK) {
         api_write_fail(rs, e, why.msg);
         count(rs, false);

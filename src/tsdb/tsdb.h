@@ -50,6 +50,8 @@ enum tsdb_reject { /* why single samples were refused: the rest of the batch is 
 struct tsdb_write_result {
     uint64_t lsn;               /* for tsdb_wait; 0 if nothing was written */
     size_t samples, new_series; /* accepted */
+    size_t histograms;          /* of the samples accepted or there already: native histograms */
+    size_t exemplars;           /* accepted */
     size_t duplicates;          /* same timestamp: same value (ignored) or other value (last write wins) */
     size_t conflicts;           /* of these: other value */
     size_t out_of_order;        /* accepted out of order */

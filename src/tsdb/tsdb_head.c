@@ -566,6 +566,7 @@ static void put_exemplars(struct write *w, struct part *p, struct series *s, uin
             continue; /* OpenMetrics allows 128 characters; be generous, not endless */
         tsdb_wal_put_exemplar(p, id, e->ts_ms, e->v, buf_str(&b));
         exemplar_put(w->db, id, s->serial, p->gen, e->ts_ms, e->v, buf_str(&b));
+        w->ret->exemplars++;
     }
 }
 
@@ -638,7 +639,9 @@ static void apply_series(struct write *w, struct part *p, struct series *s, uint
             continue;
         }
         int64_t start = bs->start_ms ? bs->start_ms[bs->n_samples + k] : 0;
-        count(w, head_append_hist(db, p, s, id, ts, bs->hists[k].h, start, true), bs->labels, ts);
+        enum append_result r = head_append_hist(db, p, s, id, ts, bs->hists[k].h, start, true);
+        count(w, r, bs->labels, ts);
+        w->ret->histograms += r != APPEND_TOO_OLD;
     }
     if (bs->n_exemplars)
         put_exemplars(w, p, s, id, bs);

@@ -4,14 +4,11 @@
  * strings stay where they are. Senders keep labels sorted, so the check for order is all that usually remains. */
 #include "wire/remote_write.h"
 
-#include <math.h>
-
 #include "base/check.h"
 #include "wire/compress.h"
 #include "wire/pb.h"
-#include "wire/wire_int.h"
+#include "wire/remote_write_int.h"
 
-enum { SERIES_EXEMPLARS_MAX = 1024 };
 enum { REQ_SERIES = 1, REQ_METADATA = 3 };
 enum { TS_LABEL = 1, TS_SAMPLE = 2, TS_EXEMPLAR = 3, TS_HISTOGRAM = 4 };
 
@@ -135,7 +132,7 @@ static void exemplar_read(struct decoder *d, struct pb m, struct pb *up)
             pb_skip(&m);
         }
     pb_join(up, &m);
-    bool fine = RUN_LEN(&d->exemplars) < SERIES_EXEMPLARS_MAX && v.n <= d->lim->labels_max &&
+    bool fine = RUN_LEN(&d->exemplars) < RW_SERIES_EXEMPLARS_MAX && v.n <= d->lim->labels_max &&
                 labels_sort(v.p, &v.n, NULL) == OK;
     for (size_t i = 0; i < v.n && fine; i++)
         fine = wire_utf8_ok(v.p[i].name) && wire_utf8_ok(v.p[i].value) && v.p[i].name.n;
@@ -147,165 +144,19 @@ static void exemplar_read(struct decoder *d, struct pb m, struct pb *up)
     RUN_PUSH(d->a, &d->exemplars, ex);
 }
 
-/* ---- native histograms ---- */
+/* ---- native histograms (remote_write_hist.c) ---- */
 
-struct doubles {
-    double *p;
-    size_t n, cap;
-};
-struct side_reader {
-    VEC(struct hist_span) spans;
-    struct doubles counts;      /* float histograms */
-    struct doubles from_deltas; /* integer histograms, summed up */
-    int64_t last;
-};
-struct hist_reader {
-    struct histogram h;
-    bool is_float;
-    uint64_t count_int, zero_int;
-    double count_float, zero_float;
-    struct side_reader pos, neg;
-    struct doubles custom;
-    int64_t ts_ms;
-};
-
-static void span_read(struct arena *a, struct side_reader *s, struct pb m, struct pb *up)
-{
-    struct hist_span sp = { 0 };
-    while (pb_next(&m))
-        switch (m.field) {
-        case 1:
-            sp.offset = (int32_t)unzigzag(pb_varint(&m));
-            break;
-        case 2:
-            sp.length = (uint32_t)pb_varint(&m);
-            break;
-        default:
-            pb_skip(&m);
-        }
-    pb_join(up, &m);
-    if (s->spans.n <= HIST_BUCKETS_MAX)
-        avec_push(a, &s->spans, sp);
-}
-
-static void deltas_read(struct arena *a, struct side_reader *s, struct pb *m)
-{
-    struct pb v = pb_packed(m, PB_VARINT);
-    while (v.p < v.end) {
-        s->last = (int64_t)((uint64_t)s->last + (uint64_t)unzigzag(pb_varint_raw(&v)));
-        if (s->from_deltas.n <= HIST_BUCKETS_MAX)
-            avec_push(a, &s->from_deltas, (double)s->last);
-    }
-    pb_join(m, &v);
-}
-
-static void doubles_read(struct arena *a, struct doubles *out, struct pb *m)
-{
-    struct pb v = pb_packed(m, PB_FIXED64);
-    while (v.p < v.end) {
-        uint64_t u = pb_fixed64_raw(&v);
-        if (out->n <= HIST_BUCKETS_MAX)
-            avec_push(a, out, f64_from_bits(u));
-    }
-    pb_join(m, &v);
-}
-
-static void hist_field(struct arena *a, struct hist_reader *r, struct pb *m)
-{
-    switch (m->field) {
-    case 1:
-        r->count_int = pb_varint(m);
-        break;
-    case 2:
-        r->count_float = pb_double(m);
-        r->is_float = true;
-        break;
-    case 3:
-        r->h.sum = pb_double(m);
-        break;
-    case 4:
-        r->h.schema = (int32_t)unzigzag(pb_varint(m));
-        break;
-    case 5:
-        r->h.zero_threshold = pb_double(m);
-        break;
-    case 6:
-        r->zero_int = pb_varint(m);
-        break;
-    case 7:
-        r->zero_float = pb_double(m);
-        break;
-    case 8:
-        span_read(a, &r->neg, pb_sub(m), m);
-        break;
-    case 9:
-        deltas_read(a, &r->neg, m);
-        break;
-    case 10:
-        doubles_read(a, &r->neg.counts, m);
-        break;
-    case 11:
-        span_read(a, &r->pos, pb_sub(m), m);
-        break;
-    case 12:
-        deltas_read(a, &r->pos, m);
-        break;
-    case 13:
-        doubles_read(a, &r->pos.counts, m);
-        break;
-    case 14: {
-        uint64_t hint = pb_varint(m);
-        r->h.reset = hint <= HIST_RESET_GAUGE ? (enum hist_reset)hint : HIST_RESET_UNKNOWN;
-        break;
-    }
-    case 15:
-        r->ts_ms = (int64_t)pb_varint(m);
-        break;
-    case 16:
-        doubles_read(a, &r->custom, m);
-        break;
-    default:
-        pb_skip(m);
-    }
-}
-
-static struct hist_side side_of(const struct side_reader *s, bool is_float)
-{
-    const struct doubles *b = is_float ? &s->counts : &s->from_deltas;
-    return (struct hist_side){ s->spans.p, s->spans.n, b->p, b->n };
-}
-
-/* Prometheus sends custom bounds without +Inf; tolerate it as the last one. */
 static void histogram_read(struct decoder *d, struct pb m, struct pb *up)
 {
-    struct hist_reader r = { 0 };
-    while (pb_next(&m))
-        hist_field(d->a, &r, &m);
+    struct rw_hist r;
+    enum err e = rw_hist_read(d->a, &m, &r, d->bad_hists ? NULL : &d->why);
     pb_join(up, &m);
     if (m.bad)
         return;
-    struct histogram *h = arena_new(d->a, struct histogram);
-    *h = r.h;
-    if (is_stale(h->sum)) {
-        h->schema = 0;
-        h->zero_threshold = 0;
-    } else {
-        h->count = r.is_float ? r.count_float : (double)r.count_int;
-        h->zero_count = r.is_float ? r.zero_float : (double)r.zero_int;
-        h->pos = side_of(&r.pos, r.is_float);
-        h->neg = side_of(&r.neg, r.is_float);
-        h->custom = r.custom.p;
-        h->n_custom = r.custom.n;
-        if (h->n_custom && h->custom[h->n_custom - 1] == HUGE_VAL)
-            h->n_custom--;
-        struct err_text why;
-        if (histogram_validate(h, &why) != OK) {
-            if (d->bad_hists++ == 0)
-                d->why = why;
-            return;
-        }
-    }
-    RUN_PUSH(d->a, &d->hists, ((struct hist_sample){ r.ts_ms, h }));
+    if (e != OK)
+        d->bad_hists++;
+    else
+        RUN_PUSH(d->a, &d->hists, r.sample);
 }
 
 /* ---- series, metadata, request ---- */
@@ -422,14 +273,14 @@ static void family_read(struct decoder *d, struct pb m, struct pb *up)
         avec_push(d->a, &d->out->families, f);
 }
 
-static enum err over_limit(const struct decoder *d, struct err_text *reterr)
+enum err rw_limit_fail(const struct batch *b, const struct wire_limits *lim, struct err_text *reterr)
 {
-    if (d->out->series.n > d->lim->series_max)
-        return err_fail(reterr, ERR_LIMIT, "more than %zu series in one request", d->lim->series_max);
-    if (d->out->n_samples > d->lim->samples_max)
-        return err_fail(reterr, ERR_LIMIT, "more than %zu samples in one request", d->lim->samples_max);
+    if (b->series.n > lim->series_max)
+        return err_fail(reterr, ERR_LIMIT, "more than %zu series in one request", lim->series_max);
+    if (b->n_samples > lim->samples_max)
+        return err_fail(reterr, ERR_LIMIT, "more than %zu samples in one request", lim->samples_max);
     return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode",
-                    d->a->bytes_max);
+                    b->a->bytes_max);
 }
 
 enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *lim, struct batch *out,
@@ -447,9 +298,8 @@ enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *
             family_read(&d, pb_sub(&m), &m);
         else
             pb_skip(&m);
-        if (__builtin_expect(
-                out->series.n > lim->series_max || out->n_samples > lim->samples_max || arena_over(a), 0))
-            return over_limit(&d, reterr);
+        if (__builtin_expect(rw_over_limit(out, lim, a), 0))
+            return rw_limit_fail(out, lim, reterr);
     }
     if (m.bad) {
         size_t pos = (size_t)(m.bad_at - plain.p);
@@ -479,37 +329,6 @@ static void labels_write(struct buf *b, uint32_t field, struct labels ls)
     }
 }
 
-static void side_write(struct buf *b, uint32_t spans_field, uint32_t counts_field, struct hist_side s)
-{
-    for (size_t i = 0; i < s.n_spans; i++) {
-        size_t at = pb_open(b, spans_field);
-        pb_put_varint(b, 1, zigzag(s.spans[i].offset) & UINT32_MAX);
-        pb_put_varint(b, 2, s.spans[i].length);
-        pb_close(b, at);
-    }
-    if (s.n_buckets)
-        pb_put_bytes(b, counts_field, (str){ (const char *)s.buckets, s.n_buckets * sizeof(double) });
-}
-
-static void histogram_write(struct buf *b, const struct hist_sample *hs)
-{
-    const struct histogram *h = hs->h;
-    size_t at = pb_open(b, TS_HISTOGRAM);
-    pb_put_double(b, 2, h->count);
-    pb_put_double(b, 3, h->sum);
-    pb_put_varint(b, 4, zigzag(h->schema) & UINT32_MAX);
-    pb_put_double(b, 5, h->zero_threshold);
-    pb_put_double(b, 7, h->zero_count);
-    side_write(b, 8, 10, h->neg);
-    side_write(b, 11, 13, h->pos);
-    if (h->reset)
-        pb_put_varint(b, 14, h->reset);
-    pb_put_varint(b, 15, (uint64_t)hs->ts_ms);
-    if (h->n_custom)
-        pb_put_bytes(b, 16, (str){ (const char *)h->custom, h->n_custom * sizeof(double) });
-    pb_close(b, at);
-}
-
 static void exemplar_write(struct buf *b, const struct exemplar *ex)
 {
     size_t at = pb_open(b, TS_EXEMPLAR);
@@ -533,7 +352,7 @@ void rw1_encode(struct buf *out, const struct batch *batch)
         for (size_t i = 0; i < s->n_exemplars; i++)
             exemplar_write(out, &s->exemplars[i]);
         for (size_t i = 0; i < s->n_hists; i++)
-            histogram_write(out, &s->hists[i]);
+            rw_hist_write(out, TS_HISTOGRAM, &s->hists[i], 0);
         pb_close(out, at);
     }
     vec_each (const struct batch_family, f, &batch->families) {

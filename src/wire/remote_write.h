@@ -1,5 +1,6 @@
 /* Prometheus remote write 1.0: snappy block around protobuf prometheus.WriteRequest.
- * Spec: prometheus.io/docs/specs/prw/remote_write_spec; prompb/{remote,types}.proto. 2.0 goes beside it (rw2_*). */
+ * Spec: prometheus.io/docs/specs/prw/remote_write_spec; prompb/{remote,types}.proto. 2.0 stands beside it (rw2_*):
+ * snappy block around io.prometheus.write.v2.Request, prometheus.io/docs/specs/prw/remote_write_spec_2_0. */
 #ifndef VANE_WIRE_REMOTE_WRITE_H
 #define VANE_WIRE_REMOTE_WRITE_H
 
@@ -27,5 +28,16 @@ enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *
 
 /* Encode a batch as a WriteRequest (plain, then snappy_pack()). Histograms are written in float form. */
 void rw1_encode(struct buf *out, const struct batch *b);
+
+/* ---- 2.0: symbols instead of strings, metadata per series, start timestamps ----
+ * As 1.0, and: the first symbol must be empty (ERR_INVALID for the whole request). A series whose references lie
+ * outside the table or are odd in number, or that has neither samples nor histograms, is left out and counted. Start timestamps
+ * are those of a sample or histogram, otherwise the series' created timestamp (drafts of the specification). */
+enum err rw2_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim,
+                    struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
+enum err rw2_decode_plain(struct arena *a, str plain, const struct wire_limits *lim, struct batch *out,
+                          struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
+/* Families are not written: 2.0 has metadata at series only. */
+void rw2_encode(struct buf *out, const struct batch *b);
 
 #endif

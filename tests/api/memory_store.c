@@ -61,6 +61,9 @@ static enum err store_write(void *ctx, const struct batch *b, struct tsdb_write_
             avec_push(&m->a, &s->samples, bs->samples[i]);
             ret->samples++;
         }
+        ret->samples += bs->n_hists; /* counted, not kept */
+        ret->histograms += bs->n_hists;
+        ret->exemplars += bs->n_exemplars;
         for (size_t i = 0; i < bs->n_exemplars; i++) {
             struct exemplar x = bs->exemplars[i];
             x.labels = labels_copy(&m->a, x.labels);
