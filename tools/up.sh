@@ -1,24 +1,44 @@
 #!/bin/sh
-# Starts vane with the demo services and their traffic. Ctrl-C stops everything; with DETACH=1 it returns and
-# tools/up.sh down stops everything. State lives in .demo/ (data, logs, process ids).
+# Starts vane with the demo services and their traffic. Ctrl-C stops everything; with DETACH=1 it returns, and
+# `tools/up.sh down` stops everything. State lives in .demo/ (data, logs, process ids).
+# Ports: VANE_PORT (9090), VANE_OTLP_PORT (4318), DEMO_PORT (18080: the shop; payments and catalog take the next two).
 set -eu
 cd "$(dirname "$0")/.."
+root=$(pwd -P)
 state=.demo
-url=http://127.0.0.1:9090
+names="traffic shop payments catalog vane" # in the order they are asked to stop
+port=${VANE_PORT:-9090}
+otlp_port=${VANE_OTLP_PORT:-4318}
+shop_port=${DEMO_PORT:-18080}
+payments_port=$((shop_port + 1))
+catalog_port=$((shop_port + 2))
+url=http://127.0.0.1:$port
+
+say() { echo "vane: $*"; }
+nap() { sleep "$1" || true; } # a signal may cut it short
+
+# Process ids are given out again: only a program of this checkout is ours.
+ours() { case "$(readlink "/proc/$1/exe" 2>/dev/null)" in "$root/build/"*) true ;; *) false ;; esac; }
+
+running() { # prints the ids of the parts that run
+    for name in $names; do
+        pid=$(cat "$state/$name.pid" 2>/dev/null) || continue
+        if ours "$pid"; then echo "$pid"; fi
+    done
+}
 
 down() {
-    [ -d "$state" ] || return 0
-    for f in "$state"/*.pid; do
-        [ -e "$f" ] || continue
-        pid=$(cat "$f")
-        kill "$pid" 2>/dev/null || true
-        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-            kill -0 "$pid" 2>/dev/null || break
-            sleep 0.5
-        done
-        kill -9 "$pid" 2>/dev/null || true
-        rm -f "$f"
+    left=$(running)
+    rm -f "$state"/*.pid # first: who watches sees that this was meant
+    for pid in $left; do kill "$pid" 2>/dev/null || true; done
+    for _ in $(seq 1 200); do
+        now=""
+        for pid in $left; do if ours "$pid"; then now="$now $pid"; fi; done
+        left=$now
+        [ -n "$left" ] || return 0
+        nap 0.1
     done
+    for pid in $left; do kill -9 "$pid" 2>/dev/null || true; done
 }
 
 start() { # name, command...
@@ -26,38 +46,78 @@ start() { # name, command...
     shift
     setsid "$@" >"$state/$name.log" 2>&1 </dev/null &
     echo $! >"$state/$name.pid"
+    while kill -0 $! 2>/dev/null && ! ours $!; do nap 0.02; done
 }
 
-alive() { # name
-    kill -0 "$(cat "$state/$1.pid")" 2>/dev/null || {
-        echo "vane: $1 did not start:" >&2
-        tail -n 5 "$state/$1.log" >&2
+check() { # names...: all of them run and nobody asked to stop
+    for name in "$@"; do
+        ours "$(cat "$state/$name.pid" 2>/dev/null)" && continue
+        [ -z "$stop" ] || break
+        say "$name did not start:" >&2
+        tail -n 5 "$state/$name.log" >&2
         down
         exit 1
-    }
+    done
+    [ -n "$stop" ] || return 0
+    down
+    exit 1
+}
+
+check_ports() { # NAME=port...
+    taken=""
+    for pair in "$@"; do
+        # curl: 7 = nobody listens
+        status=0
+        curl -s -o /dev/null --noproxy '*' --max-time 1 "http://127.0.0.1:${pair#*=}/" || status=$?
+        [ "$status" = 7 ] || taken="$taken ${pair#*=}:${pair%%=*}"
+    done
+    [ -n "$taken" ] || return 0
+    for one in $taken; do
+        say "port ${one%%:*} is in use by another program; stop it, or choose another: make up ${one#*:}=PORT" >&2
+    done
+    exit 1
 }
 
 if [ "${1:-}" = down ]; then
-    down
-    echo "vane: stopped"
+    if [ -n "$(running)" ]; then
+        down
+        say "stopped"
+    else
+        say "nothing to stop"
+    fi
     exit 0
 fi
 
+if [ -n "$(running)" ]; then
+    say "stopping the demo that runs already"
+    down
+fi
+check_ports "VANE_PORT=$port" "VANE_OTLP_PORT=$otlp_port" \
+    "DEMO_PORT=$shop_port" "DEMO_PORT=$payments_port" "DEMO_PORT=$catalog_port"
 mkdir -p "$state"
-down
-trap 'down; exit 1' INT TERM
-start catalog build/examples/catalog
-start payments build/examples/payments
-start shop build/examples/shop
-start vane build/vane serve --config examples/prometheus.yml --data "$state/data"
-for _ in $(seq 1 100); do
-    alive vane
-    curl -fs "$url/-/ready" >/dev/null 2>&1 && break
-    sleep 0.1
+sed -e "s/127\.0\.0\.1:9090/127.0.0.1:$port/" -e "s/127\.0\.0\.1:18080/127.0.0.1:$shop_port/" \
+    -e "s/127\.0\.0\.1:18081/127.0.0.1:$payments_port/" -e "s/127\.0\.0\.1:18082/127.0.0.1:$catalog_port/" \
+    examples/prometheus.yml >"$state/prometheus.yml"
+
+export no_proxy="${no_proxy:+$no_proxy,}127.0.0.1" # a proxy of the environment is not for the demo
+stop=""
+trap 'stop=yes' INT TERM HUP
+shop=http://127.0.0.1:$shop_port
+payments=http://127.0.0.1:$payments_port
+start catalog build/examples/catalog --port "$catalog_port"
+start payments build/examples/payments --port "$payments_port"
+start shop env CATALOG_URL="http://127.0.0.1:$catalog_port" PAYMENTS_URL="$payments" \
+    build/examples/shop --port "$shop_port"
+start vane build/vane serve --config "$state/prometheus.yml" --data "$state/data" \
+    --listen "127.0.0.1:$port" --otlp-listen "127.0.0.1:$otlp_port"
+until curl -fs --noproxy '*' "$url/-/ready" >/dev/null 2>&1; do # a long log may have to be read again
+    check vane
+    nap 0.1
 done
-start traffic build/examples/traffic
-sleep 0.3
-for name in catalog payments shop vane traffic; do alive "$name"; done
+start traffic build/examples/traffic --shop "$shop" --payments "$payments"
+nap 0.2
+# shellcheck disable=SC2086
+check $names
 
 cat <<TEXT
 
@@ -74,9 +134,17 @@ if [ "${DETACH:-}" = 1 ]; then
     exit 0
 fi
 echo "  Ctrl-C stops everything."
-trap 'echo; echo "vane: stopping"; down; exit 0' INT TERM
-while kill -0 "$(cat "$state/vane.pid")" 2>/dev/null; do sleep 1; done
-echo "vane: the server ended; its last words:" >&2
-tail -n 5 "$state/vane.log" >&2
-down
-exit 1
+mine=$(cat "$state/vane.pid")
+while [ -z "$stop" ] && ours "$mine"; do nap 1; done
+if [ -n "$stop" ]; then
+    echo
+    say "stopping"
+    down
+elif [ "$(cat "$state/vane.pid" 2>/dev/null)" = "$mine" ]; then
+    say "the server ended; its last words:" >&2
+    tail -n 5 "$state/vane.log" >&2
+    down
+    exit 1
+else
+    say "stopped from elsewhere"
+fi
