@@ -183,7 +183,8 @@ struct series *series_new(struct tsdb *db, struct part *p, hash128 h, struct lab
     s->id = h;
     s->tok = (struct tok){ .form = TOK_RAW };
     s->last_ts = TS_NONE;
-    s->next = s->stamp = s->tok_stamp = s->info = 0;
+    s->next = s->stamp = s->tok_stamp = 0;
+    s->info = 0;
     s->info_gen = UINT32_MAX;
     s->run = 0;
     s->serial = ++db->serial;

@@ -371,6 +371,94 @@ static void damage_is_told(void **state)
     fx_deinit(&f);
 }
 
+/* A copy of src in which some bytes differ, with good checksums: only the decoders stand in the way. */
+static struct segment_writer *mutant(struct fixture *f, const struct segment *src, struct rng *rng)
+{
+    struct segment_writer *w;
+    struct err_text why;
+    assert_ok(segment_writer_open(f->st, STORE_METRICS, 0, &w, &why));
+    size_t n;
+    const struct segment_section *sec = segment_sections(src, &n);
+    size_t victim = rng_below(rng, n);
+    struct page_buf b = { 0 };
+    for (size_t i = 0; i < n; i++) {
+        segment_section_begin(w, sec[i].kind, sec[i].column);
+        for (uint32_t k = 0; k < sec[i].n_pages; k++) {
+            str raw;
+            assert_ok(segment_page_read(src, sec[i].page_first + k, &b, &raw));
+            char *copy = mem_alloc(raw.n + 1);
+            memcpy(copy, raw.p, raw.n);
+            for (int m = 0; i == victim && m < 3 && raw.n; m++)
+                copy[rng_below(rng, raw.n)] = (char)rng_next(rng);
+            size_t len = i == victim && raw.n && rng_below(rng, 8) == 0 ? rng_below(rng, raw.n) : raw.n;
+            segment_page_add(w, str_n(copy, len), SEGMENT_PAGE_ZSTD);
+            mem_free(copy);
+        }
+        segment_section_end(w, sec[i].rows, sec[i].min, sec[i].max, sec[i].nulls);
+    }
+    page_buf_deinit(&b);
+    struct segment_meta meta = *segment_meta(src);
+    assert_ok(segment_finish(w, &meta, &why));
+    return w;
+}
+
+static void damage_behind_checksums(void **state)
+{
+    (void)state;
+    log_setup(LOG_LEVEL_ERROR + 1, LOG_FORMAT_LOGFMT);
+    struct fixture f;
+    fx_init(&f);
+    fx_open(&f);
+    for (int i = 0; i < 60; i++)
+        for (int k = 0; k < 20; k++) {
+            char name[8];
+            snprintf(name, sizeof(name), "m%d", k);
+            AUTO_ARENA struct arena a;
+            arena_init(&a, 0);
+            struct sample s = { T0 + i * 1000, i * 0.37 + k };
+            struct hist_span span = { 0, 2 };
+            double buckets[2] = { i, k };
+            struct histogram h = { .schema = 1, .count = i + k, .sum = 2.5, .pos = { &span, 1, buckets, 2 } };
+            struct hist_sample hs = { s.ts_ms, &h };
+            struct batch_series bs = { .labels = mk_labels(&a, name, k % 3 ? "x" : "y"), .samples = &s, .n_samples = k != 7 };
+            bs.hists = &hs;
+            bs.n_hists = k == 7;
+            struct batch b = { .a = &a };
+            avec_push(&a, &b.series, bs);
+            struct tsdb_write_result r;
+            assert_ok(tsdb_write(f.db, &b, &r));
+        }
+    assert_ok(tsdb_flush(f.db));
+    const struct segment_set *set = store_segments_ref(f.st, STORE_METRICS);
+    struct rng rng = { 5 };
+    unsigned found = 0;
+    for (int i = 0; i < 200; i++) {
+        struct segment_writer *w = mutant(&f, set->p[0], &rng);
+        uint64_t id = segment_writer_id(w);
+        struct store_edit edit = { .signal = STORE_METRICS, .add = &w, .n_add = 1 };
+        struct err_text why;
+        if (store_commit(f.st, &edit, &why)) {
+            segment_abort(w);
+            found++;
+            continue;
+        }
+        const struct segment_set *now = store_segments_ref(f.st, STORE_METRICS);
+        for (size_t k = 0; k < now->n; k++)
+            if (segment_meta(now->p[k])->id == id)
+                found += tsdb_segment_verify(now->p[k], &why) != OK;
+        segment_set_unref(now);
+        bool incomplete;
+        count(&f, "m1", &incomplete);
+        count(&f, "m7", &incomplete);
+        edit = (struct store_edit){ .signal = STORE_METRICS, .remove = &id, .n_remove = 1 };
+        assert_ok(store_commit(f.st, &edit, &why));
+    }
+    segment_set_unref(set);
+    assert_true(found > 50);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
 static enum err check_seg(void *ctx, enum store_signal sig, struct segment *seg, struct err_text *reterr)
 {
     (void)ctx;
@@ -415,7 +503,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(duplicates_and_windows), cmocka_unit_test(label_limits), cmocka_unit_test(memory_bound), cmocka_unit_test(replay_is_bounded),
         cmocka_unit_test(beside_samples),         cmocka_unit_test(retention),    cmocka_unit_test(idle_series_leave),
-        cmocka_unit_test(damage_is_told),         cmocka_unit_test(fsck_is_clean),
+        cmocka_unit_test(damage_is_told),         cmocka_unit_test(fsck_is_clean), cmocka_unit_test(damage_behind_checksums),
     };
     return cmocka_run_group_tests_name("tsdb features", tests, NULL, NULL);
 }
