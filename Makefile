@@ -29,21 +29,21 @@ test: build ## everything that proves vane, in under 15 minutes
 	@tools/e2e-clients.sh
 	@[ -e build-test/build.ninja ] || meson setup build-test --buildtype=debugoptimized >/dev/null
 	@ninja -C build-test
-	@tools/test.sh build-test --no-suite long
+	@tools/test.py build-test --no-suite long
 
 test-long: test ## the long ones too: sanitizers, thousands of crash seeds
-	@tools/test.sh build-test --suite long
+	@tools/test.py build-test --suite long
 	@$(MAKE) --no-print-directory asan tsan
 
 asan: ui ## all tests under AddressSanitizer and UBSan
 	@[ -e build-asan/build.ninja ] || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@ninja -C build-asan
-	@tools/test.sh build-asan --no-suite long --timeout-multiplier 5
+	@tools/test.py build-asan --no-suite long --timeout-multiplier 5
 
 tsan: ui ## all tests under ThreadSanitizer
 	@[ -e build-tsan/build.ninja ] || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false >/dev/null
 	@ninja -C build-tsan
-	@setarch -R tools/test.sh build-tsan --no-suite long --timeout-multiplier 10
+	@setarch -R tools/test.py build-tsan --no-suite long --timeout-multiplier 10
 
 bench: build ## measure: prints JSON, a line a figure
 	@[ -e build-bench/build.ninja ] || meson setup build-bench --buildtype=release >/dev/null
