@@ -12,13 +12,17 @@ from vane_e2e import Skip, Vane, http, run, wait_for
 MIB = 1 << 20
 
 
+def tmpfs(folder, options):
+    """A file system of its own at folder; the caller unmounts it."""
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
+    if mounted.returncode:
+        raise Skip("cannot mount a tmpfs here")
+
+
 def a_full_disk_refuses_and_recovers():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="vane-e2e-disk-"))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=420m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        os.rmdir(folder)
-        raise Skip("cannot mount a tmpfs here: " + mounted.stderr.decode().strip())
     try:
+        tmpfs(folder, "size=420m")
         now = int(time.time() * 1000)
         with Vane(folder=str(folder)) as v:
             assert v.write([({"__name__": "d"}, [(now - 5000, 1)])]).status == 204
@@ -42,7 +46,7 @@ def a_full_disk_refuses_and_recovers():
             v.start()
             assert v.value("d", (now - 4500) / 1000) == 1 and v.value("d", (now - 2000) / 1000) == 3
     finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False)
+        subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
         os.rmdir(folder)
 
 
@@ -50,17 +54,15 @@ def a_read_only_folder_is_refused_with_a_reason():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="vane-e2e-ro-"))
     target = folder / "data"
     target.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m,ro", "tmpfs", str(target)], capture_output=True)
     try:
-        if mounted.returncode:
-            raise Skip("cannot mount a tmpfs here: " + mounted.stderr.decode().strip())
+        tmpfs(target, "size=10m,ro")
         v = Vane(folder=str(folder))
         v.start(wait=False)
         assert v.process.wait(10) == 1
         assert "data" in v.log_text() and ("permission" in v.log_text().lower() or "read-only" in v.log_text().lower()), v.log_text()
         v.process = None
     finally:
-        subprocess.run(["umount", "-l", str(target)], check=False)
+        subprocess.run(["umount", "-l", str(target)], check=False, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
