@@ -56,7 +56,7 @@ struct run {
 
 static struct run run_query(struct promql_engine *e, struct array_source *s, const char *text, bool instant)
 {
-    struct run best = { INFINITY, INFINITY, 0 };
+    struct run best = { HUGE_VAL, HUGE_VAL, 0 };
     for (int i = 0; i < 3; i++) {
         struct arena a;
         struct promql_result r;

@@ -65,7 +65,7 @@ static void slot_acquire(void)
         my_slot = i + 1;
         return;
     }
-    ASSERT(!"more than 1,024 threads pin epochs");
+    assert_failed("at most 1,024 threads pin epochs", __FILE__, __LINE__);
 }
 
 struct epoch_pin epoch_enter(void)

@@ -84,7 +84,7 @@ void json_f64(struct json_out *j, double v)
 {
     json_before_value(j);
     if (isfinite(v))
-        buf_f64_v(j->b, v);
+        buf_f64_json(j->b, v);
     else
         buf_lit(j->b, "null");
 }

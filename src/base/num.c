@@ -119,8 +119,8 @@ static size_t put_exponent(char *out, const struct digits *g)
     return (size_t)(p - out);
 }
 
-/* plain_below: decimal exponents from -4 to below this are written plainly; INT32_MAX: always plain. */
-static size_t format_f64(char *out, double v, int plain_below)
+/* Decimal exponents from plain_from to below plain_below are written plainly; INT32_MAX: always plain. */
+static size_t format_f64(char *out, double v, int plain_from, int plain_below)
 {
     if (isnan(v))
         return memcpy(out, "NaN", 3), 3;
@@ -139,23 +139,28 @@ static size_t format_f64(char *out, double v, int plain_below)
         return sign + sizeof(text) - at;
     }
     struct digits g = digits_of(abs);
-    bool plain = plain_below == INT32_MAX || (g.point - 1 >= -4 && g.point - 1 < plain_below);
+    bool plain = plain_below == INT32_MAX || (g.point - 1 >= plain_from && g.point - 1 < plain_below);
     return sign + (plain ? put_plain(out + sign, &g) : put_exponent(out + sign, &g));
 }
 
 size_t num_format_f(char out[NUM_TEXT_MAX], double v)
 {
-    return format_f64(out, v, INT32_MAX);
+    return format_f64(out, v, 0, INT32_MAX);
 }
 
 size_t num_format_g(char out[NUM_TEXT_MAX], double v)
 {
-    return format_f64(out, v, 6);
+    return format_f64(out, v, -4, 6);
 }
 
-size_t num_format_v(char out[NUM_TEXT_MAX], double v)
+size_t num_format_json(char out[NUM_TEXT_MAX], double v)
 {
-    return format_f64(out, v, 21);
+    size_t n = format_f64(out, v, -6, 21);
+    if (n >= 4 && out[n - 4] == 'e' && out[n - 3] == '-' && out[n - 2] == '0') { /* e-07 */
+        out[n - 2] = out[n - 1];
+        n--;
+    }
+    return n;
 }
 
 void buf_f64_f(struct buf *b, double v)
@@ -170,10 +175,10 @@ void buf_f64_g(struct buf *b, double v)
         b->n += num_format_g(b->p + b->n, v);
 }
 
-void buf_f64_v(struct buf *b, double v)
+void buf_f64_json(struct buf *b, double v)
 {
     if (buf_reserve(b, NUM_TEXT_MAX))
-        b->n += num_format_v(b->p + b->n, v);
+        b->n += num_format_json(b->p + b->n, v);
 }
 
 static const struct duration_unit {

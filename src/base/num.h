@@ -11,14 +11,14 @@
 bool num_parse_f64(str s, double *ret);
 /* Shortest text that reads back the same, as Go writes it. NaN, +Inf, -Inf. Return the length, no NUL.
  *   f  strconv 'f' -1: plain digits (sample values of the JSON API)
- *   g  strconv 'g' -1: exponent below -4 or from 6 up (text exposition: 1e+06)
- *   v  fmt %v: exponent below -4 or from 21 up (expressions, templates) */
+ *   g  strconv 'g' -1 and fmt %v: exponent below 1e-4 and from 1e+06 up (text exposition, expressions, templates)
+ *   json  encoding/json: exponent below 1e-6 and from 1e+21 up, negative ones without a leading zero (1e-7) */
 size_t num_format_f(char out[NUM_TEXT_MAX], double v);
 size_t num_format_g(char out[NUM_TEXT_MAX], double v);
-size_t num_format_v(char out[NUM_TEXT_MAX], double v);
+size_t num_format_json(char out[NUM_TEXT_MAX], double v);
 void buf_f64_f(struct buf *b, double v);
 void buf_f64_g(struct buf *b, double v);
-void buf_f64_v(struct buf *b, double v);
+void buf_f64_json(struct buf *b, double v);
 
 /* Prometheus durations: "1y2w3d4h5m6s7ms", units in this order, each once, "0" allowed. Milliseconds. */
 bool num_parse_duration(str s, int64_t *ret_ms);

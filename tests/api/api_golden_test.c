@@ -129,7 +129,7 @@ static void golden(void **state)
     (void)state;
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
-    str data;
+    str data = { 0 };
     struct jt *doc = jt_load(&a, conformance("golden.json"));
     if (!doc || fs_read_file(fs_os(), conformance("data.om"), 64 << 20, &a, &data, NULL) != OK)
         skip();

@@ -36,10 +36,13 @@ static void numbers_print_as_go(void **state)
         assert_str(str_n(out, num_format_g(out, rows[i].v)), rows[i].g);
     }
     char out[NUM_TEXT_MAX];
-    assert_str(str_n(out, num_format_v(out, 1e20)), "100000000000000000000");
-    assert_str(str_n(out, num_format_v(out, 1e21)), "1e+21");
-    assert_str(str_n(out, num_format_v(out, 1234567)), "1234567");
-    assert_str(str_n(out, num_format_f(out, NAN)), "NaN");
+    assert_str(str_n(out, num_format_json(out, 1e20)), "100000000000000000000");
+    assert_str(str_n(out, num_format_json(out, 1e21)), "1e+21");
+    assert_str(str_n(out, num_format_json(out, 1234567)), "1234567");
+    assert_str(str_n(out, num_format_json(out, 0.00001)), "0.00001");
+    assert_str(str_n(out, num_format_json(out, -1.5e-7)), "-1.5e-7");
+    assert_str(str_n(out, num_format_json(out, 1e-10)), "1e-10");
+    assert_str(str_n(out, num_format_f(out, (double)NAN)), "NaN");
     assert_str(str_n(out, num_format_f(out, -HUGE_VAL)), "-Inf");
     assert_str(str_n(out, num_format_g(out, HUGE_VAL)), "+Inf");
 }

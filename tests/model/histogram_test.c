@@ -66,7 +66,7 @@ static void copies_are_equal_and_apart(void **state)
     struct histogram *c = histogram_copy(&a, &h);
     assert_true(histogram_eq(&h, c));
     assert_ptr_not_equal(c->pos.buckets, h.pos.buckets);
-    c->sum = NAN;
+    c->sum = (double)NAN;
     assert_false(histogram_eq(&h, c));
     assert_true(is_stale(h.sum) && !is_stale(c->sum));
     assert_int_equal(metric_type_parse(STR("gaugehistogram")), METRIC_GAUGE_HISTOGRAM);

@@ -31,7 +31,7 @@ static double random_value(struct rng *rng, double prev, bool counter)
     if (rng_below(rng, 25) == 0)
         return f64_from_bits(STALE_NAN_BITS);
     if (rng_below(rng, 80) == 0)
-        return NAN;
+        return (double)NAN;
     if (counter)
         return rng_below(rng, 15) == 0 ? (double)rng_below(rng, 5) : (isnan(prev) ? 1 : prev) + (double)rng_below(rng, 50);
     return floor(rng_unit(rng) * 1000) / 8 - 30;
@@ -244,7 +244,7 @@ static double slow_sum(const struct window *w)
 }
 static double slow_max(const struct window *w)
 {
-    double m = NAN;
+    double m = (double)NAN;
     for (size_t i = 0; i < w->n; i++)
         m = isnan(m) || w->v[i] > m ? w->v[i] : m;
     return m;

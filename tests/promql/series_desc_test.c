@@ -143,7 +143,7 @@ static void start_times_are_relative_durations(void **state)
     struct series_desc d;
     assert_ok(series_desc_parse(&a, STR("m{a=\"b\"}@st _ 0 -1m +1s -30s-1mx2 _x2"), &d, NULL));
     assert_true(d.is_start);
-    static const double want[] = { NAN, 0, -60000, 1000, -30000, -90000, -150000, NAN, NAN };
+    const double nan = (double)NAN, want[] = { nan, 0, -60000, 1000, -30000, -90000, -150000, nan, nan };
     assert_int_equal(d.values.n, ARRAY_LEN(want));
     for (size_t i = 0; i < d.values.n; i++) {
         assert_int_equal(d.values.p[i].omitted, isnan(want[i]));

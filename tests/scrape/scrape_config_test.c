@@ -139,7 +139,7 @@ static void conformance_files(void **state)
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
     struct conf_ctx cx = conf_ctx_init(&a, fs_os());
-    struct conf_node *index;
+    struct conf_node *index = NULL;
     size_t wrong = 0;
     if (!dir || conf_read(&cx, arena_printf(&a, "%s/prometheus_config/index.json", dir).p, 0, &index))
         skip();
