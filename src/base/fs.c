@@ -1,5 +1,5 @@
 /* The real file system behind struct fs; see fs.h. */
-#include "base/fs.h"
+#include "base/fs_int.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -129,14 +129,17 @@ static enum err real_map(struct fs_file *f, str *ret)
     if (p == MAP_FAILED)
         return last_errno();
     *ret = (str){ p, (size_t)size };
+    fs_map_enter(*ret);
     return OK;
 }
 
 static void real_unmap(struct fs_file *f, str map)
 {
     (void)f;
-    if (map.n)
-        munmap((void *)(uintptr_t)map.p, map.n);
+    if (map.n == 0)
+        return;
+    fs_map_leave(map);
+    munmap((void *)(uintptr_t)map.p, map.n);
 }
 
 static enum err real_rename(struct fs *fs, const char *from, const char *to)

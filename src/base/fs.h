@@ -4,6 +4,7 @@
 #ifndef VANE_BASE_FS_H
 #define VANE_BASE_FS_H
 
+#include <stdatomic.h>
 #include <sys/uio.h>
 
 #include "base/buf.h"
@@ -62,6 +63,9 @@ enum err fs_truncate(struct fs_file *f, uint64_t size) MUST_CHECK;
 enum err fs_size(struct fs_file *f, uint64_t *ret) MUST_CHECK;
 enum err fs_map(struct fs_file *f, str *ret) MUST_CHECK;
 void fs_unmap(struct fs_file *f, str map);
+/* How many pages of a mapping could not be read so far; they read as zeros (base/fs_map.c). Compare it before and
+ * after use. Finding it costs a walk: keep the pointer, which is good until fs_unmap. Any thread. */
+const atomic_uint *fs_map_faults(str map);
 enum err fs_rename(struct fs *fs, const char *from, const char *to) MUST_CHECK;
 enum err fs_unlink(struct fs *fs, const char *path) MUST_CHECK;
 enum err fs_mkdir(struct fs *fs, const char *path) MUST_CHECK;

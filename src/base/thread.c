@@ -155,7 +155,10 @@ enum err thread_start(pthread_t *ret, const char *name, void (*fn)(void *ctx), v
     strncpy(args->name, name, sizeof(args->name) - 1);
     sigset_t all, old;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals belong to the main thread */
+    static const int faults[] = { SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT }; /* belong to who causes them */
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+        sigdelset(&all, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* the rest belongs to the main thread */
     int rc = pthread_create(ret, NULL, thread_main, args);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc != 0) {

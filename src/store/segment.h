@@ -108,8 +108,11 @@ struct page_buf {
 void page_buf_deinit(struct page_buf *b);
 /* The raw bytes of a page: in place for raw pages (valid while the segment is held), else inflated into b
  * (valid until b's next use). Checks bounds and, the first time, the CRC.
- * Returns OK, ERR_NOT_FOUND (no such page), ERR_CORRUPT. */
+ * Returns OK, ERR_NOT_FOUND (no such page), ERR_CORRUPT (also where the disk fails to give a part of the file). */
 enum err segment_page_read(const struct segment *seg, uint32_t page, struct page_buf *b, str *ret) MUST_CHECK;
+/* The disk failed to give a part of the file since it was opened: what was read from raw pages in place may have
+ * been zeros. Ask after use, before an answer is called complete or a copy is committed. */
+bool segment_unreadable(const struct segment *seg);
 /* Hint: these pages are read soon. */
 void segment_readahead(const struct segment *seg, uint32_t page_first, uint32_t n_pages);
 

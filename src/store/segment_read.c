@@ -99,7 +99,8 @@ static enum err footer_check(struct segment *g, struct err_text *reterr)
     if (t.footer_off % 8 || t.footer_off < sizeof(struct segment_header) || t.footer_off > end ||
         t.footer_len != end - t.footer_off || t.footer_len < sizeof(f))
         return bad(g->path, reterr, "the footer is out of range");
-    const char *p = g->map.p + t.footer_off;
+    char *p = g->footer = mem_alloc(t.footer_len);
+    memcpy(p, g->map.p + t.footer_off, t.footer_len);
     if (crc32c(0, str_n(p, t.footer_len)) != t.footer_crc)
         return bad(g->path, reterr, "the footer is damaged");
     memcpy(&f, p, sizeof(f));
@@ -126,6 +127,7 @@ static void segment_free(struct segment *g)
     if (atomic_load_explicit(&g->doomed, memory_order_acquire))
         IGNORE_ERR(fs_unlink(g->fs, g->path)); /* what stays is deleted at the next start */
     mem_free(g->path);
+    mem_free(g->footer);
     mem_free(g->checked);
     mem_free(g);
 }
@@ -142,6 +144,8 @@ enum err segment_open(struct fs *fs, const char *path, struct segment **ret, str
         e = err_fail(reterr, e, "%s: %s", path, err_describe(e));
     else
         e = header_check(g, reterr);
+    if (g->map.p)
+        g->faults = fs_map_faults(g->map);
     e = e ? e : footer_check(g, reterr);
     if (e != OK) {
         segment_free(g);
@@ -231,12 +235,23 @@ uint32_t segment_page_raw_len(const struct segment *g, uint32_t page)
     return page_at(g, page, &h, &stored) ? h.raw_len : 0;
 }
 
+static unsigned faults_of(const struct segment *g)
+{
+    return atomic_load_explicit(g->faults, memory_order_acquire); /* pairs with the handler in fs_map.c */
+}
+
+bool segment_unreadable(const struct segment *g)
+{
+    return faults_of(g) > 0;
+}
+
+/* What was right once may not be any more when pages went missing: then every read checks. */
 static bool page_crc_ok(const struct segment *g, uint32_t page, const struct segment_page_header *h,
                         str stored)
 {
     _Atomic uint64_t *word = &g->checked[page / 64];
     uint64_t bit = 1ull << (page % 64);
-    if (atomic_load_explicit(word, memory_order_relaxed) & bit)
+    if ((atomic_load_explicit(word, memory_order_relaxed) & bit) && faults_of(g) == 0)
         return true;
     uint32_t crc =
         crc32c(crc32c(0, str_n((const char *)h, offsetof(struct segment_page_header, crc))), stored);
@@ -298,8 +313,9 @@ enum err segment_page_read(const struct segment *g, uint32_t page, struct page_b
         b->p = mem_alloc(cap);
         b->cap = cap;
     }
+    unsigned faults = faults_of(g);
     size_t n = ZSTD_decompressDCtx(dctx_get(), b->p, h.raw_len, stored.p, stored.n);
-    if (ZSTD_isError(n) || n != h.raw_len) {
+    if (ZSTD_isError(n) || n != h.raw_len || faults_of(g) != faults) {
         stat_add(&stat_bad_pages, 1);
         return ERR_CORRUPT;
     }

@@ -192,7 +192,10 @@ uint32_t segment_page_copy(struct segment_writer *w, const struct segment *from,
         w->e = w->e ? w->e : ERR_CORRUPT;
         return 0;
     }
-    return page_put(w, &h, stored, h.flags & SEGMENT_PAGE_ALIGN64);
+    uint32_t no = page_put(w, &h, stored, h.flags & SEGMENT_PAGE_ALIGN64);
+    if (segment_unreadable(from))
+        w->e = w->e ? w->e : ERR_CORRUPT;
+    return no;
 }
 
 static int by_kind(const void *a, const void *b)

@@ -67,6 +67,8 @@ struct segment {
     char *path;
     struct fs_file *file;
     str map;
+    const atomic_uint *faults; /* pages of the mapping that could not be read */
+    char *footer;              /* a copy, which the disk cannot take back */
     const struct segment_section *sections;
     uint32_t n_sections, n_pages;
     const uint32_t *page_off; /* in units of 8 bytes */

@@ -117,8 +117,8 @@ enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t
         }
     }
     tsdb_cursor_free(c);
-    if (!e && atomic_load(&q->damaged))
-        e = err_fail(reterr, ERR_CORRUPT, "%s", q->why);
+    if (!e && tsdb_query_incomplete(q, reterr))
+        e = ERR_CORRUPT;
     if (e || !seg_out_samples(o)) {
         seg_out_abort(o);
         return e;

@@ -24,6 +24,9 @@ void query_damage(struct tsdb_query *q, const char *fmt, ...)
 bool tsdb_query_incomplete(const struct tsdb_query *cq, struct err_text *ret_why)
 {
     struct tsdb_query *q = (struct tsdb_query *)(uintptr_t)cq;
+    for (size_t i = 0; i < q->n_segs && !atomic_load(&q->damaged); i++)
+        if (segment_unreadable(q->segs[i]))
+            query_damage(q, "%s cannot be read in places", segment_path(q->segs[i]));
     if (!atomic_load(&q->damaged))
         return false;
     mtx_lock(&q->why_mu);

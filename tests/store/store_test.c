@@ -592,6 +592,44 @@ static void test_segment_damage(void **state)
     tmp_free(d);
 }
 
+/* A file that cannot be read any more under a running reader (cut short here; a bad sector looks the same). */
+static void test_segment_cut_short(void **state)
+{
+    (void)state;
+    enum { PAGES = 40 };
+    char *d = tmp_dir();
+    struct store *st = open_ok(d, NULL);
+    struct err_text et = { 0 };
+    struct segment_writer *w = segment_make(st, PAGES, 0), *copy;
+    struct store_edit e = { .signal = STORE_METRICS, .add = &w, .n_add = 1 };
+    assert_int_equal(store_commit(st, &e, &et), OK);
+    const struct segment_set *set = store_segments_ref(st, STORE_METRICS);
+    segment_look(set->p[0], PAGES); /* every page was right once */
+    assert_false(segment_unreadable(set->p[0]));
+    struct page_buf b = { 0 };
+    str in_place;
+    assert_int_equal(segment_page_read(set->p[0], PAGES - 1, &b, &in_place), OK);
+    assert_int_equal(truncate(segment_path(set->p[0]), 8192), 0);
+    assert_int_equal(in_place.p[100], 0); /* the read goes on ... */
+    assert_true(segment_unreadable(set->p[0])); /* ... and is known to be worth nothing */
+    str raw;
+    assert_int_equal(segment_page_read(set->p[0], 0, &b, &raw), OK);
+    for (uint32_t i = 20; i < 2 * PAGES; i++)
+        assert_int_equal(segment_page_read(set->p[0], i, &b, &raw), ERR_CORRUPT);
+    assert_int_equal(segment_verify(set->p[0], NULL), ERR_CORRUPT);
+    assert_int_equal(segment_writer_open(st, STORE_METRICS, 1, &copy, &et), OK);
+    segment_section_begin(copy, 1, 1);
+    segment_page_copy(copy, set->p[0], PAGES - 1);
+    segment_section_end(copy, 1, 0, 0, 0);
+    struct segment_meta m = { 0 };
+    assert_int_equal(segment_finish(copy, &m, &et), ERR_CORRUPT);
+    segment_abort(copy);
+    page_buf_deinit(&b);
+    segment_set_unref(set);
+    store_close(st);
+    tmp_free(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -600,7 +638,7 @@ int main(void)
         cmocka_unit_test(test_edits_persist),    cmocka_unit_test(test_many_writers),
         cmocka_unit_test(test_log_damage),       cmocka_unit_test(test_segment_damage),
         cmocka_unit_test(test_manifest_shrinks), cmocka_unit_test(test_log_pressure),
-        cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_read_only),        cmocka_unit_test(test_segment_cut_short),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
