@@ -42,7 +42,7 @@ struct demo_route {
 const char *demo_query(const struct demo_request *rq, const char *name); /* query parameter or NULL */
 
 struct demo_service;
-/* Options: --port N, --listen ADDRESS. Exits with a message when the port is taken. */
+/* Listens on loopback. Option: --port N. Exits with a message when the port is taken. */
 struct demo_service *demo_start(int argc, char **argv, const char *name, int port, const struct demo_route *routes,
                                 size_t n_routes, void *ctx);
 void demo_wait(struct demo_service *s);

@@ -230,15 +230,40 @@ static size_t on_answer(char *data, size_t size, size_t n, void *ctx)
     return all;
 }
 
+/* Each thread keeps its connections to the others, and closes them when it ends. */
+static pthread_key_t curl_key;
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+static void curl_end(void *curl)
+{
+    curl_easy_cleanup(curl);
+}
+
+static void curl_make_key(void)
+{
+    pthread_key_create(&curl_key, curl_end);
+}
+
+static CURL *thread_curl(void)
+{
+    pthread_once(&curl_once, curl_make_key);
+    CURL *curl = pthread_getspecific(curl_key);
+    if (curl) {
+        curl_easy_reset(curl);
+    } else {
+        curl = curl_easy_init();
+        pthread_setspecific(curl_key, curl);
+    }
+    return curl;
+}
+
 int demo_call(const char *peer, const char *url, const char *body, char *out, size_t out_bytes, int timeout_ms)
 {
-    static __thread CURL *curl;
     char none[1];
     struct answer_sink sink = { out ? out : none, 0, out ? out_bytes - 1 : 0 };
+    CURL *curl = thread_curl();
     if (!curl)
-        curl = curl_easy_init();
-    else
-        curl_easy_reset(curl);
+        return 0;
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
