@@ -38,7 +38,7 @@ static void bytes_decompress_to_their_size(void **state)
     for (size_t i = 0; i < ui_files_n; i++) {
         const struct ui_file *f = &ui_files[i];
         unsigned char *raw = malloc(f->n_raw + 1);
-        z_stream z = { .next_in = (z_const Bytef *)f->gz, .avail_in = (uInt)f->n_gz };
+        z_stream z = { .next_in = f->gz, .avail_in = (uInt)f->n_gz };
         z.next_out = raw;
         z.avail_out = (uInt)f->n_raw + 1;
         assert_non_null(raw);
