@@ -167,7 +167,7 @@ static void worker_main(void *ctx)
     for (size_t r = 0; r < rounds; r++) {
         int64_t ts = cfg.end_ms - cfg.duration_ms + (int64_t)(r + 1) * cfg.interval_ms;
         for (unsigned i = 0; i < n; i++)
-            samples[i] = (struct sample){ ts + (w->first + i / cfg.series) * 37 % cfg.interval_ms - cfg.interval_ms, series_next(&w->series[i]) };
+            samples[i] = (struct sample){ ts + ((w->first + i / cfg.series) * 37 + 13) % cfg.interval_ms - cfg.interval_ms, series_next(&w->series[i]) };
         for (unsigned at = 0; at < n; at += cfg.per_request) {
             struct batch b = { .series = { &rows[at], MIN(cfg.per_request, n - at), 0 } };
             buf_clear(&plain);

@@ -2,6 +2,7 @@
  * Start: configuration, store, tsdb (replay), engine, API and listeners, scraping. Stop: the other way round. */
 #include "cli/cli_serve.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -168,6 +169,15 @@ static void serve_close(struct serve *s)
     arena_deinit(&s->a);
 }
 
+/* Blocks of an arena and decode buffers come from the kernel and go back to it when a query ends; without a fixed
+ * threshold glibc keeps them, and one heavy query would leave its peak in RSS for good. */
+static void tame_malloc(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+    mallopt(M_ARENA_MAX, 4);
+}
+
 /* As many files as the system allows: targets and connections each need one. */
 static void raise_file_limit(void)
 {
@@ -223,6 +233,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
     if (e == OK) {
         serve_log_setup(s, s->cfg);
         raise_file_limit();
+        tame_malloc();
         e = serve_open(s, &why);
     }
     if (e == OK) {
