@@ -33,6 +33,19 @@ static void on_progress(void *ctx, uint64_t done, uint64_t total)
     cli_progress_at(&((struct fsck_run *)ctx)->progress, total ? (double)done / (double)total : 1);
 }
 
+/* Each signal checks what it wrote itself. */
+static enum err check_segment(void *ctx, enum store_signal s, struct segment *seg, struct err_text *reterr)
+{
+    (void)ctx;
+    return s == STORE_METRICS ? tsdb_segment_verify(seg, reterr) : OK;
+}
+
+static enum err check_record(void *ctx, enum store_signal s, const struct store_replayed *rec, struct err_text *reterr)
+{
+    (void)ctx;
+    return s == STORE_METRICS ? tsdb_record_verify(rec, reterr) : OK;
+}
+
 static int run(const struct cli_command *self, int argc, char **argv)
 {
     static const struct option options[] = {
@@ -58,7 +71,9 @@ static int run(const struct cli_command *self, int argc, char **argv)
         json_key(&j, STR("findings"));
         json_arr(&j);
     }
-    struct store_fsck fsck = { .ctx = &r, .report = on_finding, .progress = on_progress };
+    struct store_fsck fsck = {
+        .ctx = &r, .report = on_finding, .progress = on_progress, .segment_check = check_segment, .record_check = check_record
+    };
     struct store_fsck_result result = { 0 };
     struct err_text why = { 0 };
     cli_progress_start(&r.progress, "checking");
