@@ -13,6 +13,7 @@
  *   api_write.c              /api/v1/write
  *   api_otlp.c               /v1/metrics, /api/v1/otlp/v1/metrics
  *   api_custom.c             /metrics/custom
+ *   api_push.c               /api/v1/import/prometheus, /metrics/job/...
  *   api_self.c               /metrics
  *   api_files.c              the web UI, /api/openapi.yaml
  *   api_source.c             promql_source and api_store over tsdb
@@ -25,6 +26,7 @@
 
 #include "http/http.h"
 #include "promql/promql.h"
+#include "push/push.h"
 #include "tsdb/tsdb.h"
 #include "wire/otlp.h"
 #include "wire/wire.h"
@@ -127,6 +129,7 @@ struct api_deps {
     struct promql_source *source;
     unsigned promql_features;          /* for parse_query and format_query: the engine's */
     const struct api_scrape *scrape;   /* NULL: nothing is scraped */
+    struct push *push;                 /* pushed groups; NULL: none are taken */
     const struct api_process *process; /* never NULL */
     const struct http_pair *flags;     /* status/flags, sorted by name */
     size_t n_flags;
@@ -151,7 +154,7 @@ enum err api_open(const struct api_deps *deps, struct api **ret,
                   struct err_text *reterr) MUST_CHECK; /* deps is copied, what it points to is not */
 void api_close(struct api *api);
 void api_set_otlp(struct api *api, const struct otlp_options *opt); /* must live until api_close */
-#define API_TABLES_MAX 8
+#define API_TABLES_MAX 16
 /* Fill tables for http_server_config: everything on the listeners of mask_main, OTLP, health and /metrics also on
  * those of mask_otlp. Returns how many. The routes live as long as the api. */
 size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp,

@@ -97,8 +97,7 @@ static void written_headers(struct http_response *rs, enum err e, const struct t
     written_header(rs, "Exemplars", e == OK ? r->exemplars : 0);
 }
 
-/* The first refusal in words: of the decoder, or of the store with the reference receiver's phrase in front. */
-static void refused_answer(struct http_response *rs, const struct wire_rejects *rejects,
+void api_partial_fail(struct http_response *rs, const struct wire_rejects *rejects,
                            const struct tsdb_write_result *r)
 {
     const char *phrase = api_reject_text(r);
@@ -133,7 +132,7 @@ static void remote_write(struct http_request *rq, struct http_response *rs)
     }
     bool partial = rejects.series || rejects.samples || api_reject_text(&result);
     if (partial)
-        refused_answer(rs, &rejects, &result);
+        api_partial_fail(rs, &rejects, &result);
     else
         rs->status = 204;
     count(rs, partial);

@@ -103,6 +103,21 @@ static const struct conf_field host_fields[] = {
 #undef F
 SCHEMA(host_schema, struct cli_host, "host_metrics", host_fields, .defaults = &host_defaults, .from_scalar = host_from_scalar);
 
+static enum err push_from_scalar(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    return conf_read_bool(cx, n, &((struct cli_push *)obj)->enabled);
+}
+#define F(m, key, t, ...) CF(struct cli_push, m, key, t, ##__VA_ARGS__)
+static const struct cli_push push_defaults = { .enabled = true, .interval_ms = 15000, .groups_max = 10000, .bytes_max = 256 << 20 };
+static const struct conf_field push_fields[] = {
+    F(enabled, "enabled", CONF_BOOL, .flags = CONF_ALWAYS),
+    F(interval_ms, "interval", CONF_DURATION, .flags = CONF_POSITIVE),
+    F(groups_max, "max_groups", CONF_UINT, .flags = CONF_POSITIVE),
+    F(bytes_max, "max_bytes", CONF_BYTES, .flags = CONF_POSITIVE),
+};
+#undef F
+SCHEMA(push_schema, struct cli_push, "pushed_groups", push_fields, .defaults = &push_defaults, .from_scalar = push_from_scalar);
+
 static const char *const level_names[] = { "debug", "info", "warn", "error", NULL };
 static const char *const format_names[] = { "logfmt", "json", NULL };
 static const struct cli_log log_defaults = { .level = CLI_LOG_INFO };
@@ -188,6 +203,7 @@ static const struct conf_field fields[] = {
     F(limits, "limits", CONF_STRUCT, .schema = &limits_schema),
     F(prometheus_file, "prometheus", CONF_STR),
     F(host, "host_metrics", CONF_STRUCT, .schema = &host_schema),
+    F(push, "pushed_groups", CONF_STRUCT, .schema = &push_schema),
     F(self_metrics, "self_metrics", CONF_BOOL, .flags = CONF_ALWAYS),
     F(log, "log", CONF_STRUCT, .schema = &log_schema),
     F(query, "query", CONF_STRUCT, .schema = &query_schema),

@@ -9,6 +9,7 @@
  *            label_name_length: 1024, label_value_length: 4096, exemplars: 100000}
  *   prometheus: prometheus.yml      # include one, or write global, scrape_configs ... right here
  *   host_metrics: true              # or {enabled: true, interval: 15s}
+ *   pushed_groups: {enabled: true, interval: 15s, max_groups: 10000, max_bytes: 256MB}   # Pushgateway paths
  *   self_metrics: true              # vane's own metrics are stored, too
  *   log: {level: info, format: logfmt}
  *   query: {timeout: 2m, max_samples: 50000000, max_series: 0, memory: 0, concurrency: 0, lookback_delta: 5m}
@@ -47,6 +48,11 @@ struct cli_config {
         bool enabled;
         int64_t interval_ms;
     } host;
+    struct cli_push {
+        bool enabled;
+        int64_t interval_ms;
+        uint64_t groups_max, bytes_max;
+    } push;
     bool self_metrics;
     struct cli_log {
         int level;  /* enum cli_log_level: the numbers of enum log_level */

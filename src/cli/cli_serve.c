@@ -23,6 +23,35 @@ static enum err host_append(void *ctx, const struct batch *b)
     return tsdb_write(((struct serve *)ctx)->db, b, &result);
 }
 
+/* Refusals of single samples (limits) are told to whoever pushes. */
+static enum err push_append(void *ctx, const struct batch *b, uint64_t *ret_lsn, struct err_text *reterr)
+{
+    struct tsdb_write_result result;
+    enum err e = tsdb_write(((struct serve *)ctx)->db, b, &result);
+    if (e != OK)
+        return err_fail(reterr, e, "not stored: %s", err_describe(e));
+    *ret_lsn = result.lsn;
+    return result.first.msg[0] ? err_fail(reterr, ERR_LIMIT, "not all samples were stored: %s", result.first.msg) : OK;
+}
+
+static enum err push_wait(void *ctx, uint64_t lsn)
+{
+    return tsdb_wait(((struct serve *)ctx)->db, lsn);
+}
+
+static enum err open_push(struct serve *s, struct err_text *reterr)
+{
+    const struct cli_push *cfg = &s->cfg->push;
+    struct push_config push = {
+        .sink = { s, push_append, push_wait },
+        .dir = arena_printf(&s->a, STR_FMT "/pushed", STR_ARG(s->cfg->data_dir)).p,
+        .interval_ms = cfg->interval_ms,
+        .groups_max = cfg->groups_max,
+        .bytes_max = cfg->bytes_max,
+    };
+    return cfg->enabled ? push_open(&push, &s->push, reterr) : OK;
+}
+
 static enum err check_exposure(const struct cli_config *cfg, struct err_text *reterr)
 {
     if (cfg->insecure)
@@ -137,6 +166,7 @@ static enum err serve_open(struct serve *s, struct err_text *reterr)
     TRY(check_exposure(s->cfg, reterr));
     TRY(open_store(s, reterr));
     TRY(open_engine(s, reterr));
+    TRY(open_push(s, reterr));
     TRY(open_http(s, reterr));
     TRY(open_collectors(s, reterr));
     return OK;
@@ -151,6 +181,7 @@ static void serve_close(struct serve *s)
     scrape_close(s->scrape);
     if (s->server)
         http_server_close(s->server);
+    push_close(s->push);
     if (s->api)
         api_close(s->api);
     if (s->source)

@@ -46,6 +46,7 @@ struct serve {
     struct scrape *scrape;
     struct scrape_sink sink;
     struct host *host;
+    struct push *push;
     struct cli_self *self;
     struct api *api;
     struct api_scrape api_scrape;

@@ -149,6 +149,7 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .source = s->source,
         .promql_features = s->opt.features,
         .scrape = &s->api_scrape,
+        .push = s->push,
         .process = &s->api_process,
         .flags = s->opt.flags,
         .n_flags = s->opt.n_flags,

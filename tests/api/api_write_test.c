@@ -144,6 +144,38 @@ static void remote_write_2(void **state)
     assert_true(str_contains(a.body, STR("first symbol")));
 }
 
+static void import_text(void **state)
+{
+    (void)state;
+    struct answer a = site_post("/api/v1/import/prometheus?extra_label=job=a", NULL, NULL, STR("up 1 1000\nup 2 2000\n"));
+    assert_int_equal(a.status, 204);
+    assert_int_equal(site.store.n_samples, 2);
+    assert_int_equal(site.store.waited, site.store.lsn);
+    struct memory_series *s = memory_store_find(&site.store, (struct labels){ up_a, 2 });
+    assert_non_null(s);
+    assert_int_equal(s->samples.p[1].ts_ms, 2000);
+    a = site_post("/api/v1/import/prometheus?extra_label=job=a", "text/plain", NULL, STR("up 1 500\nother 2 2000\n"));
+    assert_int_equal(a.status, 400); /* one too old, the other taken */
+    assert_true(str_contains(a.body, STR("out of order sample")));
+    assert_int_equal(site.store.n_samples, 3);
+    a = site_post("/api/v1/import/prometheus?timestamp=7000", NULL, NULL, STR("t 1\n"));
+    assert_int_equal(a.status, 204);
+    a = site_post("/api/v1/import/prometheus", NULL, NULL, STR("a 1\nb b\n"));
+    assert_int_equal(a.status, 400);
+    assert_true(str_contains(a.body, STR("line 2")));
+    assert_int_equal(site_post("/api/v1/import/prometheus?extra_label==x", NULL, NULL, STR("a 1\n")).status, 400);
+    assert_int_equal(site_post("/api/v1/import/prometheus?extra_label=__name__=x", NULL, NULL, STR("a 1\n")).status, 400);
+    assert_int_equal(site_post("/api/v1/import/prometheus?timestamp=x", NULL, NULL, STR("a 1\n")).status, 400);
+    assert_int_equal(site_post("/api/v1/import/prometheus", "application/vnd.google.protobuf", NULL, STR("")).status, 415);
+    site.store.write_err = ERR_BUSY;
+    assert_int_equal(site_post("/api/v1/import/prometheus", NULL, NULL, STR("a 1\n")).status, 429);
+    site.store.write_err = OK;
+    assert_int_equal(site_post("/metrics/job/a", NULL, NULL, STR("a 1\n")).status, 404); /* this site takes no groups */
+    site.ready = false;
+    assert_int_equal(site_post("/api/v1/import/prometheus", NULL, NULL, STR("a 1\n")).status, 503);
+    assert_int_equal(site_post("/metrics/job/a", NULL, NULL, STR("a 1\n")).status, 503);
+}
+
 static void store_in_trouble(void **state)
 {
     (void)state;
@@ -228,7 +260,7 @@ static void custom(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, site_open, site_close)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(remote_write), T(remote_write_malformed), T(remote_write_2), T(store_in_trouble),
+    const struct CMUnitTest tests[] = { T(remote_write), T(remote_write_malformed), T(remote_write_2), T(import_text), T(store_in_trouble),
                                         T(otlp), T(custom) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
