@@ -178,7 +178,7 @@ static void show_flag(struct serve_options *o, const char *name, const char *val
 bool serve_options_parse(const struct cli_command *self, int argc, char **argv, struct arena *a, struct serve_options *o,
                          int *ret_exit)
 {
-    *o = (struct serve_options){ .retention_ms = -1, .a = a };
+    *o = (struct serve_options){ .retention_ms = -1, .features = PROMQL_DURATION_EXPR, .a = a }; /* on by default since Prometheus 3.14 */
     enum log_level level;
     for (int opt, at = 0; (opt = getopt_long(argc, argv, "h", long_options, &at)) != -1;) {
         if (cli_option_ends(self, opt, ret_exit))

@@ -406,7 +406,7 @@ static enum err range_windows(struct pq_worker *w, const struct pq_rows *r, size
             if (h)
                 row->h[s] = h;
         }
-        if (w->err != OK)
+        if (w->err != OK || pq_tired(w, win.nf + win.nh))
             return w->err;
     }
     return OK;
@@ -465,6 +465,8 @@ static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size
             pq_rate_prepare(r, b.ft, &t->bd, &t->pre);
         t->rate_ready = r->fn->rate;
         r->fn->fast(w, r, &b, &t->bd, &t->pre, row->v);
+        if (w->err != OK)
+            return w->err;
     } else {
         TRY(range_windows(w, r, i, &b, &t->bd, row));
     }

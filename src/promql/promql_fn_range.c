@@ -356,11 +356,13 @@ static bool win_smoothing(const struct pq_win *w, double *ret, const struct hist
     static void name(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,                  \
                      const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)                       \
     {                                                                                                              \
-        (void)w, (void)pre;                                                                                        \
+        (void)pre;                                                                                                 \
         for (size_t s = 0; s < r->tl.n; s++) {                                                                     \
             const double *v = b->fv + bd->lo[s];                                                                   \
             size_t n = bd->hi[s] - bd->lo[s];                                                                      \
             (void)v;                                                                                               \
+            if (pq_tired(w, n))                                                                                    \
+                return;                                                                                            \
             out[s] = n == 0 ? pq_none() : (expr);                                                                  \
         }                                                                                                          \
     }
@@ -385,11 +387,13 @@ static void sum_two(const double *x, const double *y, size_t n, lanes *ret_sum, 
     *ret_c = c;
 }
 
-static void fast_fold(const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd, bool mean, double *out)
+static void fast_fold(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd, bool mean, double *out)
 {
     for (size_t s = 0; s < r->tl.n; s++) {
         const double *v = b->fv + bd->lo[s];
         size_t n = bd->hi[s] - bd->lo[s];
+        if (pq_tired(w, n))
+            return;
         if (n == 0) {
             out[s] = pq_none();
             continue;
@@ -410,18 +414,18 @@ static void fast_fold(const struct pq_rows *r, const struct pq_series_buf *b, co
 static void fast_sum(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
                      const struct pq_rate_pre *pre, double *out)
 {
-    (void)w, (void)pre;
-    fast_fold(r, b, bd, false, out);
+    (void)pre;
+    fast_fold(w, r, b, bd, false, out);
 }
 static void fast_avg(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
                      const struct pq_rate_pre *pre, double *out)
 {
-    (void)w, (void)pre;
-    fast_fold(r, b, bd, true, out);
+    (void)pre;
+    fast_fold(w, r, b, bd, true, out);
 }
 
 /* Sliding extremes: the last one is kept while it stays in the window; a window is scanned only when it left. */
-static void fast_extreme(const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd, bool max, double *out)
+static void fast_extreme(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd, bool max, double *out)
 {
     size_t at = 0, seen = 0; /* v[at] is the extreme of [.., seen) */
     bool valid = false;
@@ -433,6 +437,8 @@ static void fast_extreme(const struct pq_rows *r, const struct pq_series_buf *b,
             continue;
         }
         if (!valid || at < lo) {
+            if (pq_tired(w, hi - lo))
+                return;
             at = lo + extreme(b->fv + lo, hi - lo, max, true);
         } else {
             for (size_t i = seen; i < hi; i++)
@@ -447,14 +453,14 @@ static void fast_extreme(const struct pq_rows *r, const struct pq_series_buf *b,
 static void fast_max(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
                      const struct pq_rate_pre *pre, double *out)
 {
-    (void)w, (void)pre;
-    fast_extreme(r, b, bd, true, out);
+    (void)pre;
+    fast_extreme(w, r, b, bd, true, out);
 }
 static void fast_min(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
                      const struct pq_rate_pre *pre, double *out)
 {
-    (void)w, (void)pre;
-    fast_extreme(r, b, bd, false, out);
+    (void)pre;
+    fast_extreme(w, r, b, bd, false, out);
 }
 
 /* Resets and changes as running counts: the pairs in a window are a difference of two of them. */

@@ -158,10 +158,12 @@ struct pq_timeline {
     void *mem;
     size_t cap; /* steps */
 };
+#define PQ_WORK_BETWEEN_POLLS (4u << 20) /* samples: some milliseconds */
 #define PQ_TIMELINES_MAX 1024                  /* per worker */
 #define PQ_TIMELINES_BYTES_MAX (8 * 1024 * 1024) /* unless one alone is larger */
 struct pq_run;
 struct pq_worker {
+    size_t work; /* samples looked at since the last pq_tired() poll */
     struct pq_run *run;
     struct arena a;
     size_t bytes_counted, timeline_bytes;
@@ -206,6 +208,14 @@ static inline struct pq_worker *pq_main(struct pq_run *r)
 }
 enum err pq_poll(struct pq_worker *w) MUST_CHECK; /* time, cancel, memory; cheap */
 enum err pq_room(struct pq_worker *w, size_t n) MUST_CHECK;  /* may n more bytes be taken? */
+/* For loops inside one row: `samples` more were looked at. True when it is time to give up (w->err says why). */
+static inline bool pq_tired(struct pq_worker *w, size_t samples)
+{
+    if ((w->work += samples + 1) < PQ_WORK_BETWEEN_POLLS)
+        return false;
+    w->work = 0;
+    return pq_poll(w) != OK;
+}
 enum err pq_check_steps(struct pq_worker *w, size_t steps) MUST_CHECK; /* is a timeline of so many steps bearable? */
 enum err pq_take_samples(struct pq_worker *w, size_t n) MUST_CHECK;
 void pq_drop_samples(struct pq_run *r, size_t n);
