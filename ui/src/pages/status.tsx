@@ -16,11 +16,14 @@ const TABS: { id: Tab; name: string }[] = [{ id: 'server', name: 'Server' }, { i
 type Facts = Record<string, string | number | boolean>
 
 const NAMES: Record<string, string> = {
-  version: 'Version', revision: 'Revision', branch: 'Branch', buildUser: 'Built by', buildDate: 'Built', goVersion: 'Go version', cVersion: 'Compiler',
+  version: 'Version', revision: 'Revision', branch: 'Branch', buildUser: 'Built by', buildDate: 'Built', goVersion: 'Compiler',
   startTime: 'Started', CWD: 'Working folder', hostname: 'Host', serverTime: 'Server time', reloadConfigSuccess: 'Last reload', lastConfigTime: 'Configuration loaded',
-  corruptionCount: 'Corruptions found', goroutineCount: 'Goroutines', GOMAXPROCS: 'Processors used', GOMEMLIMIT: 'Memory limit', GOGC: 'GOGC', GODEBUG: 'GODEBUG',
+  corruptionCount: 'Corruptions found', GOMAXPROCS: 'Processors used', GOMEMLIMIT: 'Memory limit',
   storageRetention: 'Retention', threadCount: 'Threads',
 }
+
+/** Fields of Prometheus' API that say nothing about a program in C. */
+const FOREIGN = new Set(['goroutineCount', 'GOGC', 'GODEBUG'])
 
 function show(k: string, v: string | number | boolean): string {
   if (typeof v === 'boolean') return k === 'reloadConfigSuccess' ? (v ? 'worked' : 'failed') : v ? 'yes' : 'no'
@@ -28,7 +31,7 @@ function show(k: string, v: string | number | boolean): string {
     const at = Date.parse(v)
     return at > 0 ? `${formatTime(at, utc.value)} (${formatAgo(Date.now() - at)})` : 'never'
   }
-  if (k === 'GOMEMLIMIT' && Number(v) > 2 ** 60) return 'none'
+  if (k === 'GOMEMLIMIT') return Number(v) > 2 ** 60 ? 'none' : format(Number(v), 'bytes')
   if (typeof v === 'number') return Number.isInteger(v) ? formatCount(v) : String(v)
   return v
 }
@@ -36,7 +39,7 @@ function show(k: string, v: string | number | boolean): string {
 const named = (k: string) => NAMES[k] ?? (k[0].toUpperCase() + k.slice(1)).replace(/([a-z])([A-Z])/g, (_, a: string, b: string) => `${a} ${b.toLowerCase()}`)
 
 function FactsCard({ title, facts }: { title: string; facts: Facts }) {
-  const rows = Object.entries(facts).filter(([, v]) => v !== '' && v !== null)
+  const rows = Object.entries(facts).filter(([k, v]) => v !== '' && v !== null && !FOREIGN.has(k))
   return (
     <section class="card">
       <h2>{title}</h2>
