@@ -653,7 +653,8 @@ enum err scrape_open(const struct scrape_options *opt, struct scrape **ret, stru
     for (size_t i = 0; i < ARRAY_LEN(conds); i++)
         cond_init(conds[i]);
     struct stat *stats[] = { &scrape_stat_sample_limit, &scrape_stat_body_limit, &scrape_stat_duplicates, &scrape_stat_scrapes,
-                             &scrape_stat_failed, &scrape_stat_cache_misses, &scrape_stat_target_limit, &scrape_stat_label_limit };
+                             &scrape_stat_failed, &scrape_stat_cache_misses, &scrape_stat_target_limit, &scrape_stat_label_limit,
+                             &scrape_stat_bucket_limit };
     for (size_t i = 0; i < ARRAY_LEN(stats); i++)
         stat_register(stats[i]);
     e = start_threads(s);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "base/stats.h"
-#include "scrape/scrape_int.h"
+#include "scrape/scrape_work.h"
 
 struct stat scrape_stat_sample_limit = STAT_COUNTER("prometheus_target_scrapes_exceeded_sample_limit_total",
                                                     "Scrapes that hit the sample limit and were rejected.", "");
@@ -25,6 +25,8 @@ struct stat scrape_stat_target_limit = STAT_COUNTER("prometheus_target_scrape_po
                                                     "Times scrape pools hit the target limit.", "");
 struct stat scrape_stat_label_limit = STAT_COUNTER("prometheus_target_scrape_pool_exceeded_label_limits_total",
                                                    "Scrapes that hit one of the label limits.", "");
+struct stat scrape_stat_bucket_limit = STAT_COUNTER("prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+                                                    "Scrapes that hit the native histogram bucket limit and were rejected.", "");
 
 void cache_init(struct cache *c)
 {
@@ -49,6 +51,7 @@ void cache_deinit(struct cache *c)
     line_map_free(&c->by_raw);
     series_map_free(&c->by_labels);
     vec_free(&c->lines);
+    vec_free(&c->parts);
     vec_free(&c->series);
     vec_free(&c->free_lines);
     vec_free(&c->free_series);
@@ -100,31 +103,7 @@ static struct labels rehome(struct cache *c, struct labels ls, const struct home
 
 /* ---- one exposition ---- */
 
-struct pending { /* a sample on its way into the batch */
-    uint32_t series;
-    bool has_start;
-    struct sample s;
-    int64_t start_ms;
-    const struct exemplar *exemplar;
-};
-struct work {
-    struct target *t;
-    struct cache *c;
-    struct arena *a; /* scratch of this scrape */
-    struct expo x;
-    VEC(struct pending) out; /* in the arena */
-    VEC(struct sample) markers;
-    VEC(struct batch_family) families;
-    size_t pos;    /* expected place in c->order */
-    size_t n_kept; /* series of the last scrape that came again */
-    size_t n_tracked, n_seen_lines;
-    struct metric_meta meta; /* of the current family */
-    str family;
-    struct scrape_outcome *o;
-};
-
-static enum err fail(struct work *w, enum err e, const char *fmt, ...) PRINTF_LIKE(3, 4);
-static enum err fail(struct work *w, enum err e, const char *fmt, ...)
+enum err work_fail(struct work *w, enum err e, const char *fmt, ...)
 {
     struct err_text et;
     va_list ap;
@@ -158,7 +137,7 @@ static void merge_target_labels(struct work *w, struct label_builder *b, struct 
     labels_each (l, w->t->labels) {
         str mine = labels_get(own, l->name);
         if (cfg->honor_labels) {
-            if (!mine.p && !raw_has_empty(w->x.series, l->name))
+            if (!mine.p && !(w->pb ? expo_pb_has_empty(w->pb, l->name) : raw_has_empty(w->x->series, l->name)))
                 lb_set(b, l->name, l->value);
             continue;
         }
@@ -179,19 +158,19 @@ static enum err check_limits(struct work *w, struct labels ls)
     str name = str_take(labels_name(ls), 50);
     if (cfg->label_limit && ls.n > cfg->label_limit) {
         stat_add(&scrape_stat_label_limit, 1);
-        return fail(w, ERR_LIMIT, "label_limit exceeded (metric: \"" STR_FMT "\", number of labels: %zu, limit: %llu)", STR_ARG(name), ls.n,
+        return work_fail(w, ERR_LIMIT, "label_limit exceeded (metric: \"" STR_FMT "\", number of labels: %zu, limit: %llu)", STR_ARG(name), ls.n,
                     (unsigned long long)cfg->label_limit);
     }
     labels_each (l, ls) {
         if (cfg->label_name_length_limit && l->name.n > cfg->label_name_length_limit) {
             stat_add(&scrape_stat_label_limit, 1);
-            return fail(w, ERR_LIMIT, "label_name_length_limit exceeded (metric: \"" STR_FMT "\", label name: \"" STR_FMT
+            return work_fail(w, ERR_LIMIT, "label_name_length_limit exceeded (metric: \"" STR_FMT "\", label name: \"" STR_FMT
                         "\", length: %zu, limit: %llu)", STR_ARG(name), STR_ARG(str_take(l->name, 50)), l->name.n,
                         (unsigned long long)cfg->label_name_length_limit);
         }
         if (cfg->label_value_length_limit && l->value.n > cfg->label_value_length_limit) {
             stat_add(&scrape_stat_label_limit, 1);
-            return fail(w, ERR_LIMIT, "label_value_length_limit exceeded (metric: \"" STR_FMT "\", label name: \"" STR_FMT
+            return work_fail(w, ERR_LIMIT, "label_value_length_limit exceeded (metric: \"" STR_FMT "\", label name: \"" STR_FMT
                         "\", length: %zu, limit: %llu)", STR_ARG(name), STR_ARG(str_take(l->name, 50)), l->value.n,
                         (unsigned long long)cfg->label_value_length_limit);
         }
@@ -204,11 +183,12 @@ static enum err check_names(struct work *w, struct labels ls)
     bool legacy = w->t->cfg->names == NAMES_LEGACY;
     str name = labels_name(ls);
     if (!name.n)
-        return fail(w, ERR_INVALID, "missing metric name (__name__ label)");
+        return work_fail(w, ERR_INVALID, "missing metric name (__name__ label)");
     bool ok = legacy ? labels_valid_metric_name(name) : str_utf8_ok(name);
     labels_each (l, ls)
         ok = ok && (!legacy || labels_valid_name(l->name)) && str_utf8_ok(l->value);
-    return ok ? OK : fail(w, ERR_INVALID, "invalid metric name or label names: " STR_FMT, STR_ARG(str_take(w->x.series, 150)));
+    str shown = w->pb ? name : w->x->series;
+    return ok ? OK : work_fail(w, ERR_INVALID, "invalid metric name or label names: " STR_FMT, STR_ARG(str_take(shown, 150)));
 }
 
 static uint32_t series_slot(struct cache *c, struct labels ls, const struct home *h)
@@ -249,25 +229,27 @@ static uint32_t line_slot(struct cache *c, str raw, uint32_t series)
     return id;
 }
 
-/* A line not seen before: labels, target labels, relabelling, limits. */
-static enum err line_new(struct work *w, uint32_t *ret)
+/* Labels of a line -> labels of its series: the target's labels, relabelling, limits. Empty: it is dropped. */
+static enum err series_labels(struct work *w, struct labels own, struct labels *ret)
 {
-    struct labels own, ls;
-    struct err_text et;
-    stat_add(&scrape_stat_cache_misses, 1);
-    if (expo_labels(&w->x, w->a, &own, &et))
-        return fail(w, ERR_INVALID, "%.240s", et.msg);
     struct label_builder b;
     lb_init(&b, w->a);
     lb_reset(&b, own);
     merge_target_labels(w, &b, own);
     bool kept = relabel_apply(w->t->cfg->metric_relabel, &b);
-    ls = kept ? lb_labels(&b) : LABELS_NONE;
-    if (ls.n) {
-        TRY(check_names(w, ls));
-        TRY(check_limits(w, ls));
+    *ret = kept ? lb_labels(&b) : LABELS_NONE;
+    if (ret->n) {
+        TRY(check_names(w, *ret));
+        TRY(check_limits(w, *ret));
     }
-    struct home h = { .from = w->x.series, .to = arena_str(&w->c->a, w->x.series), .target = w->t->labels };
+    return OK;
+}
+
+enum err work_line_add(struct work *w, str raw, struct labels own, uint32_t *ret)
+{
+    struct labels ls;
+    TRY(series_labels(w, own, &ls));
+    struct home h = { .from = raw, .to = arena_str(&w->c->a, raw), .target = w->t->labels };
     if (ls.n == 0) {
         *ret = line_slot(w->c, h.to, NO_SERIES);
         return OK;
@@ -277,18 +259,36 @@ static enum err line_new(struct work *w, uint32_t *ret)
     return OK;
 }
 
+void work_line_ignored(struct work *w, str raw, uint32_t *ret)
+{
+    *ret = line_slot(w->c, arena_str(&w->c->a, raw), NO_SERIES);
+}
+
+/* A line not seen before. */
+static enum err line_new(struct work *w, uint32_t *ret)
+{
+    struct labels own;
+    struct err_text et;
+    stat_add(&scrape_stat_cache_misses, 1);
+    if (w->pb ? expo_pb_labels(w->pb, w->a, &own, &et) : expo_labels(w->x, w->a, &own, &et))
+        return work_fail(w, ERR_INVALID, "%.240s", et.msg);
+    if (w->converts)
+        return nhcb_line_new(w, own, ret);
+    return work_line_add(w, w->x->series, own, ret);
+}
+
 static enum err line_find(struct work *w, uint32_t *ret)
 {
     struct cache *c = w->c;
     if (w->pos < c->order.n) {
         uint32_t id = c->order.p[w->pos];
-        if (str_eq(c->lines.p[id].raw, w->x.series)) {
+        if (str_eq(c->lines.p[id].raw, w->x->series)) {
             w->pos++;
             *ret = id;
             return OK;
         }
     }
-    uint32_t *id = line_map_get(&c->by_raw, w->x.series);
+    uint32_t *id = line_map_get(&c->by_raw, w->x->series);
     if (!id)
         return line_new(w, ret);
     *ret = *id;
@@ -297,64 +297,97 @@ static enum err line_find(struct work *w, uint32_t *ret)
     return OK;
 }
 
-static const struct exemplar *take_exemplar(struct work *w, int64_t ts_ms)
+size_t work_exemplars(struct work *w, int64_t ts_ms, struct exemplar **ret)
 {
-    struct exemplar *ex = arena_new(w->a, struct exemplar);
     bool has_ts;
-    if (expo_exemplar(&w->x, w->a, ex, &has_ts, NULL) != OK)
-        return NULL;
+    *ret = NULL;
+    if (!w->x->has_exemplar)
+        return 0;
+    if (w->pb)
+        return expo_pb_exemplars(w->pb, w->a, ts_ms, ret);
+    struct exemplar *ex = arena_new(w->a, struct exemplar);
+    if (expo_exemplar(w->x, w->a, ex, &has_ts, NULL) != OK)
+        return 0;
     if (!has_ts)
         ex->ts_ms = ts_ms;
-    return ex;
+    *ret = ex;
+    return 1;
 }
 
-static bool wants_start(const struct expo *x)
+int64_t work_start_ms(struct work *w)
 {
-    return x->format == EXPO_OPENMETRICS && (x->type == METRIC_COUNTER || x->type == METRIC_HISTOGRAM || x->type == METRIC_SUMMARY);
+    enum metric_type t = w->x->type;
+    if (w->pb)
+        return w->pb->start_ms;
+    bool may = w->x->format == EXPO_OPENMETRICS && (t == METRIC_COUNTER || t == METRIC_HISTOGRAM || t == METRIC_SUMMARY);
+    return may ? expo_start_ms(w->x) : 0;
+}
+
+void work_see_line(struct work *w, uint32_t id)
+{
+    struct cache *c = w->c;
+    struct cache_line *line = &c->lines.p[id];
+    if (line->gen == c->gen)
+        return;
+    line->gen = c->gen;
+    line->pos = (uint32_t)c->order_next.n;
+    w->n_seen_lines++;
+    vec_push(&c->order_next, id);
+}
+
+bool work_take(struct work *w, uint32_t id, const struct taken *s, struct pending **ret)
+{
+    struct cache *c = w->c;
+    const struct scrape_config *cfg = w->t->cfg;
+    uint32_t series = c->lines.p[id].series;
+    w->o->scraped++;
+    work_see_line(w, id);
+    if (series == NO_SERIES)
+        return false;
+    struct cache_series *cs = &c->series.p[series];
+    bool own_ts = s->has_ts && cfg->honor_timestamps;
+    int64_t ts = own_ts ? s->ts_ms : w->t->scrape_ms;
+    if (cs->gen == c->gen && cs->last_ts_ms == ts) { /* twice in this scrape: the first one counts */
+        stat_add(&scrape_stat_duplicates, 1);
+        return false;
+    }
+    cs->gen = c->gen;
+    cs->last_ts_ms = ts;
+    cs->is_hist = s->h != NULL;
+    w->o->post++;
+    if (cfg->sample_limit && w->o->post > cfg->sample_limit)
+        return false; /* counted to the end, refused then */
+    if ((!own_ts || cfg->track_timestamps_staleness) && cs->tracked != c->gen) {
+        w->n_kept += c->tracked_gen && cs->tracked == c->tracked_gen;
+        cs->tracked_before = cs->tracked;
+        cs->tracked = c->gen;
+        w->n_tracked++;
+    }
+    struct pending p = { .series = series, .s = { ts, s->value }, .h = s->h };
+    avec_push(w->a, &w->out, p);
+    *ret = &vec_last(&w->out);
+    return true;
 }
 
 static enum err take_sample(struct work *w)
 {
-    struct cache *c = w->c;
-    const struct scrape_config *cfg = w->t->cfg;
     uint32_t id = 0;
-    w->o->scraped++;
+    struct pending *p;
     TRY(line_find(w, &id));
-    struct cache_line *line = &c->lines.p[id];
-    if (line->gen != c->gen) {
-        line->gen = c->gen;
-        line->pos = (uint32_t)c->order_next.n;
-        w->n_seen_lines++;
-        vec_push(&c->order_next, id);
+    if (w->converts) {
+        bool done;
+        TRY(nhcb_take(w, id, &done));
+        if (done)
+            return OK;
     }
-    if (line->series == NO_SERIES)
+    struct taken s = { w->x->has_ts, w->x->ts_ms, w->x->value, w->x->entry == EXPO_HISTOGRAM ? w->pb->hist : NULL };
+    if (s.h && w->c->lines.p[id].series != NO_SERIES)
+        TRY(work_limit_histogram(w, &s.h));
+    if (!work_take(w, id, &s, &p))
         return OK;
-    struct cache_series *s = &c->series.p[line->series];
-    bool own_ts = w->x.has_ts && cfg->honor_timestamps;
-    int64_t ts = own_ts ? w->x.ts_ms : w->t->scrape_ms;
-    if (s->gen == c->gen && s->last_ts_ms == ts) { /* twice in this scrape: the first one counts */
-        stat_add(&scrape_stat_duplicates, 1);
-        return OK;
-    }
-    s->gen = c->gen;
-    s->last_ts_ms = ts;
-    w->o->post++;
-    if (cfg->sample_limit && w->o->post > cfg->sample_limit)
-        return OK; /* counted to the end, refused then */
-    if ((!own_ts || cfg->track_timestamps_staleness) && s->tracked != c->gen) {
-        w->n_kept += c->tracked_gen && s->tracked == c->tracked_gen;
-        s->tracked_before = s->tracked;
-        s->tracked = c->gen;
-        w->n_tracked++;
-    }
-    struct pending p = { .series = line->series, .s = { ts, w->x.value } };
-    if (wants_start(&w->x)) {
-        p.start_ms = expo_start_ms(&w->x);
-        p.has_start = p.start_ms != 0;
-    }
-    if (__builtin_expect(w->x.has_exemplar, 0))
-        p.exemplar = take_exemplar(w, ts);
-    avec_push(w->a, &w->out, p);
+    p->start_ms = work_start_ms(w);
+    if (__builtin_expect(w->x->has_exemplar, 0))
+        p->n_exemplars = work_exemplars(w, p->s.ts_ms, &p->exemplars);
     return OK;
 }
 
@@ -362,21 +395,21 @@ static enum err take_sample(struct work *w)
 static void take_meta(struct work *w, enum expo_entry e)
 {
     struct meta_map *m = &w->c->meta;
-    struct cache_meta *cm = meta_map_get(m, w->x.name);
-    str help = e == EXPO_HELP ? expo_help(&w->x, w->a) : STR_NONE;
-    if (cm && ((e == EXPO_TYPE && cm->meta.type == w->x.type) || (e == EXPO_HELP && str_eq(cm->meta.help, help)) ||
-               (e == EXPO_UNIT && str_eq(cm->meta.unit, w->x.text))))
+    struct cache_meta *cm = meta_map_get(m, w->x->name);
+    str help = e != EXPO_HELP ? STR_NONE : w->pb ? w->x->text : expo_help(w->x, w->a);
+    if (cm && ((e == EXPO_TYPE && cm->meta.type == w->x->type) || (e == EXPO_HELP && str_eq(cm->meta.help, help)) ||
+               (e == EXPO_UNIT && str_eq(cm->meta.unit, w->x->text))))
         return;
     if (!cm)
-        cm = meta_map_put(m, mem_dup(w->x.name), NULL);
+        cm = meta_map_put(m, mem_dup(w->x->name), NULL);
     if (e == EXPO_TYPE) {
-        cm->meta.type = w->x.type;
+        cm->meta.type = w->x->type;
     } else {
         str *field = e == EXPO_HELP ? &cm->meta.help : &cm->meta.unit;
         mem_free((void *)(uintptr_t)field->p);
-        *field = mem_dup(e == EXPO_HELP ? help : w->x.text);
+        *field = mem_dup(e == EXPO_HELP ? help : w->x->text);
     }
-    str name = arena_str(w->a, w->x.name);
+    str name = arena_str(w->a, w->x->name);
     for (size_t i = 0; i < w->families.n; i++)
         if (i + 3 >= w->families.n && str_eq(w->families.p[i].name, name))
             return;
@@ -384,24 +417,35 @@ static void take_meta(struct work *w, enum expo_entry e)
     avec_push(w->a, &w->families, f);
 }
 
-static enum err read_body(struct work *w)
+static enum expo_entry next_entry(struct work *w)
 {
     struct cache *c = w->c;
+    if (w->pb)
+        return expo_pb_next(w->pb);
+    while (w->converts && w->pos < c->order.n && nhcb_is_key(c->lines.p[c->order.p[w->pos]].raw))
+        w->pos++;
+    expo_hint(w->x, w->pos < c->order.n ? c->lines.p[c->order.p[w->pos]].raw : STR_NONE);
+    return expo_next(w->x);
+}
+
+static enum err read_body(struct work *w)
+{
     for (;;) {
-        expo_hint(&w->x, w->pos < c->order.n ? c->lines.p[c->order.p[w->pos]].raw : STR_NONE);
-        enum expo_entry e = expo_next(&w->x);
-        if (__builtin_expect(e == EXPO_SAMPLE, 1))
+        enum expo_entry e = next_entry(w);
+        if (__builtin_expect(e == EXPO_SAMPLE || e == EXPO_HISTOGRAM, 1))
             TRY(take_sample(w));
         else if (e == EXPO_HELP || e == EXPO_TYPE || e == EXPO_UNIT)
             take_meta(w, e);
         else if (e == EXPO_END)
             break;
         else if (e == EXPO_ERROR)
-            return fail(w, ERR_PARSE, "%.240s", w->x.error.msg);
+            return work_fail(w, ERR_PARSE, "%.240s", w->x->error.msg);
     }
+    if (w->converts)
+        TRY(nhcb_flush(w));
     if (w->t->cfg->sample_limit && w->o->post > w->t->cfg->sample_limit) {
         stat_add(&scrape_stat_sample_limit, 1);
-        return fail(w, ERR_LIMIT, "sample limit exceeded");
+        return work_fail(w, ERR_LIMIT, "sample limit exceeded");
     }
     return OK;
 }
@@ -425,6 +469,8 @@ static void line_drop(struct cache *c, uint32_t id)
         }
     }
     *l = (struct cache_line){ 0 };
+    if (id < c->parts.n)
+        c->parts.p[id] = (struct cache_part){ 0 };
     vec_push(&c->free_lines, id);
 }
 
@@ -493,6 +539,17 @@ static void add_series(struct work *w, struct batch *b, struct labels ls, uint64
     b->n_samples++;
 }
 
+static void add_hist_marker(struct work *w, struct batch *b, struct cache_series *s, int64_t ts_ms)
+{
+    struct histogram *h = arena_new(w->a, struct histogram);
+    struct hist_sample *m = arena_new(w->a, struct hist_sample);
+    h->sum = f64_from_bits(STALE_NAN_BITS);
+    *m = (struct hist_sample){ ts_ms, h };
+    struct batch_series bs = { .labels = s->labels, .ref = &s->ref, .hists = m, .n_hists = 1 };
+    avec_push(w->a, &b->series, bs);
+    b->n_samples++;
+}
+
 static void add_markers(struct work *w, struct batch *b, bool all)
 {
     struct cache *c = w->c;
@@ -504,6 +561,10 @@ static void add_markers(struct work *w, struct batch *b, bool all)
         bool was = s->n_lines && (s->tracked == c->tracked_gen || (s->tracked == c->gen && s->tracked_before == c->tracked_gen));
         if (!was || (!all && s->tracked == c->gen))
             continue;
+        if (s->is_hist) {
+            add_hist_marker(w, b, s, ts);
+            continue;
+        }
         struct sample *m = arena_new(w->a, struct sample);
         *m = (struct sample){ ts, f64_from_bits(STALE_NAN_BITS) };
         add_series(w, b, s->labels, &s->ref, m);
@@ -516,14 +577,21 @@ static void add_pending(struct work *w, struct batch *b)
     for (size_t i = 0; i < w->out.n; i++) {
         struct pending *p = &w->out.p[i];
         struct cache_series *s = &w->c->series.p[p->series];
-        struct batch_series bs = { .labels = s->labels, .ref = &s->ref, .samples = &p->s, .n_samples = 1 };
-        if (p->has_start)
-            bs.start_ms = &p->start_ms;
-        if (p->exemplar) {
-            bs.exemplars = p->exemplar;
-            bs.n_exemplars = 1;
-            b->n_exemplars++;
+        struct batch_series bs = { .labels = s->labels, .ref = &s->ref };
+        if (p->h) {
+            struct hist_sample *hs = arena_new(w->a, struct hist_sample);
+            *hs = (struct hist_sample){ p->s.ts_ms, p->h };
+            bs.hists = hs;
+            bs.n_hists = 1;
+        } else {
+            bs.samples = &p->s;
+            bs.n_samples = 1;
         }
+        if (p->start_ms)
+            bs.start_ms = &p->start_ms;
+        bs.exemplars = p->exemplars;
+        bs.n_exemplars = p->n_exemplars;
+        b->n_exemplars += p->n_exemplars;
         avec_push(w->a, &b->series, bs);
     }
     b->n_samples += w->out.n;
@@ -586,18 +654,32 @@ static enum err process_body(struct work *w)
     struct err_text warn = { .msg = "" }, et = { .msg = "" };
     enum expo_format format;
     if (t->forced_now[0])
-        return fail(w, ERR_LIMIT, "%s", t->forced_now);
+        return work_fail(w, ERR_LIMIT, "%s", t->forced_now);
     if (t->fetch_err == ERR_LIMIT)
         stat_add(&scrape_stat_body_limit, 1);
     if (t->fetch_err)
-        return fail(w, t->fetch_err, "%s", t->fetch_err == ERR_LIMIT ? "body size limit exceeded" : t->fetch_error);
+        return work_fail(w, t->fetch_err, "%s", t->fetch_err == ERR_LIMIT ? "body size limit exceeded" : t->fetch_error);
     if (t->status != 200)
-        return fail(w, ERR_EXEC, "server returned HTTP status %d %s", t->status, http_status_text(t->status));
+        return work_fail(w, ERR_EXEC, "server returned HTTP status %d %s", t->status, http_status_text(t->status));
     w->o->body_bytes = t->body.n;
     if (expo_format_select(t->content_type, t->cfg->fallback_protocol, &format, &warn, &et))
-        return fail(w, ERR_UNSUPPORTED, "%.240s", et.msg);
-    expo_init(&w->x, format, t->body);
-    return read_body(w);
+        return work_fail(w, ERR_UNSUPPORTED, "%.240s", et.msg);
+    if (format != EXPO_PROTOBUF) {
+        w->converts = t->cfg->convert_classic == TRI_TRUE;
+        expo_init(w->x, format, t->body);
+        return read_body(w);
+    }
+    struct expo_pb pb;
+    struct expo_pb_options opt = { .native = t->cfg->native_histograms == TRI_TRUE, .classic_too = t->cfg->always_classic == TRI_TRUE,
+                                   .nhcb = t->cfg->convert_classic == TRI_TRUE };
+    expo_pb_init(&pb, t->body, opt, w->a);
+    w->pb = &pb;
+    w->x = &pb.e;
+    enum err e = read_body(w);
+    expo_pb_deinit(&pb);
+    w->pb = NULL;
+    w->x = &w->text;
+    return e;
 }
 
 /* The batch of a failed scrape: nothing but markers and the report. */
@@ -625,7 +707,7 @@ static enum err append_success(struct work *w)
     add_report(w, &b, values);
     enum err e = sink_append(w, &b);
     if (e)
-        return fail(w, e, "samples could not be stored: %s", err_describe(e));
+        return work_fail(w, e, "samples could not be stored: %s", err_describe(e));
     w->c->tracked_gen = w->c->gen;
     w->c->n_tracked = w->n_tracked;
     return OK;
@@ -636,6 +718,8 @@ void target_process(struct target *t, struct arena *scratch, struct scrape_outco
     struct work w = { .t = t, .c = &t->cache, .a = scratch, .o = ret };
     struct cache *c = &t->cache;
     *ret = (struct scrape_outcome){ 0 };
+    w.x = &w.text;
+    w.nhcb.h.a = scratch;
     mtx_lock(&t->cache_mu);
     if (++c->gen == 0)
         c->gen = 1;

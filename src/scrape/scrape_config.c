@@ -266,9 +266,6 @@ static void check_scrape_config(struct conf_ctx *cx, const struct conf_node *n, 
         FAIL("job_name is empty");
     if (c->relabel.n == 0)
         scrape_check_static_targets(cx, n, &c->sd);
-    if (c->native_histograms == TRI_TRUE)
-        conf_warn(cx, conf_get(n, STR("scrape_native_histograms")),
-                  "native histograms need the protobuf exposition, which is not scraped yet: classic buckets are stored");
     if (c->failure_log_file.n)
         conf_warn(cx, conf_get(n, STR("scrape_failure_log_file")),
                   "failures are not written to a file yet: see the targets' status and scrape_* series");

@@ -18,7 +18,7 @@
 #include "http/http.h"
 #include "scrape/scrape.h"
 #include "scrape/scrape_config_int.h"
-#include "wire/expo.h"
+#include "wire/expo_pb.h"
 
 #define SCRAPE_BODY_BYTES_MAX    (256u << 20) /* where body_size_limit says nothing */
 #define SCRAPE_IN_FLIGHT_DEFAULT 8192
@@ -72,7 +72,7 @@ extern uint16_t sd_dns_port_override; /* tests: ask 127.0.0.1 at this port */
 /* ---- a target's memory ---- */
 #define NO_SERIES UINT32_MAX
 struct cache_line { /* one line of the exposition as it stands */
-    str raw;
+    str raw;         /* or a key of protobuf (expo_pb.h), or of a converted histogram (scrape_nhcb.c) */
     uint32_t series; /* NO_SERIES: relabelling dropped it */
     uint32_t gen;    /* scrape that saw it last; 0: slot is free */
     uint32_t pos;    /* place in the order of that scrape */
@@ -84,6 +84,13 @@ struct cache_series { /* one series after relabelling; several lines may end up 
     uint32_t gen;      /* scrape that saw it last */
     uint32_t tracked, tracked_before; /* scrapes after which it wants a staleness marker when it goes */
     int64_t last_ts_ms;
+    bool is_hist; /* its newest sample was a histogram: so is its staleness marker */
+};
+enum classic_part { PART_NONE, PART_BUCKET, PART_COUNT, PART_SUM };
+struct cache_part { /* what a line is to the classic histogram it belongs to */
+    enum classic_part part;
+    uint32_t group; /* line that stands for the whole */
+    double le;
 };
 struct cache_meta {
     struct metric_meta meta; /* strings owned (mem_dup) */
@@ -112,6 +119,7 @@ struct cache {
     VEC(struct cache_line) lines;
     VEC(struct cache_series) series;
     VEC(uint32_t) free_lines, free_series;
+    VEC(struct cache_part) parts; /* by line; only where classic histograms are converted */
     VEC(uint32_t) order, order_next; /* lines as they came last time, as they come now */
     struct line_map by_raw;
     struct series_map by_labels;
@@ -258,6 +266,7 @@ void sd_main(void *s);
 void sd_dns_main(void *s);
 
 extern struct stat scrape_stat_sample_limit, scrape_stat_body_limit, scrape_stat_duplicates, scrape_stat_scrapes, scrape_stat_failed,
-    scrape_stat_cache_misses, scrape_stat_target_limit, scrape_stat_label_limit;
+    scrape_stat_cache_misses, scrape_stat_target_limit, scrape_stat_label_limit,
+    scrape_stat_bucket_limit;
 
 #endif

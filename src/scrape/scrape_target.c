@@ -318,10 +318,11 @@ bool http_config_apply(const struct http_config *c, struct arena *a, struct http
     return true;
 }
 
-/* Most wanted first; protobuf is not offered: vane reads text. */
+/* Most wanted first. */
 static str accept_header(struct arena *a, const struct scrape_config *cfg)
 {
     static const char *const types[PROTO_N] = {
+        [PROTO_PROM_PROTO] = EXPO_CONTENT_TYPE_PROTOBUF,
         [PROTO_PROM_TEXT_0] = "text/plain;version=0.0.4",
         [PROTO_PROM_TEXT_1] = "text/plain;version=1.0.0",
         [PROTO_OM_TEXT_0] = "application/openmetrics-text;version=0.0.1",
@@ -332,8 +333,6 @@ static str accept_header(struct arena *a, const struct scrape_config *cfg)
     int q = 6;
     for (size_t i = 0; i < cfg->protocols.n; i++) {
         uint8_t p = cfg->protocols.p[i];
-        if (!types[p])
-            continue;
         buf_printf(&b, "%s%s", b.n ? "," : "", types[p]);
         if (p == PROTO_PROM_TEXT_1 || p == PROTO_OM_TEXT_1)
             buf_printf(&b, ";escaping=" STR_FMT, STR_ARG(cfg->name_escaping));

@@ -18,7 +18,7 @@
 
 #include "wire/wire.h"
 
-enum expo_format { EXPO_TEXT, EXPO_OPENMETRICS };
+enum expo_format { EXPO_TEXT, EXPO_OPENMETRICS, EXPO_PROTOBUF /* read by expo_pb.h */ };
 
 enum expo_entry {
     EXPO_END,     /* all read */
@@ -28,6 +28,7 @@ enum expo_entry {
     EXPO_TYPE,    /* name, type */
     EXPO_UNIT,    /* name, text: OpenMetrics only */
     EXPO_COMMENT, /* text, with the '#' */
+    EXPO_HISTOGRAM, /* a whole histogram; expo_pb.h only */
 };
 
 struct expo {
@@ -87,11 +88,13 @@ str expo_help(const struct expo *x, struct arena *a);
 
 /* ---- which parser for a Content-Type ---- */
 /* fallback: scrape_config's fallback_scrape_protocol ("PrometheusText0.0.4", "PrometheusText1.0.0",
- * "OpenMetricsText0.0.1", "OpenMetricsText1.0.0"), or empty.
+ * "OpenMetricsText0.0.1", "OpenMetricsText1.0.0", "PrometheusProto"), or empty. EXPO_PROTOBUF is for expo_pb_init().
  * OK with ret_warn empty; OK with ret_warn set when the fallback had to be used; ERR_UNSUPPORTED otherwise. */
 enum err expo_format_select(str content_type, str fallback, enum expo_format *ret, struct err_text *ret_warn,
                             struct err_text *reterr) MUST_CHECK;
 #define EXPO_CONTENT_TYPE_TEXT        "text/plain; version=0.0.4; charset=utf-8"
+#define EXPO_CONTENT_TYPE_PROTOBUF \
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 #define EXPO_CONTENT_TYPE_OPENMETRICS "application/openmetrics-text; version=1.0.0; charset=utf-8"
 /* What a scrape asks for. */
 #define EXPO_ACCEPT                                                                                         \

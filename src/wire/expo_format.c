@@ -53,9 +53,9 @@ static bool media_type(str s, str *ret)
 static bool format_of_protocol(str protocol, enum expo_format *ret)
 {
     bool text = str_has_prefix(protocol, STR("PrometheusText")),
-         om = str_has_prefix(protocol, STR("OpenMetricsText"));
-    *ret = om ? EXPO_OPENMETRICS : EXPO_TEXT;
-    return text || om;
+         om = str_has_prefix(protocol, STR("OpenMetricsText")), pb = str_eq(protocol, STR("PrometheusProto"));
+    *ret = pb ? EXPO_PROTOBUF : om ? EXPO_OPENMETRICS : EXPO_TEXT;
+    return text || om || pb;
 }
 
 enum err expo_format_select(str content_type, str fallback, enum expo_format *ret, struct err_text *ret_warn,
@@ -71,6 +71,10 @@ enum err expo_format_select(str content_type, str fallback, enum expo_format *re
         ret_warn->msg[0] = '\0';
     if (str_ieq(type, STR("text/plain")) || str_ieq(type, STR("application/openmetrics-text"))) {
         *ret = type.n == 10 ? EXPO_TEXT : EXPO_OPENMETRICS;
+        return OK;
+    }
+    if (str_ieq(type, STR("application/vnd.google.protobuf"))) {
+        *ret = EXPO_PROTOBUF;
         return OK;
     }
     content_type = str_take(content_type, 100);

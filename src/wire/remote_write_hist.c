@@ -2,68 +2,18 @@
  * in 2.0. */
 #include <math.h>
 
+#include "wire/hist_pb_int.h"
 #include "wire/remote_write_int.h"
 
-struct doubles {
-    double *p;
-    size_t n, cap;
-};
-struct side_reader {
-    VEC(struct hist_span) spans;
-    struct doubles counts;      /* float histograms */
-    struct doubles from_deltas; /* integer histograms, summed up */
-    int64_t last;
-};
 struct hist_reader {
     struct histogram h;
     bool is_float;
     uint64_t count_int, zero_int;
     double count_float, zero_float;
-    struct side_reader pos, neg;
-    struct doubles custom;
+    struct hist_pb_reader pos, neg;
+    struct hist_pb_doubles custom;
     int64_t ts_ms, start_ms;
 };
-
-static void span_read(struct arena *a, struct side_reader *s, struct pb m, struct pb *up)
-{
-    struct hist_span sp = { 0 };
-    while (pb_next(&m))
-        switch (m.field) {
-        case 1:
-            sp.offset = (int32_t)unzigzag(pb_varint(&m));
-            break;
-        case 2:
-            sp.length = (uint32_t)pb_varint(&m);
-            break;
-        default:
-            pb_skip(&m);
-        }
-    pb_join(up, &m);
-    if (s->spans.n <= HIST_BUCKETS_MAX)
-        avec_push(a, &s->spans, sp);
-}
-
-static void deltas_read(struct arena *a, struct side_reader *s, struct pb *m)
-{
-    struct pb v = pb_packed(m, PB_VARINT);
-    while (v.p < v.end) {
-        s->last = (int64_t)((uint64_t)s->last + (uint64_t)unzigzag(pb_varint_raw(&v)));
-        if (s->from_deltas.n <= HIST_BUCKETS_MAX)
-            avec_push(a, &s->from_deltas, (double)s->last);
-    }
-    pb_join(m, &v);
-}
-
-static void doubles_read(struct arena *a, struct doubles *out, struct pb *m)
-{
-    struct pb v = pb_packed(m, PB_FIXED64);
-    while (v.p < v.end) {
-        uint64_t u = pb_fixed64_raw(&v);
-        if (out->n <= HIST_BUCKETS_MAX)
-            avec_push(a, out, f64_from_bits(u));
-    }
-    pb_join(m, &v);
-}
 
 static void hist_field(struct arena *a, struct hist_reader *r, struct pb *m)
 {
@@ -91,22 +41,22 @@ static void hist_field(struct arena *a, struct hist_reader *r, struct pb *m)
         r->zero_float = pb_double(m);
         break;
     case 8:
-        span_read(a, &r->neg, pb_sub(m), m);
+        hist_pb_span(a, &r->neg, pb_sub(m), m);
         break;
     case 9:
-        deltas_read(a, &r->neg, m);
+        hist_pb_deltas(a, &r->neg, m);
         break;
     case 10:
-        doubles_read(a, &r->neg.counts, m);
+        hist_pb_doubles(a, &r->neg.counts, m);
         break;
     case 11:
-        span_read(a, &r->pos, pb_sub(m), m);
+        hist_pb_span(a, &r->pos, pb_sub(m), m);
         break;
     case 12:
-        deltas_read(a, &r->pos, m);
+        hist_pb_deltas(a, &r->pos, m);
         break;
     case 13:
-        doubles_read(a, &r->pos.counts, m);
+        hist_pb_doubles(a, &r->pos.counts, m);
         break;
     case 14: {
         uint64_t hint = pb_varint(m);
@@ -117,7 +67,7 @@ static void hist_field(struct arena *a, struct hist_reader *r, struct pb *m)
         r->ts_ms = (int64_t)pb_varint(m);
         break;
     case 16:
-        doubles_read(a, &r->custom, m);
+        hist_pb_doubles(a, &r->custom, m);
         break;
     case 17:
         r->start_ms = (int64_t)pb_varint(m);
@@ -125,12 +75,6 @@ static void hist_field(struct arena *a, struct hist_reader *r, struct pb *m)
     default:
         pb_skip(m);
     }
-}
-
-static struct hist_side side_of(const struct side_reader *s, bool is_float)
-{
-    const struct doubles *b = is_float ? &s->counts : &s->from_deltas;
-    return (struct hist_side){ s->spans.p, s->spans.n, b->p, b->n };
 }
 
 /* Prometheus sends custom bounds without +Inf; tolerate it as the last one. */
@@ -144,8 +88,8 @@ static void histogram_of(struct histogram *h, const struct hist_reader *r)
     }
     h->count = r->is_float ? r->count_float : (double)r->count_int;
     h->zero_count = r->is_float ? r->zero_float : (double)r->zero_int;
-    h->pos = side_of(&r->pos, r->is_float);
-    h->neg = side_of(&r->neg, r->is_float);
+    h->pos = hist_pb_side(&r->pos, r->is_float);
+    h->neg = hist_pb_side(&r->neg, r->is_float);
     h->custom = r->custom.p;
     h->n_custom = r->custom.n;
     if (h->n_custom && h->custom[h->n_custom - 1] == HUGE_VAL)

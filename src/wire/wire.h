@@ -1,6 +1,8 @@
 /* Room `wire`: bytes <-> model, pure (no I/O, no clock, no globals), for every protocol of the metrics side.
  *
  *   expo.h          Prometheus text 0.0.4/1.0.0 and OpenMetrics 1.0: pull parser, strict checker, writer
+ *   expo_pb.h       Prometheus' protobuf exposition (native histograms): pull parser
+ *   nhcb.h          a classic histogram's lines -> a native histogram with custom buckets
  *   remote_write.h  remote write 1.0: decode to a batch, encode
  *   otlp.h          OTLP metrics (protobuf and JSON): decode to a batch, answers, naming translation
  *   custom.h        POST /metrics/custom: {name, value, labels, timestamp}

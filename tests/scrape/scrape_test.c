@@ -10,9 +10,11 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "model/histogram_math.h"
 #include "scrape/scrape.h"
 #include "target_server.h"
 #include "wire/compress.h"
+#include "wire/pb.h"
 
 /* ---- sink ---- */
 
@@ -24,7 +26,8 @@ struct seen_series {
     char *name; /* printed labels */
     VEC(struct seen_sample) v;
     uint64_t ref;
-    size_t n_exemplars;
+    size_t n_exemplars, n_hists, n_starts;
+    char hist[300]; /* the newest that is no marker */
 };
 struct memory_sink {
     struct scrape_sink sink;
@@ -67,6 +70,18 @@ static enum err sink_append(struct scrape_sink *sink, const struct batch *b)
             struct seen_sample x = { bs->samples[k].ts_ms, bs->samples[k].v };
             vec_push(&s->v, x);
         }
+        for (size_t k = 0; k < bs->n_hists; k++) { /* a histogram's count stands for its value */
+            const struct histogram *h = bs->hists[k].h;
+            struct seen_sample x = { bs->hists[k].ts_ms, is_stale(h->sum) ? h->sum : h->count };
+            AUTO_BUF struct buf text;
+            buf_init(&text, 0);
+            histogram_print_test(&text, h);
+            if (!is_stale(h->sum))
+                snprintf(s->hist, sizeof(s->hist), STR_FMT, STR_ARG(buf_str(&text)));
+            vec_push(&s->v, x);
+            s->n_hists++;
+        }
+        s->n_starts += bs->start_ms && *bs->start_ms;
         s->n_exemplars += bs->n_exemplars;
     }
     enum err e = m->answer;
@@ -136,7 +151,7 @@ static struct peek wait_for(struct memory_sink *m, const char *text, size_t n)
 /* ---- targets ---- */
 
 struct farm {
-    atomic_int round, hits, redirected;
+    atomic_int round, hits, redirected, proto_round;
     char head[4096]; /* of the last /echo request */
     struct mtx mu;
     struct target_server *server;
@@ -148,6 +163,57 @@ static void answer_gzip(struct target_answer *a, str text)
     buf_init(&z, 0);
     assert_int_equal(gzip_compress(text, 6, &z), OK);
     target_answer_text(a, "200 OK", "Content-Encoding: gzip\r\n", buf_str(&z));
+}
+
+static void pb_bucket(struct buf *b, double bound, uint64_t count)
+{
+    size_t at = pb_open(b, 3);
+    pb_put_varint(b, 1, count);
+    pb_put_double(b, 2, bound);
+    pb_close(b, at);
+}
+static void pb_spans(struct buf *b, unsigned n)
+{
+    size_t at = pb_open(b, 12);
+    pb_put_varint(b, 2, n);
+    pb_close(b, at);
+    for (unsigned i = 0; i < n; i++)
+        pb_put_varint(b, 13, zigzag(i == 0)); /* one each */
+}
+/* hits_total, and lat: native (4 buckets at schema 2) and classic; every second time without lat. */
+static void answer_protobuf(struct target_answer *a, bool whole)
+{
+    AUTO_BUF struct buf body, f;
+    buf_init(&body, 0);
+    buf_init(&f, 0);
+    pb_put_bytes(&f, 1, STR("hits_total"));
+    size_t m = pb_open(&f, 4), v = pb_open(&f, 3);
+    pb_put_double(&f, 1, 5);
+    size_t t = pb_open(&f, 3);
+    pb_put_varint(&f, 1, 1000);
+    pb_close(&f, t);
+    pb_close(&f, v);
+    pb_close(&f, m);
+    buf_lstr(&body, buf_str(&f));
+    buf_clear(&f);
+    pb_put_bytes(&f, 1, STR("lat"));
+    pb_put_bytes(&f, 2, STR("Latency."));
+    pb_put_varint(&f, 3, 4);
+    m = pb_open(&f, 4);
+    v = pb_open(&f, 7);
+    pb_put_varint(&f, 1, 4);
+    pb_put_double(&f, 2, 6);
+    pb_bucket(&f, 1, 1);
+    pb_bucket(&f, 2, 4);
+    pb_put_varint(&f, 5, zigzag(2));
+    pb_put_double(&f, 6, 0.001);
+    pb_spans(&f, 4);
+    pb_close(&f, v);
+    pb_close(&f, m);
+    if (whole)
+        buf_lstr(&body, buf_str(&f));
+    target_answer_text(a, "200 OK", "Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited\r\n",
+                       buf_str(&body));
 }
 
 static bool answer(void *ctx, str path, str head, struct target_answer *a)
@@ -183,6 +249,16 @@ static bool answer(void *ctx, str path, str head, struct target_answer *a)
     else if (IS("/openmetrics"))
         target_answer_text(a, "200 OK", "Content-Type: application/openmetrics-text; version=1.0.0\r\n",
                            STR("# TYPE c counter\nc_total 5 # {trace_id=\"abc\"} 1\nc_created 1000\n# EOF\n"));
+    else if (IS("/protobuf"))
+        answer_protobuf(a, true);
+    else if (IS("/protogone"))
+        answer_protobuf(a, atomic_fetch_add(&f->proto_round, 1) % 2 == 0);
+    else if (IS("/classic")) /* the order of lines changes, one comes later */
+        target_answer_text(a, "200 OK", "Content-Type: application/openmetrics-text; version=1.0.0\r\n",
+                           round % 2 ? STR("# TYPE t histogram\nt_bucket{le=\"1\"} 2 # {trace_id=\"x\"} 0.5 1.5\nt_bucket{le=\"+Inf\"} 3\nt_count 3\nt_sum 4\n"
+                                           "t_bucket{z=\"2\",le=\"+Inf\"} 1\nt_count{z=\"2\"} 1\nt_sum{z=\"2\"} 9\n# TYPE after gauge\nafter 1\n# EOF\n")
+                                     : STR("# TYPE t histogram\nt_count 3\nt_sum 4\nt_bucket{le=\"1\"} 2\nt_bucket{le=\"+Inf\"} 3\n# TYPE after gauge\nafter 1\n"
+                                           "# EOF\n"));
     else if (IS("/untyped"))
         target_answer_text(a, "200 OK", "Content-Type: application/json\r\n", STR("u 1\n"));
     else if (IS("/redirect"))
@@ -510,6 +586,95 @@ static void odd_expositions(void **state)
     assert_int_equal(peek(&r->sink, "job=\"relabel\", x=").n, 0);
 }
 
+/* The newest histogram of the first series whose labels contain the text. */
+static void check_histogram(struct memory_sink *m, const char *text, const char *want)
+{
+    char got[300] = "none";
+    mtx_lock(&m->mu);
+    for (size_t i = 0; i < m->series.n; i++)
+        if (strstr(m->series.p[i].name, text)) {
+            memcpy(got, m->series.p[i].hist, sizeof(got));
+            break;
+        }
+    mtx_unlock(&m->mu);
+    assert_string_equal(got, want);
+}
+
+static void protobuf_histograms(void **state)
+{
+    struct rig *r = *state;
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+#define PROTO(name, path, more) JOB(name, path, "  scrape_protocols: [PrometheusProto, OpenMetricsText1.0.0]\n" more)
+#define HISTS "  scrape_native_histograms: true\n"
+    configure(r, GLOBAL PROTO("native", "/protobuf", HISTS) PROTO("both", "/protobuf", HISTS "  always_scrape_classic_histograms: true\n")
+                     PROTO("classic", "/protobuf", "") PROTO("custom", "/protobuf", "  convert_classic_histograms_to_nhcb: true\n")
+                         PROTO("coarse", "/protobuf", HISTS "  native_histogram_bucket_limit: 2\n")
+                             PROTO("factor", "/protobuf", HISTS "  native_histogram_min_bucket_factor: 1.9\n")
+                                 PROTO("refused", "/protobuf", "  convert_classic_histograms_to_nhcb: true\n  native_histogram_bucket_limit: 1\n")
+                                     PROTO("gone", "/protogone", HISTS) JOB("asks", "/echo", HISTS));
+    static const struct {
+        const char *job, *want;
+    } rows[] = {
+        { "native", "{{schema:2 count:4 sum:6 z_bucket_w:0.001 buckets:[1 1 1 1]}}" },
+        { "both", "{{schema:2 count:4 sum:6 z_bucket_w:0.001 buckets:[1 1 1 1]}}" },
+        { "custom", "{{schema:-53 count:4 sum:6 custom_values:[1 2] buckets:[1 3]}}" },
+        { "coarse", "{{count:4 sum:6 z_bucket_w:0.001 buckets:[1 3]}}" },
+        { "factor", "{{count:4 sum:6 z_bucket_w:0.001 buckets:[1 3]}}" },
+        { "gone", "{{schema:2 count:4 sum:6 z_bucket_w:0.001 buckets:[1 1 1 1]}}" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char series[100];
+        snprintf(series, sizeof(series), "lat{instance=\"127.0.0.1:%u\", job=\"%s\"}", target_server_port(r->farm.server), rows[i].job);
+        wait_for(&r->sink, series, 3);
+        check_histogram(&r->sink, series, rows[i].want);
+    }
+    wait_until(peek(&r->sink, "job=\"gone\"").stale > 0);
+    assert_int_equal(peek(&r->sink, "job=\"native\", le=").n, 0);
+    assert_true(wait_for(&r->sink, "job=\"both\", le=\"2.0\"", 2).last == 4);
+    assert_true(wait_for(&r->sink, "job=\"classic\", le=\"+Inf\"", 2).last == 4);
+    assert_true(str_contains(status_of(r, &a, "refused").last_error, STR("histogram bucket limit exceeded")));
+    char up[100];
+    snprintf(up, sizeof(up), "scrape_series_added{instance=\"127.0.0.1:%u\", job=\"both\"}", target_server_port(r->farm.server));
+    assert_true(wait_for(&r->sink, up, 3).last == 0); /* remembered: nothing is new the second time */
+    mtx_lock(&r->farm.mu);
+    assert_non_null(strstr(r->farm.head, "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,"));
+    mtx_unlock(&r->farm.mu);
+    mtx_lock(&r->sink.mu);
+    for (size_t i = 0; i < r->sink.series.n; i++)
+        if (strncmp(r->sink.series.p[i].name, "hits_total{", 11) == 0)
+            assert_int_equal(r->sink.series.p[i].n_starts, r->sink.series.p[i].v.n);
+    mtx_unlock(&r->sink.mu);
+    struct scrape_target_metadata *m;
+    size_t n;
+    scrape_metadata(r->scrape, STR("lat"), NULL, NULL, 1, &a, &m, &n);
+    assert_int_equal(m->meta.type, METRIC_HISTOGRAM);
+    assert_true(str_eq(m->meta.help, STR("Latency.")));
+}
+
+static void classic_histograms_of_text(void **state)
+{
+    struct rig *r = *state;
+    configure(r, GLOBAL JOB("one", "/classic", "  convert_classic_histograms_to_nhcb: true\n"));
+    struct peek p = wait_for(&r->sink, "job=\"one\", z=\"2\"", 4);
+    assert_in_range(p.stale, 1, p.n / 2 + 1); /* every second scrape lacks it */
+    check_histogram(&r->sink, "job=\"one\", z=\"2\"", "{{schema:-53 count:1 sum:9 custom_values:[] buckets:[1]}}");
+    char series[100];
+    snprintf(series, sizeof(series), "t{instance=\"127.0.0.1:%u\", job=\"one\"}", target_server_port(r->farm.server));
+    p = wait_for(&r->sink, series, 6);
+    assert_int_equal(p.stale, 0);
+    check_histogram(&r->sink, series, "{{schema:-53 count:3 sum:4 custom_values:[1] buckets:[2 1]}}");
+    assert_int_equal(peek(&r->sink, "job=\"one\", le=").n, 0);
+    configure(r, GLOBAL JOB("two", "/classic", "  convert_classic_histograms_to_nhcb: true\n  always_scrape_classic_histograms: true\n"));
+    wait_for(&r->sink, "job=\"two\", le=\"1.0\"", 4);
+    wait_for(&r->sink, "after{", 4);
+    mtx_lock(&r->sink.mu);
+    for (size_t i = 0; i < r->sink.series.n; i++)
+        if (strcmp(r->sink.series.p[i].name, series) == 0)
+            assert_true(r->sink.series.p[i].n_exemplars > 0);
+    mtx_unlock(&r->sink.mu);
+}
+
 static bool head_has(struct rig *r, const char *text)
 {
     mtx_lock(&r->farm.mu);
@@ -645,6 +810,7 @@ int main(void)
         T(good_target), T(own_metrics), T(bad_targets_are_down), T(a_slow_target_delays_no_other), T(disappearing_series_get_markers),
         T(churn), T(a_failing_scrape_ends_its_series_once), T(odd_expositions), T(requests_carry_what_is_configured), T(relabelling_chooses_targets),
         T(reload_leaves_others_alone), T(files_are_watched), T(http_endpoints_are_asked),
+        T(protobuf_histograms), T(classic_histograms_of_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
