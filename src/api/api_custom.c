@@ -22,6 +22,13 @@ static void custom_answer(struct http_response *rs, const struct tsdb_write_resu
     json_obj_end(&j);
 }
 
+/* JSON, or what `curl -d` says when it is told nothing. */
+static bool is_json(str content_type)
+{
+    return content_type.n == 0 || str_eq(content_type, STR("application/json")) ||
+           str_eq(content_type, STR("application/x-www-form-urlencoded"));
+}
+
 static void custom(struct http_request *rq, struct http_response *rs)
 {
     struct api *api = api_of(rq);
@@ -30,7 +37,7 @@ static void custom(struct http_request *rq, struct http_response *rs)
     struct err_text why = { .msg = "" };
     if (api_not_ready(api, rs))
         return;
-    if (rq->content_type.n && !str_eq(rq->content_type, STR("application/json"))) {
+    if (!is_json(rq->content_type)) {
         api_write_fail(rs, ERR_UNSUPPORTED, "content type must be application/json");
         return;
     }

@@ -88,6 +88,9 @@ def otlp_json_and_custom_metrics():
         a = http("POST", v.url + "/metrics/custom", json.dumps([one | {"value": 4, "labels": {"region": "us"}}]).encode(),
                  {"Content-Type": "application/json"})
         assert a.status in (200, 202, 204), (a.status, a.body)
+        a = http("POST", v.url + "/metrics/custom", json.dumps(one | {"value": 0, "labels": {"region": "curl"}}).encode())  # as curl -d
+        assert a.status == 200, (a.status, a.body)
+        assert http("POST", v.url + "/metrics/custom", b"<x/>", {"Content-Type": "text/xml"}).status == 415
         wait_for(lambda: v.value("sum(orders)") == 7, "custom metrics")
         a = http("POST", v.url + "/metrics/custom", b'{"name":"x"}', {"Content-Type": "application/json"})
         assert a.status == 400 and b"value" in a.body, a.body
