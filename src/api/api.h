@@ -14,6 +14,8 @@
  *   api_otlp.c               /v1/metrics, /api/v1/otlp/v1/metrics
  *   api_custom.c             /metrics/custom
  *   api_push.c               /api/v1/import/prometheus, /metrics/job/...
+ *   api_federate.c           /federate
+ *   api_read.c               /api/v1/read
  *   api_self.c               /metrics
  *   api_files.c              the web UI, /api/openapi.yaml
  *   api_source.c             promql_source and api_store over tsdb
@@ -117,6 +119,7 @@ struct api_process {
     void *ctx;
     bool (*ready)(void *ctx); /* false: 503 at /-/ready and for queries and writes */
     enum err (*config_text)(void *ctx, struct arena *a, str *ret); /* YAML in use, secrets hidden */
+    void (*external_labels)(void *ctx, struct arena *a, struct labels *ret); /* global, sorted, in a; NULL = none */
     void (*config_state)(void *ctx, struct api_config_state *ret);
     enum err (*reload)(void *ctx, struct err_text *reterr);
     void (*quit)(void *ctx);              /* NULL: /-/quit answers 403 */

@@ -89,6 +89,9 @@ void api_json_result(struct json_out *j, const struct promql_result *r, size_t l
 void api_json_rfc3339(struct json_out *j, int64_t ts_ms); /* 0: "0001-01-01T00:00:00Z" */
 #define API_TRUNCATED "results truncated due to limit"
 
+/* Of the configuration, sorted, in a. */
+void api_external_labels(const struct api *api, struct arena *a, struct labels *ret);
+
 /* ---- the tables, one per family ---- */
 #define API_TABLE(name)                          \
     extern const struct http_route api_##name[]; \
@@ -101,6 +104,8 @@ API_TABLE(write_routes)
 API_TABLE(otlp_routes)
 API_TABLE(custom_routes)
 API_TABLE(push_routes)
+API_TABLE(federate_routes)
+API_TABLE(read_routes)
 API_TABLE(file_routes)
 API_TABLE(common_routes) /* health and /metrics: on every listener */
 

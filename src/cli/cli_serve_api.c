@@ -24,6 +24,19 @@ static enum err process_config_text(void *ctx, struct arena *a, str *ret)
     return OK;
 }
 
+static void process_external_labels(void *ctx, struct arena *a, struct labels *ret)
+{
+    struct serve *s = ctx;
+    struct label_builder b;
+    lb_init(&b, a);
+    mtx_lock(&s->mu);
+    const struct global_config *g = &s->cfg->prom->global;
+    for (size_t i = 0; i < g->external_labels.n; i++)
+        lb_set(&b, arena_str(a, g->external_labels.keys[i]), arena_str(a, g->external_labels.p[i]));
+    mtx_unlock(&s->mu);
+    *ret = lb_labels(&b);
+}
+
 static void process_config_state(void *ctx, struct api_config_state *ret)
 {
     struct serve *s = ctx;
@@ -139,6 +152,7 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .ctx = s,
         .ready = process_ready,
         .config_text = process_config_text,
+        .external_labels = process_external_labels,
         .config_state = process_config_state,
         .reload = process_reload,
         .quit = s->opt.lifecycle ? process_quit : NULL,

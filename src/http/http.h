@@ -99,8 +99,8 @@ struct http_response {
     str borrowed;          /* used when body is empty: must live as long as the request's arena or for ever */
     str borrowed_encoding; /* content-encoding that `borrowed` has already ("gzip") */
     /* Streaming: called on the route's pool for one piece after the other, never in parallel. Appends to out and returns
-     * true; false ends the answer. NULL = not a stream. Waits for something new must be short (< 1 s) and
-     * look at rq->cancelled. stream_done is called exactly once, also when the client goes away. */
+     * true; false ends the answer, or breaks the connection if out->failed is set (the rest is missing). NULL = not a
+     * stream. Waits for something new must be short (< 1 s) and look at rq->cancelled. stream_done is called exactly once, also when the client goes away. */
     bool (*stream)(void *stream_ctx, struct buf *out);
     void (*stream_done)(void *stream_ctx);
     void *stream_ctx;

@@ -180,6 +180,7 @@ static void piece_make(void *p)
     bool more = !atomic_load(&x->cancelled) && !atomic_load(&x->server->draining) &&
                 rs->stream(rs->stream_ctx, &x->piece);
     x->stream_ended = !more || x->piece.failed;
+    x->piece_failed |= x->piece.failed;
     http_watch_forget(x);
     struct http_server *s = x->server;
     MHD_resume_connection(x->conn->mhd);
@@ -199,7 +200,7 @@ static ssize_t stream_read(void *p, uint64_t pos, char *out, size_t room)
         return (ssize_t)n;
     }
     if (x->stream_ended)
-        return MHD_CONTENT_READER_END_OF_STREAM;
+        return x->piece_failed ? MHD_CONTENT_READER_END_WITH_ERROR : MHD_CONTENT_READER_END_OF_STREAM;
     struct http_server *s = x->server;
     if (!http_work_begin(s))
         return MHD_CONTENT_READER_END_WITH_ERROR;

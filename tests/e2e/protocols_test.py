@@ -1,8 +1,12 @@
 """The other doors for metrics: import of text, pushed groups ... in and out, with the real program."""
 import base64
+import json
+import shutil
+import struct
 import time
+from urllib.parse import urlencode
 
-from vane_e2e import Vane, http, run, wait_for
+from vane_e2e import STALE, Vane, background, field, free_port, http, run, snappy, varint, wait_for
 
 now = int(time.time() * 1000)
 TEXT = {"Content-Type": "text/plain; version=0.0.4"}
@@ -94,4 +98,173 @@ def pushed_groups_are_written_every_interval():
         assert post(v, "/metrics/job/j", "x 1\n").status == 404
 
 
-run([import_of_text, pushed_groups_stay_until_they_are_deleted, pushed_groups_are_written_every_interval])
+def federation_into_another_vane():
+    with Vane("global: {external_labels: {region: eu}}\n") as v:
+        t = int(time.time() * 1000)
+        v.write([({"__name__": "fed_total", "job": "a", "instance": "i1"}, [(t - 1000, 5)]),
+                 ({"__name__": "fed_total", "job": "b"}, [(t - 2000, 6)]),
+                 ({"__name__": "gone", "job": "b"}, [(t - 2000, 6), (t - 1000, STALE)]),
+                 ({"__name__": "old", "job": "b"}, [(t - 400000, 6)])])
+        a = http("GET", v.url + "/federate?match[]=fed_total&match[]=gone&match[]=old")
+        assert a.status == 200 and a.body.decode() == (
+            "# TYPE fed_total untyped\n"
+            f'fed_total{{instance="i1",job="a",region="eu"}} 5 {t - 1000}\n'
+            f'fed_total{{job="b",region="eu",instance=""}} 6 {t - 2000}\n'), a.body
+        config = f"""
+scrape_configs:
+  - job_name: federate
+    scrape_interval: 1s
+    honor_labels: true
+    metrics_path: /federate
+    params: {{'match[]': ['{{__name__=~"fed.*"}}']}}
+    static_configs: [{{targets: ['127.0.0.1:{v.port}']}}]
+"""
+        with Vane(config) as w:
+            wait_for(lambda: w.value('fed_total{instance="i1",job="a",region="eu"}') == 5, "the federated series")
+            assert w.value('fed_total{instance="",job="b",region="eu"}') == 6
+            assert w.query("timestamp(fed_total)")[0]["value"][1].startswith(str((t - 1000) / 1000)[:10])
+
+
+# -- remote read
+def read_request(start, end, matchers, types=()):
+    m = b"".join(field(3, b"\x08" + varint(kind) + field(2, n.encode()) + field(3, x.encode())) for kind, n, x in matchers)
+    body = field(1, b"\x08" + varint(start) + b"\x10" + varint(end) + m)
+    return snappy(body + (field(2, bytes(types)) if types else b""))
+
+
+def read_varint(b, at):
+    shift = value = 0
+    while True:
+        value |= (b[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if not b[at - 1] & 0x80:
+            return value, at
+
+
+def fields(b):
+    at = 0
+    while at < len(b):
+        key, at = read_varint(b, at)
+        if key & 7 == 0:
+            value, at = read_varint(b, at)
+        elif key & 7 == 1:
+            value, at = b[at:at + 8], at + 8
+        else:
+            n, at = read_varint(b, at)
+            value, at = b[at:at + n], at + n
+        yield key >> 3, value
+
+
+class Bits:
+    def __init__(self, data):
+        self.value, self.left = int.from_bytes(data, "big"), len(data) * 8
+
+    def take(self, n):
+        self.left -= n
+        return self.value >> self.left & (1 << n) - 1
+
+    def uvarint(self):
+        value = shift = 0
+        while True:
+            b = self.take(8)
+            value |= (b & 0x7F) << shift
+            shift += 7
+            if not b & 0x80:
+                return value
+
+
+def xor_chunk(data):
+    bits = Bits(data)
+    n = bits.take(16)
+    out, delta, lead, size = [], 0, 0, 0
+    for i in range(n):
+        if i == 0:
+            z = bits.uvarint()
+            t, u = (z >> 1) ^ -(z & 1), bits.take(64)
+        else:
+            if i == 1:
+                delta = bits.uvarint()
+            else:
+                k = 0
+                while k < 4 and bits.take(1):
+                    k += 1
+                width = (0, 14, 17, 20, 64)[k]
+                dod = bits.take(width) if width else 0
+                delta += dod - (1 << width) if width and dod > 1 << width - 1 else dod
+            t += delta
+            if bits.take(1):
+                if bits.take(1):
+                    lead, size = bits.take(5), bits.take(6) or 64
+                u ^= bits.take(size) << 64 - lead - size
+        out.append((t, struct.unpack("<d", struct.pack("<Q", u))[0]))
+    return out
+
+
+def remote_read_streams_chunks():
+    with Vane("global: {external_labels: {region: eu}}\n") as v:
+        t = int(time.time() * 1000) - 3600000
+        data = {str(i): [(t + k * 1000, i * 1000 + k / 8) for k in range(500)] for i in range(20)}
+        assert v.write([({"__name__": "rr", "i": i}, x) for i, x in data.items()]).status == 204
+        matchers = [(0, "__name__", "rr"), (0, "region", "eu"), (3, "i", "1.")]
+        a = http("POST", v.url + "/api/v1/read", read_request(t, t + 400000, matchers, (1, 0)),
+                 {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"})
+        assert a.status == 200, a.body
+        assert a.headers["Content-Type"] == "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
+        got, at = {}, 0
+        while at < len(a.body):
+            n, at = read_varint(a.body, at)
+            message, at = a.body[at + 4:at + 4 + n], at + 4 + n
+            for number, series in fields(message):
+                if number != 1:
+                    continue
+                labels, samples = {}, []
+                for f, x in fields(series):
+                    if f == 1:
+                        pair = dict(fields(x))
+                        labels[pair[1].decode()] = pair[2].decode()
+                    else:
+                        chunk = dict(fields(x))
+                        assert chunk[3] == 1
+                        part = xor_chunk(chunk[4])
+                        assert chunk[1] == part[0][0] and chunk[2] == part[-1][0]
+                        samples += part
+                assert labels["region"] == "eu" and labels["__name__"] == "rr"
+                got.setdefault(labels["i"], []).extend(samples)
+        want = {i: x[:401] for i, x in data.items() if not i.startswith("1") or len(i) == 1}
+        assert got == want, (sorted(got), sorted(want))
+        assert http("POST", v.url + "/api/v1/read", b"junk", {"Content-Encoding": "snappy"}).status == 400
+        assert http("POST", v.url + "/api/v1/read", read_request(0, 1, [(2, "a", "(")])).status == 400
+
+
+def debians_prometheus_reads_through_us():
+    if not shutil.which("prometheus"):
+        print("# no prometheus here")
+        return
+    with Vane() as v:
+        t = int(time.time() * 1000) - 600000
+        series = [({"__name__": "read_me_total", "i": str(i)}, [(t + k * 15000, k * (i + 1)) for k in range(41)]) for i in range(50)]
+        assert v.write(series).status == 204
+        v.write([({"__name__": "stale_one"}, [(t, 1), (t + 15000, STALE)])])
+        port = free_port()
+        d = v.folder
+        (d / "reader.yml").write_text(f"remote_read: [{{url: '{v.url}/api/v1/read', read_recent: true}}]\n")
+        with background(["prometheus", f"--config.file={d}/reader.yml", f"--storage.tsdb.path={d}/reader",
+                         f"--web.listen-address=127.0.0.1:{port}"], d / "reader.log"):
+            url = f"http://127.0.0.1:{port}"
+            wait_for(lambda: http("GET", url + "/-/ready").status == 200, "prometheus")
+            for expr in ("sum(rate(read_me_total[299s]))", 'read_me_total{i=~"1.|7"}', "count_over_time(stale_one[601s])", "stale_one",
+                         "topk(3, read_me_total)", "label_replace(read_me_total, 'x', '$1', 'i', '(.)')"):
+                q = urlencode({"query": expr, "start": t / 1000, "end": (t + 600000) / 1000, "step": 30})
+                theirs = http("GET", f"{url}/api/v1/query_range?{q}").json["data"]["result"]
+                ours = http("GET", f"{v.url}/api/v1/query_range?{q}").json["data"]["result"]
+                key = lambda r: json.dumps(r["metric"], sort_keys=True)
+                assert theirs, expr
+                same = lambda x, y: x[0] == y[0] and abs(float(x[1]) - float(y[1])) <= 1e-12 * abs(float(y[1]))
+                for x, y in zip(sorted(ours, key=key), sorted(theirs, key=key), strict=True):
+                    assert x["metric"] == y["metric"] and len(x["values"]) == len(y["values"]), (expr, x["metric"], y["metric"])
+                    assert all(map(same, x["values"], y["values"])), expr
+
+
+run([import_of_text, pushed_groups_stay_until_they_are_deleted, pushed_groups_are_written_every_interval,
+     federation_into_another_vane, remote_read_streams_chunks, debians_prometheus_reads_through_us])
