@@ -358,8 +358,8 @@ static bool win_smoothing(const struct pq_win *w, double *ret, const struct hist
     {                                                                                                              \
         (void)pre;                                                                                                 \
         for (size_t s = 0; s < r->tl.n; s++) {                                                                     \
-            const double *v = b->fv + bd->lo[s];                                                                   \
             size_t n = bd->hi[s] - bd->lo[s];                                                                      \
+            const double *v = n ? b->fv + bd->lo[s] : NULL;                                                        \
             (void)v;                                                                                               \
             if (pq_tired(w, n))                                                                                    \
                 return;                                                                                            \
@@ -390,7 +390,6 @@ static void sum_two(const double *x, const double *y, size_t n, lanes *ret_sum, 
 static void fast_fold(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd, bool mean, double *out)
 {
     for (size_t s = 0; s < r->tl.n; s++) {
-        const double *v = b->fv + bd->lo[s];
         size_t n = bd->hi[s] - bd->lo[s];
         if (pq_tired(w, n))
             return;
@@ -398,6 +397,7 @@ static void fast_fold(struct pq_worker *w, const struct pq_rows *r, const struct
             out[s] = pq_none();
             continue;
         }
+        const double *v = b->fv + bd->lo[s];
         if (s + 1 < r->tl.n && bd->hi[s + 1] - bd->lo[s + 1] == n) {
             lanes sum, c;
             sum_two(v, b->fv + bd->lo[s + 1], n, &sum, &c);
