@@ -234,11 +234,12 @@ static void scalar_binary_at(struct pq_worker *w, const struct pq_map *m, size_t
 #define FLOAT_LOOP(expr)                          \
     for (size_t s = 0; s < n; s++) {              \
         double x = v[s], y = sc[s];               \
-        v[s] = pq_is_none(x) ? x : (expr);        \
+        v[s] = pq_is_none(x) ? none : (expr);     \
     }                                             \
     return true
 static bool float_binary(enum promql_op op, bool swap, double *restrict v, const double *restrict sc, size_t n)
 {
+    const double none = pq_none_opaque();
     switch (op) {
     case PQ_ADD:
         FLOAT_LOOP(x + y);

@@ -37,6 +37,15 @@ static inline bool pq_is_none(double v)
 {
     return f64_bits(v) == STALE_NAN_BITS;
 }
+/* pq_none() as a value of which the compiler knows nothing, for loops that say "none stays none, the rest is computed".
+ * With x itself or a constant in that place clang makes x * (none ? 1 : y) of none ? x : x * y, or takes arithmetic on
+ * a NaN to give that very NaN; but the machine turns this signalling NaN into a quiet one, which is a sample. */
+static inline double pq_none_opaque(void)
+{
+    uint64_t bits = STALE_NAN_BITS;
+    __asm__("" : "+r"(bits));
+    return f64_from_bits(bits);
+}
 
 /* ---- timeline: the steps of an evaluation ---- */
 struct pq_tl {
