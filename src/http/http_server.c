@@ -677,8 +677,8 @@ static enum err listen_open(struct http_server *s, struct http_listen *l, const 
 static void listen_close(struct http_listen *l)
 {
     if (l->daemon)
-        MHD_stop_daemon(l->daemon); /* closes fd */
-    else if (l->fd >= 0)
+        MHD_stop_daemon(l->daemon); /* was quiesced: fd is ours */
+    if (l->fd >= 0)
         close(l->fd);
     if (l->key)
         explicit_bzero(l->key, strlen(l->key));
@@ -796,9 +796,8 @@ void http_server_close(struct http_server *s)
         struct http_listen *l = &s->listens[i];
         if (l->daemon) {
             l->fd = MHD_quiesce_daemon(l->daemon);
-            if (l->fd >= 0)
-                close(l->fd);
-            l->fd = -1;
+            if (l->fd >= 0) /* refuses; not yet closed: the daemon's thread aborts if it cannot take it out of its epoll set */
+                shutdown(l->fd, SHUT_RDWR);
         }
     }
     drain(s);
