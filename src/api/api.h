@@ -16,6 +16,7 @@
  *   api_push.c               /api/v1/import/prometheus, /metrics/job/...
  *   api_federate.c           /federate
  *   api_read.c               /api/v1/read
+ *   api_influx.c             /write, /api/v2/write, /ping
  *   api_self.c               /metrics
  *   api_files.c              the web UI, /api/openapi.yaml
  *   api_source.c             promql_source and api_store over tsdb

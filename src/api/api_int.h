@@ -106,6 +106,7 @@ API_TABLE(custom_routes)
 API_TABLE(push_routes)
 API_TABLE(federate_routes)
 API_TABLE(read_routes)
+API_TABLE(influx_routes)
 API_TABLE(file_routes)
 API_TABLE(common_routes) /* health and /metrics: on every listener */
 

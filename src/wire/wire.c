@@ -80,3 +80,20 @@ void wire_reject(struct wire_rejects *r, struct labels ls, const struct err_text
     IGNORE_ERR(err_fail(&r->first, ERR_INVALID, "series " STR_FMT "%s: %s", STR_ARG(shown),
                         b.n > shown.n ? "..." : "", why->msg));
 }
+
+str wire_legacy_name(struct arena *a, str s, bool metric)
+{
+    if (metric ? labels_valid_metric_name(s) : labels_valid_name(s))
+        return s;
+    bool digit = s.n == 0 || (s.p[0] >= '0' && s.p[0] <= '9');
+    char *out = arena_array(a, char, s.n + 1);
+    size_t n = 0;
+    if (digit)
+        out[n++] = '_';
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (metric && c == ':');
+        out[n++] = ok ? c : '_';
+    }
+    return (str){ out, n };
+}

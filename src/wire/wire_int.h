@@ -60,6 +60,8 @@ void *wire_run_grow(struct arena *a, void *p, size_t *n, size_t *cap, size_t *fr
 /* Sort labels in place unless they are sorted, drop empty values, check them against the limits. */
 enum err wire_labels_finish(struct label *p, size_t *n, const struct wire_limits *lim,
                             struct err_text *reterr);
+/* A name as legacy rules have it: every byte that may not stand there becomes '_'. metric: ':' is allowed, too. In a, or s itself. */
+str wire_legacy_name(struct arena *a, str s, bool metric);
 /* Note a refusal: keeps the first text ("series {...}: why"). */
 void wire_reject(struct wire_rejects *r, struct labels ls, const struct err_text *why);
 

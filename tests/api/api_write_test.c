@@ -176,6 +176,38 @@ static void import_text(void **state)
     assert_int_equal(site_post("/metrics/job/a", NULL, NULL, STR("a 1\n")).status, 503);
 }
 
+static void influx(void **state)
+{
+    (void)state;
+    struct answer a = site_post("/write?db=tele&precision=ms", "text/plain", NULL, STR("cpu,host=a idle=5,user=6i 1000\n"));
+    assert_int_equal(a.status, 204);
+    assert_int_equal(site.store.n_samples, 2);
+    assert_int_equal(site.store.waited, site.store.lsn);
+    static const struct label idle[] = { { STR_INIT("__name__"), STR_INIT("cpu_idle") }, { STR_INIT("db"), STR_INIT("tele") }, { STR_INIT("host"), STR_INIT("a") } };
+    assert_non_null(memory_store_find(&site.store, (struct labels){ idle, 3 }));
+    a = site_post("/api/v2/write?org=o&bucket=b&precision=s", NULL, NULL, STR("cpu,host=a value=5 1\nbad\n"));
+    assert_int_equal(a.status, 400); /* the good line is stored */
+    assert_str(a.body, "{\"code\":\"invalid\",\"message\":\"partial write: 1 lines refused: line 2: no fields\"}");
+    assert_int_equal(site.store.n_samples, 3);
+    a = site_post("/write?precision=ms", NULL, NULL, STR("cpu,host=a,db=tele idle=4 500\n")); /* too old for the store */
+    assert_int_equal(a.status, 400);
+    assert_true(str_contains(a.body, STR("{\"error\":\"partial write: out of order sample")));
+    assert_int_equal(site_post("/write?precision=weeks", NULL, NULL, STR("m value=1")).status, 400);
+    struct buf gz;
+    buf_init(&gz, 0);
+    assert_int_equal(gzip_compress(STR("zipped value=1 9000"), 6, &gz), OK);
+    assert_int_equal(site_post("/write?precision=ms", NULL, "gzip", buf_str(&gz)).status, 204);
+    buf_deinit(&gz);
+    site.store.write_err = ERR_BUSY;
+    a = site_post("/api/v2/write", NULL, NULL, STR("m value=1"));
+    assert_int_equal(a.status, 429);
+    assert_non_null(http_result_header(&a.r, STR("Retry-After")).p);
+    site.store.write_err = OK;
+    assert_int_equal(site_get("/ping").status, 204);
+    site.ready = false;
+    assert_int_equal(site_post("/write", NULL, NULL, STR("m value=1")).status, 503);
+}
+
 static void store_in_trouble(void **state)
 {
     (void)state;
@@ -260,7 +292,7 @@ static void custom(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, site_open, site_close)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(remote_write), T(remote_write_malformed), T(remote_write_2), T(import_text), T(store_in_trouble),
+    const struct CMUnitTest tests[] = { T(remote_write), T(remote_write_malformed), T(remote_write_2), T(import_text), T(influx), T(store_in_trouble),
                                         T(otlp), T(custom) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
