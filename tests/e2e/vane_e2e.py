@@ -1,5 +1,6 @@
 """What the end-to-end tests share: a vane process on free loopback ports with a folder of its own, an HTTP client,
 and a remote-write encoder (protobuf and snappy by hand, so that the tests need nothing but Python)."""
+import collections
 import contextlib
 import json
 import os
@@ -102,6 +103,14 @@ class Vane:
             raise AssertionError(f"vane ended with {self.process.returncode}:\n{self.log_text()[-3000:]}")
         return http("GET", self.url + "/-/ready", timeout=2).status == 200
 
+    def threads(self):
+        """What each thread waits for in the kernel: a stalled disk looks different from a lock."""
+        seen = collections.Counter()
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").glob("*"):
+            with contextlib.suppress(OSError):
+                seen[f"{(task / 'comm').read_text().strip()} in {(task / 'wchan').read_text()}"] += 1
+        return "threads: " + ", ".join(f"{n} {what}" for what, n in sorted(seen.items())) + "\n"
+
     def log_text(self):
         return self.log_path.read_text(errors="replace")
 
@@ -131,6 +140,7 @@ class Vane:
         if self.process:
             if kind:
                 sys.stderr.write(self.log_text()[-4000:] + "\n")
+                sys.stderr.write(self.threads())
                 self.kill()
             else:
                 code = self.stop()
