@@ -103,6 +103,24 @@ static const struct conf_field host_fields[] = {
 #undef F
 SCHEMA(host_schema, struct cli_host, "host_metrics", host_fields, .defaults = &host_defaults, .from_scalar = host_from_scalar);
 
+static void check_compat(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    const struct cli_compat *c = obj;
+    if (c->graphite.n > 1 || c->statsd.n > 1)
+        FAIL("graphite and statsd listen on one address each");
+}
+#define F(m, key, t, ...) CF(struct cli_compat, m, key, t, ##__VA_ARGS__)
+static const struct cli_compat compat_defaults = { .statsd_flush_ms = 10000, .statsd_idle_ms = 300000, .statsd_series_max = 100000 };
+static const struct conf_field compat_fields[] = {
+    F(graphite, "graphite", CONF_CUSTOM, .read = read_listen, .print = print_listen),
+    F(statsd, "statsd", CONF_CUSTOM, .read = read_listen, .print = print_listen),
+    F(statsd_flush_ms, "statsd_flush", CONF_DURATION, .flags = CONF_POSITIVE),
+    F(statsd_idle_ms, "statsd_idle", CONF_DURATION, .flags = CONF_POSITIVE),
+    F(statsd_series_max, "statsd_max_series", CONF_UINT, .flags = CONF_POSITIVE),
+};
+#undef F
+SCHEMA(compat_schema, struct cli_compat, "compat_listeners", compat_fields, .defaults = &compat_defaults, .check = check_compat);
+
 static enum err push_from_scalar(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     return conf_read_bool(cx, n, &((struct cli_push *)obj)->enabled);
@@ -157,19 +175,24 @@ static const struct conf_field web_fields[] = {
 #undef F
 SCHEMA(web_schema, struct cli_web, "web", web_fields, .defaults = &web_defaults, .check = check_web);
 
+static void check_exposed(struct conf_ctx *cx, const struct conf_node *n, const struct cli_listen *p, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!cli_listen_is_loopback(&p[i]))
+            FAIL(STR_FMT ":%u is reachable from outside and no authentication is configured: bind to 127.0.0.1, or "
+                         "set insecure: true to accept that", STR_ARG(p[i].host), p[i].port);
+}
+
 static void check_config(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     const struct cli_config *c = obj;
-    for (size_t i = 0; i < c->listen.n && !c->insecure; i++)
-        if (!cli_listen_is_loopback(&c->listen.p[i]))
-            IGNORE_ERR(conf_error(cx, conf_get(n, STR("listen")),
-                                  STR_FMT ":%u is reachable from outside and no authentication is configured: bind to 127.0.0.1, or "
-                                          "set insecure: true to accept that", STR_ARG(c->listen.p[i].host), c->listen.p[i].port));
-    for (size_t i = 0; i < c->otlp_listen.n && !c->insecure; i++)
-        if (!cli_listen_is_loopback(&c->otlp_listen.p[i]))
-            IGNORE_ERR(conf_error(cx, conf_get(n, STR("otlp_listen")),
-                                  STR_FMT ":%u is reachable from outside and no authentication is configured: bind to 127.0.0.1, or "
-                                          "set insecure: true to accept that", STR_ARG(c->otlp_listen.p[i].host), c->otlp_listen.p[i].port));
+    const struct conf_node *compat = conf_get(n, STR("compat_listeners"));
+    if (c->insecure)
+        return;
+    check_exposed(cx, conf_get(n, STR("listen")), c->listen.p, c->listen.n);
+    check_exposed(cx, conf_get(n, STR("otlp_listen")), c->otlp_listen.p, c->otlp_listen.n);
+    check_exposed(cx, compat, c->compat.graphite.p, c->compat.graphite.n);
+    check_exposed(cx, compat, c->compat.statsd.p, c->compat.statsd.n);
 }
 
 /* The keys that are Prometheus' own: checked by the room scrape, only named here. */
@@ -203,6 +226,7 @@ static const struct conf_field fields[] = {
     F(limits, "limits", CONF_STRUCT, .schema = &limits_schema),
     F(prometheus_file, "prometheus", CONF_STR),
     F(host, "host_metrics", CONF_STRUCT, .schema = &host_schema),
+    F(compat, "compat_listeners", CONF_STRUCT, .schema = &compat_schema),
     F(push, "pushed_groups", CONF_STRUCT, .schema = &push_schema),
     F(self_metrics, "self_metrics", CONF_BOOL, .flags = CONF_ALWAYS),
     F(log, "log", CONF_STRUCT, .schema = &log_schema),

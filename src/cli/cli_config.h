@@ -9,6 +9,7 @@
  *            label_name_length: 1024, label_value_length: 4096, exemplars: 100000}
  *   prometheus: prometheus.yml      # include one, or write global, scrape_configs ... right here
  *   host_metrics: true              # or {enabled: true, interval: 15s}
+ *   compat_listeners: {graphite: "", statsd: "", statsd_flush: 10s, statsd_idle: 5m, statsd_max_series: 100000}
  *   pushed_groups: {enabled: true, interval: 15s, max_groups: 10000, max_bytes: 256MB}   # Pushgateway paths
  *   self_metrics: true              # vane's own metrics are stored, too
  *   log: {level: info, format: logfmt}
@@ -48,6 +49,11 @@ struct cli_config {
         bool enabled;
         int64_t interval_ms;
     } host;
+    struct cli_compat { /* none or one address each: off by default */
+        CONF_LIST_OF(struct cli_listen) graphite, statsd;
+        int64_t statsd_flush_ms, statsd_idle_ms;
+        uint64_t statsd_series_max;
+    } compat;
     struct cli_push {
         bool enabled;
         int64_t interval_ms;

@@ -52,6 +52,30 @@ static enum err open_push(struct serve *s, struct err_text *reterr)
     return cfg->enabled ? push_open(&push, &s->push, reterr) : OK;
 }
 
+static struct compat_listen compat_address(const struct cli_listen *p, size_t n)
+{
+    return n ? (struct compat_listen){ true, p->host, p->port } : (struct compat_listen){ 0 };
+}
+
+static enum err open_compat(struct serve *s, struct err_text *reterr)
+{
+    const struct cli_compat *cfg = &s->cfg->compat;
+    struct compat_config compat = {
+        .sink = { s, host_append },
+        .graphite = compat_address(cfg->graphite.p, cfg->graphite.n),
+        .statsd = compat_address(cfg->statsd.p, cfg->statsd.n),
+        .statsd_flush_ms = cfg->statsd_flush_ms,
+        .statsd_idle_ms = cfg->statsd_idle_ms,
+        .statsd_series_max = cfg->statsd_series_max,
+    };
+    TRY(compat_open(&compat, &s->compat, reterr));
+    if (compat.graphite.on)
+        LOG_INFO("listening", "address", arena_cstr(&s->a, compat.graphite.host), "port", LOG_I64(compat_graphite_port(s->compat)), "for", "Graphite plaintext over TCP");
+    if (compat.statsd.on)
+        LOG_INFO("listening", "address", arena_cstr(&s->a, compat.statsd.host), "port", LOG_I64(compat_statsd_port(s->compat)), "for", "StatsD over UDP");
+    return OK;
+}
+
 static enum err check_exposure(const struct cli_config *cfg, struct err_text *reterr)
 {
     if (cfg->insecure)
@@ -168,6 +192,7 @@ static enum err serve_open(struct serve *s, struct err_text *reterr)
     TRY(open_engine(s, reterr));
     TRY(open_push(s, reterr));
     TRY(open_http(s, reterr));
+    TRY(open_compat(s, reterr));
     TRY(open_collectors(s, reterr));
     return OK;
 }
@@ -179,6 +204,7 @@ static void serve_close(struct serve *s)
     cli_self_close(s->self);
     host_close(s->host);
     scrape_close(s->scrape);
+    compat_close(s->compat);
     if (s->server)
         http_server_close(s->server);
     push_close(s->push);

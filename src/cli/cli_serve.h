@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/cli_config.h"
 #include "cli/cli_self.h"
+#include "compat/compat.h"
 #include "host/host.h"
 #include "scrape/scrape.h"
 #include "store/store.h"
@@ -47,6 +48,7 @@ struct serve {
     struct scrape_sink sink;
     struct host *host;
     struct push *push;
+    struct compat *compat;
     struct cli_self *self;
     struct api *api;
     struct api_scrape api_scrape;

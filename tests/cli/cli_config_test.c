@@ -108,7 +108,29 @@ static const struct {
     { "prometheus: p.yml\nscrape_configs: []\n", "not both" },
     { "prometheus: nowhere.yml\n", "nowhere.yml: no such file or directory" },
     { "web: {tls_cert_file: a}\n", "must be given together" },
+    { "compat_listeners: {graphite: \"0.0.0.0:2003\"}\n", "is reachable from outside" },
+    { "compat_listeners: {statsd: [\"127.0.0.1:1\", \"127.0.0.1:2\"]}\n", "one address each" },
+    { "pushed_groups: {interval: 0s}\n", "must be greater than 0" },
 };
+static void other_doors(void **state)
+{
+    (void)state;
+    struct cli_config *c = load(NULL);
+    assert_int_equal(c->compat.graphite.n + c->compat.statsd.n, 0);
+    assert_true(c->push.enabled);
+    assert_int_equal(c->push.interval_ms, 15000);
+    cli_config_free(c);
+    c = load("pushed_groups: false\ncompat_listeners: {graphite: 127.0.0.1:2003, statsd: \"[::1]:8125\", statsd_flush: 1s}\n");
+    assert_false(c->push.enabled);
+    assert_int_equal(c->compat.graphite.p[0].port, 2003);
+    assert_true(str_eq(c->compat.statsd.p[0].host, STR("::1")));
+    assert_int_equal(c->compat.statsd_flush_ms, 1000);
+    AUTO_BUF struct buf b = { 0 };
+    cli_config_print(c, &b);
+    assert_true(str_contains(buf_str(&b), STR("127.0.0.1:2003")));
+    cli_config_free(c);
+}
+
 static void mistakes_are_refused(void **state)
 {
     (void)state;
@@ -126,7 +148,7 @@ static void mistakes_are_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(no_file_is_fine), cmocka_unit_test(all_forms_load),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(no_file_is_fine), cmocka_unit_test(all_forms_load), cmocka_unit_test(other_doors),
                                         cmocka_unit_test(mistakes_are_refused) };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

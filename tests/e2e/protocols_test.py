@@ -2,6 +2,7 @@
 import base64
 import json
 import shutil
+import socket
 import struct
 import time
 from urllib.parse import urlencode
@@ -266,5 +267,43 @@ def debians_prometheus_reads_through_us():
                     assert all(map(same, x["values"], y["values"])), expr
 
 
+def influx_lines():
+    with Vane() as v:
+        body = f"cpu,host=a usage_idle=98.5,usage_user=1i {now}000000\ntemperature,room=b value=21.5\n"
+        assert post(v, "/write?db=tele", body).status == 204
+        assert v.value('cpu_usage_idle{host="a",db="tele"}', now / 1000) == 98.5
+        assert v.value('temperature{room="b"}') == 21.5
+        a = post(v, "/api/v2/write?org=o&bucket=b&precision=s", f"good value=1 {now // 1000}\nbad\n")
+        assert a.status == 400 and "line 2" in a.json["message"], a.body
+        assert v.value("good", now / 1000) == 1
+
+
+def graphite_and_statsd_listeners():
+    graphite, statsd = free_port(), free_port()
+    with Vane() as v:
+        v.stop()
+        v.config = v.folder / "vane.yaml"
+        v.config.write_text(f"compat_listeners: {{graphite: '127.0.0.1:{graphite}', statsd: '127.0.0.1:{statsd}', statsd_flush: 1s}}\n")
+        v.start()
+        with socket.create_connection(("127.0.0.1", graphite)) as s:
+            s.sendall(f"servers.web1.load;dc=x 1.5 {now // 1000}\nnot a line at all\n".encode())
+            wait_for(lambda: v.value('servers_web1_load{dc="x"}', now / 1000) == 1.5, "the Graphite line")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.connect(("127.0.0.1", statsd))
+            for _ in range(100):
+                s.send(b"api.hits:1|c|#env:prod\napi.time:250|ms|#env:prod")
+            s.send(b"queue:7|g")
+            s.send(b"rubbish")
+        wait_for(lambda: v.value('api_hits{env="prod"}') == 100, "the counter")
+        assert v.value("queue") == 7
+        assert v.value("histogram_count(api_time)") == 100
+        assert abs(v.value("histogram_quantile(0.5, api_time)") - 0.25) < 0.03
+        own = http("GET", v.url + "/metrics").body.decode()
+        assert 'vane_graphite_lines_total{result="malformed"} 1' in own
+        assert 'vane_statsd_lines_total{result="malformed"} 1' in own
+        assert "vane_statsd_packets_dropped_total 0" in own
+
+
 run([import_of_text, pushed_groups_stay_until_they_are_deleted, pushed_groups_are_written_every_interval,
-     federation_into_another_vane, remote_read_streams_chunks, debians_prometheus_reads_through_us])
+     federation_into_another_vane, remote_read_streams_chunks, debians_prometheus_reads_through_us,
+     influx_lines, graphite_and_statsd_listeners])
