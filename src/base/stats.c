@@ -1,4 +1,6 @@
-/* The registry behind /metrics; see stats.h. Registration is a push onto a list under one mutex. */
+/* The registry behind /metrics; see stats.h. Registration is a push onto a list under one mutex, which is innermost:
+ * a counter may be used for the first time under any lock. Rendering calls into rooms that take locks of theirs, so
+ * it has a mutex of its own, outermost. */
 #include "base/stats.h"
 
 #include <pthread.h>
@@ -14,6 +16,7 @@ struct render_cb {
     void (*fn)(void *ctx, struct buf *out);
     void *ctx;
 };
+static pthread_mutex_t render_mu = PTHREAD_MUTEX_INITIALIZER; /* guards render_cbs, held while they run */
 static VEC(struct render_cb) render_cbs;
 
 static const uint64_t hist_bounds_ns[STAT_HIST_BUCKETS] = {
@@ -56,14 +59,14 @@ void stat_hist_observe_ns(struct stat_hist *h, uint64_t ns)
 
 void stats_on_render(void (*fn)(void *ctx, struct buf *out), void *ctx)
 {
-    pthread_mutex_lock(&stats_mu);
+    pthread_mutex_lock(&render_mu);
     vec_push(&render_cbs, ((struct render_cb){ fn, ctx }));
-    pthread_mutex_unlock(&stats_mu);
+    pthread_mutex_unlock(&render_mu);
 }
 
 void stats_off_render(void (*fn)(void *ctx, struct buf *out), void *ctx)
 {
-    pthread_mutex_lock(&stats_mu);
+    pthread_mutex_lock(&render_mu);
     for (size_t i = 0; i < render_cbs.n; i++)
         if (render_cbs.p[i].fn == fn && render_cbs.p[i].ctx == ctx) {
             vec_remove(&render_cbs, i);
@@ -71,7 +74,7 @@ void stats_off_render(void (*fn)(void *ctx, struct buf *out), void *ctx)
         }
     if (render_cbs.n == 0)
         vec_free(&render_cbs);
-    pthread_mutex_unlock(&stats_mu);
+    pthread_mutex_unlock(&render_mu);
 }
 
 struct stat_row { /* one family member, of either kind */
@@ -130,6 +133,7 @@ void stats_render(struct buf *out)
         vec_push(&rows, ((struct stat_row){ s->name, s->help, s->labels, s, NULL }));
     for (const struct stat_hist *h = hists_head; h; h = h->next)
         vec_push(&rows, ((struct stat_row){ h->name, h->help, h->labels, NULL, h }));
+    pthread_mutex_unlock(&stats_mu);
     if (rows.n)
         qsort(rows.p, rows.n, sizeof(*rows.p), row_cmp);
     for (size_t i = 0; i < rows.n; i++) {
@@ -137,8 +141,9 @@ void stats_render(struct buf *out)
             put_head(out, &rows.p[i]);
         put_row(out, &rows.p[i]);
     }
+    vec_free(&rows);
+    pthread_mutex_lock(&render_mu);
     vec_each(struct render_cb, cb, &render_cbs)
         cb->fn(cb->ctx, out);
-    pthread_mutex_unlock(&stats_mu);
-    vec_free(&rows);
+    pthread_mutex_unlock(&render_mu);
 }

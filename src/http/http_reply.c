@@ -213,8 +213,9 @@ static ssize_t stream_read(void *p, uint64_t pos, char *out, size_t room)
         http_watch_forget(x);
         MHD_resume_connection(x->conn->mhd);
         atomic_fetch_sub(&s->working, 1);
+        return MHD_CONTENT_READER_END_WITH_ERROR;
     }
-    return x->piece_failed ? MHD_CONTENT_READER_END_WITH_ERROR : 0;
+    return 0; /* the exchange belongs to the pool until it resumes */
 }
 
 enum { SEND_GRACE_S = 30, SEND_RATE_MIN = 4096 };

@@ -19,6 +19,7 @@ import urllib.request
 
 SOURCE = pathlib.Path(os.environ.get("VANE_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 BINARY = os.environ.get("VANE_BINARY", str(SOURCE / "build/vane"))
+PATIENCE = float(os.environ.get("VANE_TEST_PATIENCE", 1))  # sanitizers slow everything down
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 
 
@@ -30,6 +31,7 @@ def free_port():
 
 def wait_for(check, what, seconds=20.0, every=0.05):
     """Calls check() until it returns something true, and returns that."""
+    seconds *= PATIENCE
     end = time.monotonic() + seconds
     last = None
     while time.monotonic() < end:
@@ -118,7 +120,7 @@ class Vane:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(20 * PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise AssertionError("vane did not stop within 20 s of SIGTERM")

@@ -151,7 +151,7 @@ static void test_low_water_frees_files(void **state)
     struct err_text et = { 0 };
     struct store_edit e = { .signal = STORE_METRICS, .low_water_lsn = lsn };
     assert_int_equal(store_commit(st, &e, &et), OK);
-    for (int i = 0; i < 200 && store_wal_bytes(st) > 100000; i++)
+    for (int i = 0; i < 4000 && store_wal_bytes(st) > 100000; i++)
         os_sleep_ms(5);
     assert_true(store_wal_bytes(st) < bytes / 4);
     lsn = put(st, STORE_METRICS, 0, body, sizeof(body), NULL);

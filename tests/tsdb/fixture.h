@@ -16,7 +16,7 @@
 
 struct test_clock {
     struct clock c;
-    int64_t now_ms;
+    _Atomic int64_t now_ms; /* background threads read it */
 };
 static int64_t test_now(struct clock *c)
 {
