@@ -1,4 +1,4 @@
-/* Whole expositions, text and OpenMetrics. Oracles: accepted series are valid and carry the extra label; the canonical text of
+/* Whole expositions, text, OpenMetrics and (families only) protobuf. Oracles: accepted series are valid and carry the extra label; the canonical text of
  * the families is read again as the same families. */
 #include "base/check.h"
 #include "wire/expo_batch.h"
@@ -32,6 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct label extra = { STR_INIT("job"), STR_INIT("x") };
     struct wire_limits lim = WIRE_LIMITS_DEFAULT;
+    AUTO_ARENA struct arena pb;
+    arena_init(&pb, 16 << 20);
+    check_families(&pb, (str){ (const char *)data, size }, EXPO_PROTOBUF);
     for (int k = 0; k < 2; k++) {
         AUTO_ARENA struct arena a;
         arena_init(&a, 16 << 20);

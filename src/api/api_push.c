@@ -1,7 +1,7 @@
 /* Text exposition that is sent rather than scraped:
  *   POST /api/v1/import/prometheus       samples with their own timestamps (or now), ?extra_label=name=value, ?timestamp=ms
  *   PUT, POST, DELETE /metrics/job/...   a Pushgateway's groups (room push)
- * Bodies are text 0.0.4 / 1.0.0 unless Content-Type says OpenMetrics; curl's default type is taken as text. */
+ * Bodies are text 0.0.4 / 1.0.0 unless Content-Type says OpenMetrics or, for groups, protobuf. */
 #include "push/push.h"
 #include "wire/expo_batch.h"
 
@@ -9,11 +9,12 @@
 
 static struct stat imported = STAT_COUNTER("vane_import_samples_total", "Samples taken by /api/v1/import/prometheus", "");
 
-static bool body_format(const struct http_request *rq, struct http_response *rs, enum expo_format *ret)
+/* curl's default type is taken as text. protobuf: is it taken here? */
+static bool body_format(const struct http_request *rq, struct http_response *rs, bool protobuf, enum expo_format *ret)
 {
-    bool om = str_eq(rq->content_type, STR("application/openmetrics-text"));
-    *ret = om ? EXPO_OPENMETRICS : EXPO_TEXT;
-    if (!str_contains(rq->content_type, STR("protobuf")))
+    bool pb = str_eq(rq->content_type, STR("application/vnd.google.protobuf"));
+    *ret = pb ? EXPO_PROTOBUF : str_eq(rq->content_type, STR("application/openmetrics-text")) ? EXPO_OPENMETRICS : EXPO_TEXT;
+    if (!pb || protobuf)
         return true;
     api_write_fail(rs, ERR_UNSUPPORTED, "protobuf exposition is not supported here: send text (text/plain; version=0.0.4) or OpenMetrics");
     return false;
@@ -59,7 +60,7 @@ static void import_prometheus(struct http_request *rq, struct http_response *rs)
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
     enum expo_format format;
-    if (api_not_ready(api, rs) || !body_format(rq, rs, &format))
+    if (api_not_ready(api, rs) || !body_format(rq, rs, false, &format))
         return;
     enum err e = import_batch(rq, format, &batch, &rejects, &why);
     if (e == OK)
@@ -110,7 +111,7 @@ static void push_group(struct http_request *rq, struct http_response *rs)
         e = push_delete(api_of(rq)->d.push, key, &why);
         rs->status = 202;
     } else {
-        if (!body_format(rq, rs, &format))
+        if (!body_format(rq, rs, true, &format))
             return;
         e = push_put(api_of(rq)->d.push, key, rq->method == HTTP_PUT ? PUSH_REPLACE : PUSH_MERGE, format, rq->body, &why);
     }

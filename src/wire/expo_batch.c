@@ -2,6 +2,7 @@
 #include "wire/expo_batch.h"
 
 #include "base/check.h"
+#include "wire/expo_pb.h"
 #include "wire/wire_int.h"
 
 struct batcher {
@@ -209,16 +210,10 @@ static bool belongs(const struct family *f, str name)
     return false;
 }
 
-static enum err family_sample(struct families *f, struct expo *x, size_t *current, struct err_text *reterr)
+static enum err family_sample(struct families *f, const struct expo *x, struct labels ls, size_t *current, struct err_text *reterr)
 {
-    struct labels ls;
     if (x->has_ts)
         return err_fail(reterr, ERR_INVALID, "line %u: pushed metrics must not have timestamps", x->line);
-    enum err e = expo_labels(x, f->a, &ls, reterr);
-    if (e != OK) {
-        err_prefix(reterr, "line %u: ", x->line);
-        return e;
-    }
     str name = labels_name(ls);
     if (*current == SIZE_MAX || !belongs(&f->v.p[*current], name))
         *current = family_of(f, name);
@@ -229,24 +224,68 @@ static enum err family_sample(struct families *f, struct expo *x, size_t *curren
     return OK;
 }
 
+static enum err families_over(const struct families *f, struct err_text *reterr)
+{
+    if (!arena_over(f->a))
+        return OK;
+    return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode", f->a->bytes_max);
+}
+
 static enum err families_read(struct families *f, str body, enum expo_format format, struct err_text *reterr)
 {
     struct expo x;
+    struct labels ls;
     size_t current = SIZE_MAX;
     expo_init(&x, format, body);
     for (enum expo_entry e; (e = expo_next(&x)) > EXPO_ERROR;) {
         if (e == EXPO_SAMPLE) {
-            TRY(family_sample(f, &x, &current, reterr));
+            enum err bad = expo_labels(&x, f->a, &ls, reterr);
+            if (bad != OK) {
+                err_prefix(reterr, "line %u: ", x.line);
+                return bad;
+            }
+            TRY(family_sample(f, &x, ls, &current, reterr));
         } else if (e != EXPO_COMMENT) {
             current = family_of(f, x.name);
             meta_take(&x, f->a, &f->v.p[current].meta);
         }
-        if (arena_over(f->a))
-            return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode", f->a->bytes_max);
+        TRY(families_over(f, reterr));
     }
     if (x.entry == EXPO_ERROR)
         return err_fail_at(reterr, ERR_PARSE, x.error.pos, "%s", x.error.msg);
     return OK;
+}
+
+/* Protobuf: classic samples only, text has no place for native histograms. Help is not escaped there. */
+static enum err families_read_entries(struct families *f, struct expo_pb *x, struct err_text *reterr)
+{
+    struct labels ls;
+    size_t current = SIZE_MAX;
+    for (enum expo_entry e; (e = expo_pb_next(x)) > EXPO_ERROR;) {
+        if (e == EXPO_SAMPLE) {
+            TRY(expo_pb_labels(x, f->a, &ls, reterr));
+            TRY(family_sample(f, &x->e, ls, &current, reterr));
+        } else if (e != EXPO_COMMENT) {
+            current = family_of(f, x->e.name);
+            if (e == EXPO_HELP)
+                f->v.p[current].meta.help = x->e.text;
+            else if (e == EXPO_TYPE)
+                f->v.p[current].meta.type = x->e.type;
+        }
+        TRY(families_over(f, reterr));
+    }
+    if (x->e.entry == EXPO_ERROR)
+        return err_fail_at(reterr, ERR_PARSE, x->e.error.pos, "%s", x->e.error.msg);
+    return OK;
+}
+
+static enum err families_read_protobuf(struct families *f, str body, struct err_text *reterr)
+{
+    struct expo_pb x;
+    expo_pb_init(&x, body, (struct expo_pb_options){ .native = false }, f->a);
+    enum err e = families_read_entries(f, &x, reterr);
+    expo_pb_deinit(&x);
+    return e;
 }
 
 static struct expo_family_text family_text(struct arena *a, const struct family *f)
@@ -264,7 +303,7 @@ enum err expo_families(struct arena *a, str body, enum expo_format format, struc
                        size_t *ret_n, struct err_text *reterr)
 {
     struct families f = { .a = a };
-    enum err e = families_read(&f, body, format, reterr);
+    enum err e = format == EXPO_PROTOBUF ? families_read_protobuf(&f, body, reterr) : families_read(&f, body, format, reterr);
     if (e == OK) {
         *ret = arena_array(a, struct expo_family_text, f.v.n);
         *ret_n = 0;

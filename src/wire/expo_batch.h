@@ -23,7 +23,7 @@ struct expo_family_text {
     size_t n_samples;
 };
 /* Families in order of appearance, names unique; lines of one family that are scattered are joined. No timestamps: a
- * sample that has one is ERR_INVALID. ERR_PARSE, ERR_LIMIT. Everything is in a. */
+ * sample that has one is ERR_INVALID. Of protobuf the classic samples are taken; native parts of histograms are left out. ERR_PARSE, ERR_LIMIT. Everything is in a. */
 enum err expo_families(struct arena *a, str body, enum expo_format format, struct expo_family_text **ret,
                        size_t *ret_n, struct err_text *reterr) MUST_CHECK;
 

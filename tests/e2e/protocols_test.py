@@ -63,6 +63,12 @@ def pushed_groups_stay_until_they_are_deleted():
         job64 = base64.urlsafe_b64encode(b"a/b").decode()
         assert post(v, f"/metrics/job@base64/{job64}", "slash 1\n", method="PUT").status == 200
         assert v.value('slash{job="a/b"}') == 1
+        # protobuf, as Go's client pushes: one counter family, delimited
+        family = field(1, b"go_pushed_total") + field(4, field(3, b"\x09" + struct.pack("<d", 42)))
+        a = post(v, "/metrics/job/go", varint(len(family)) + family,
+                 {"Content-Type": "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"}, "PUT")
+        assert a.status == 200, a.body
+        assert v.value('go_pushed_total{job="go"}') == 42
         # refusals
         a = post(v, "/metrics/job/backup/instance/db1", "backup_bytes 9 1700000000000\n")
         assert a.status == 400 and b"timestamp" in a.body, a.body

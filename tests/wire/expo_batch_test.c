@@ -2,6 +2,7 @@
 #include "wire_test.h"
 
 #include "wire/expo_batch.h"
+#include "wire/pb.h"
 
 static const struct label extra[] = { { STR_INIT("instance"), STR_INIT("i") }, { STR_INIT("job"), STR_INIT("j") } };
 
@@ -77,9 +78,49 @@ static void families(void **state)
     assert_int_equal(n, 0);
 }
 
+static void put_family(struct buf *out, const char *name, const char *help, uint64_t type, uint32_t field, const char *payload, size_t n)
+{
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    pb_put_bytes(&b, 1, str_c(name));
+    pb_put_bytes(&b, 2, str_c(help));
+    pb_put_varint(&b, 3, type);
+    size_t m = pb_open(&b, 4), l = pb_open(&b, 1);
+    pb_put_bytes(&b, 1, STR("l"));
+    pb_put_bytes(&b, 2, STR("v"));
+    pb_close(&b, l);
+    pb_put_bytes(&b, field, str_n(payload, n));
+    pb_close(&b, m);
+    buf_lstr(out, buf_str(&b));
+}
+
+static void protobuf_families(void **state)
+{
+    (void)state;
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    put_family(&b, "c_total", "A \\ and\na line.", 0, 3, "\x09\0\0\0\0\0\0\x14\x40", 9); /* counter 5 */
+    /* histogram: count 3, sum 5, bucket 2 up to 5 */
+    put_family(&b, "h", "", 4, 7, "\x08\x03\x11\0\0\0\0\0\0\x14\x40\x1a\x0b\x08\x02\x11\0\0\0\0\0\0\x14\x40", 24);
+    struct expo_family_text *f;
+    size_t n;
+    struct err_text why = { .msg = "" };
+    if (expo_families(&a, buf_str(&b), EXPO_PROTOBUF, &f, &n, &why) != OK)
+        fail_msg("%s", why.msg);
+    assert_int_equal(n, 2);
+    assert_str(f[0].text, "# HELP c_total A \\\\ and\\na line.\n# TYPE c_total counter\nc_total{l=\"v\"} 5\n");
+    assert_int_equal(f[1].n_samples, 4);
+    assert_true(str_contains(f[1].text, STR("# TYPE h histogram\n")));
+    assert_true(str_contains(f[1].text, STR("h_bucket{l=\"v\",le=\"5.0\"} 2\n")));
+    assert_true(str_contains(f[1].text, STR("h_bucket{l=\"v\",le=\"+Inf\"} 3\n")));
+    assert_err(expo_families(&a, STR("\x7f"), EXPO_PROTOBUF, &f, &n, &why), ERR_PARSE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(text_to_batch), cmocka_unit_test(openmetrics_to_batch),
-                                        cmocka_unit_test(families) };
+                                        cmocka_unit_test(families), cmocka_unit_test(protobuf_families) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
