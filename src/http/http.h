@@ -210,6 +210,12 @@ struct http_fetch {          /* everything is borrowed until the callback has re
     str proxy_url;                  /* empty = none */
     str no_proxy;                   /* hosts, comma-separated */
     bool proxy_from_environment;
+    const struct http_pair *proxy_headers; /* of the CONNECT request to a proxy */
+    size_t n_proxy_headers;
+    str unix_socket;       /* path of a socket to connect to; the URL's host is only named in the request */
+    /* The body of an answer with status 200 piece by piece, on the client's thread, instead of being gathered (so
+     * body_bytes_max does not apply); false cuts it (ERR_LIMIT). NULL: gathered. */
+    bool (*data)(void *ctx, str piece);
     bool fresh_connection; /* neither reuse a connection nor keep this one */
     void (*done)(void *ctx, const struct http_result *r);
     void *ctx;

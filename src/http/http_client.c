@@ -48,7 +48,7 @@ struct call {
     struct buf body;
     VEC(struct http_pair) headers;
     size_t header_bytes;
-    struct curl_slist *send_headers, *connect_to;
+    struct curl_slist *send_headers, *proxy_headers, *connect_to;
     int pem_fds[3];
     bool body_over, headers_over, cancelled;
     char error[CURL_ERROR_SIZE];
@@ -98,6 +98,11 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 {
     struct call *c = ctx;
     n *= size;
+    long status = 0;
+    if (c->f.data && curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK && status == 200) {
+        c->body_over = !c->f.data(c->f.ctx, str_n(p, n));
+        return c->body_over ? 0 : n;
+    }
     size_t max = c->f.body_bytes_max ? c->f.body_bytes_max : BODY_BYTES_DEFAULT;
     if (n > max - MIN(c->body.n, max)) {
         c->body_over = true;
@@ -295,10 +300,10 @@ static void set_auth(struct call *c)
     }
 }
 
-static bool headers_clean(const struct http_fetch *f)
+static bool headers_clean(const struct http_pair *headers, size_t n)
 {
-    for (size_t i = 0; i < f->n_headers; i++) {
-        const struct http_pair *h = &f->headers[i];
+    for (size_t i = 0; i < n; i++) {
+        const struct http_pair *h = &headers[i];
         if (h->name.n == 0 || memchr(h->name.p, '\n', h->name.n) || memchr(h->name.p, ':', h->name.n) ||
             (h->value.n && (memchr(h->value.p, '\n', h->value.n) || memchr(h->value.p, '\r', h->value.n))))
             return false;
@@ -332,6 +337,17 @@ static void set_proxy(struct call *c)
         curl_easy_setopt(c->easy, CURLOPT_PROXY, f->proxy_url.n ? arena_cstr(&c->a, f->proxy_url) : "");
     if (f->no_proxy.n)
         curl_easy_setopt(c->easy, CURLOPT_NOPROXY, arena_cstr(&c->a, f->no_proxy));
+    for (size_t i = 0; i < f->n_proxy_headers; i++) {
+        str line = arena_printf(&c->a, STR_FMT ": " STR_FMT, STR_ARG(f->proxy_headers[i].name), STR_ARG(f->proxy_headers[i].value));
+        struct curl_slist *l = curl_slist_append(c->proxy_headers, line.p);
+        c->proxy_headers = l ? l : c->proxy_headers;
+    }
+    if (c->proxy_headers) {
+        curl_easy_setopt(c->easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+        curl_easy_setopt(c->easy, CURLOPT_PROXYHEADER, c->proxy_headers);
+    }
+    if (f->unix_socket.n)
+        curl_easy_setopt(c->easy, CURLOPT_UNIX_SOCKET_PATH, arena_cstr(&c->a, f->unix_socket));
 }
 
 static enum err call_prepare(struct call *c)
@@ -362,7 +378,7 @@ static enum err call_prepare(struct call *c)
         snprintf(c->error, sizeof(c->error), "not a valid http or https URL");
         return ERR_INVALID;
     }
-    if (!headers_clean(f)) {
+    if (!headers_clean(f->headers, f->n_headers) || !headers_clean(f->proxy_headers, f->n_proxy_headers)) {
         snprintf(c->error, sizeof(c->error), "a request header has an invalid name or value");
         return ERR_INVALID;
     }
@@ -458,6 +474,7 @@ static void call_free(struct call *c)
         if (c->pem_fds[i] >= 0)
             close(c->pem_fds[i]);
     curl_slist_free_all(c->send_headers);
+    curl_slist_free_all(c->proxy_headers);
     curl_slist_free_all(c->connect_to);
     buf_deinit(&c->body);
     arena_deinit(&c->a);

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/num.h"
 #include "base/stats.h"
+#include "scrape/scrape_config_sd.h"
 #include "scrape/scrape_int.h"
 
 #define MAP_NAME     target_map
@@ -407,6 +408,8 @@ static uint64_t provider_identity(enum sd_kind kind, const void *cfg)
         one.https.p = (void *)(uintptr_t)cfg, one.https.n = 1;
     else if (kind == SD_DNS)
         one.dnss.p = (void *)(uintptr_t)cfg, one.dnss.n = 1;
+    else if (kind >= SD_KUBERNETES)
+        one.others[sd_other_index((enum sd_other)(kind - SD_KUBERNETES))] = (struct conf_list){ (void *)(uintptr_t)cfg, 1 };
     return conf_hash(&sd_configs_schema, &one);
 }
 
@@ -442,6 +445,11 @@ static void make_providers(struct scrape *s, struct spool *pool)
         vec_push(&pool->providers, provider_new(s, pool->prom, SD_HTTP, &sd->https.p[i]));
     for (size_t i = 0; i < sd->dnss.n; i++)
         vec_push(&pool->providers, provider_new(s, pool->prom, SD_DNS, &sd->dnss.p[i]));
+    for (int kind = SD_KUBERNETES; kind < SD_KINDS; kind++) {
+        const struct conf_list *l = &sd->others[sd_other_index((enum sd_other)(kind - SD_KUBERNETES))];
+        for (size_t i = 0; i < l->n; i++)
+            vec_push(&pool->providers, provider_new(s, pool->prom, (enum sd_kind)kind, (const struct sd_any *)l->p + i));
+    }
 }
 
 static struct spool *pool_new(struct scrape *s, struct prom_config *prom, const struct scrape_config *cfg)
@@ -490,7 +498,7 @@ static void pool_inherit(struct spool *from, struct spool *to)
     for (size_t i = 0; i < to->providers.n; i++)
         for (size_t k = 0; k < from->providers.n; k++) { /* changed settings: the old answer holds until the first new one */
             struct provider *fresh = to->providers.p[i], *old = from->providers.p[k];
-            bool asks = fresh->kind == SD_HTTP || fresh->kind == SD_DNS;
+            bool asks = fresh->kind == SD_HTTP || fresh->kind >= SD_DNS;
             if (!asks || old->kind != fresh->kind || fresh->sources.n || !old->sources.n)
                 continue;
             fresh->sources.p = old->sources.p, fresh->sources.n = old->sources.n, fresh->sources.cap = old->sources.cap;
@@ -544,6 +552,8 @@ enum err scrape_reload(struct scrape *s, struct prom_config *cfg, struct err_tex
     s->prom = cfg;
     cond_signal(&s->sd_cv);
     cond_signal(&s->dns_cv);
+    s->remote_news = true;
+    cond_signal(&s->remote_cv);
     mtx_unlock(&s->mu);
     prom_config_unref(before);
     return OK;
@@ -626,6 +636,7 @@ static enum err start_threads(struct scrape *s)
     TRY(thread_start(&s->scheduler, "scrape", scheduler_main, s));
     TRY(thread_start(&s->sd, "scrape-sd", sd_main, s));
     TRY(thread_start(&s->dns, "scrape-dns", sd_dns_main, s));
+    TRY(thread_start(&s->remote, "scrape-remote", sd_remote_main, s));
     s->workers = mem_zalloc(s->n_workers * sizeof(*s->workers));
     for (unsigned i = 0; i < s->n_workers; i++) {
         char name[16];
@@ -649,7 +660,7 @@ enum err scrape_open(const struct scrape_options *opt, struct scrape **ret, stru
         return err_fail(reterr, e, "HTTP client cannot be opened");
     }
     mtx_init(&s->mu, 0);
-    struct cond *conds[] = { &s->wake, &s->ready_cv, &s->idle_cv, &s->sd_cv, &s->dns_cv };
+    struct cond *conds[] = { &s->wake, &s->ready_cv, &s->idle_cv, &s->sd_cv, &s->dns_cv, &s->remote_cv };
     for (size_t i = 0; i < ARRAY_LEN(conds); i++)
         cond_init(conds[i]);
     struct stat *stats[] = { &scrape_stat_sample_limit, &scrape_stat_body_limit, &scrape_stat_duplicates, &scrape_stat_scrapes,
@@ -671,9 +682,11 @@ static void stop_all(struct scrape *s)
     s->sd_closing = true;
     cond_broadcast(&s->sd_cv);
     cond_broadcast(&s->dns_cv);
+    cond_broadcast(&s->remote_cv);
     mtx_unlock(&s->mu);
     thread_join(s->sd);
     thread_join(s->dns);
+    thread_join(s->remote);
     mtx_lock(&s->mu);
     for (size_t i = 0; i < s->pools.n; i++)
         pool_stop_targets(s, s->pools.p[i]);
@@ -695,6 +708,7 @@ void scrape_close(struct scrape *s)
     stats_off_render(render, s);
     stop_all(s);
     http_client_close(s->http);
+    sd_remote_close(s);
     for (size_t i = 0; i < s->pools.n; i++) {
         for (size_t k = 0; k < s->pools.p[i]->providers.n; k++)
             s->pools.p[i]->providers.p[k]->busy = false;
@@ -704,7 +718,7 @@ void scrape_close(struct scrape *s)
     vec_free(&s->pools);
     vec_free(&s->heap);
     mem_free(s->workers);
-    struct cond *conds[] = { &s->wake, &s->ready_cv, &s->idle_cv, &s->sd_cv, &s->dns_cv };
+    struct cond *conds[] = { &s->wake, &s->ready_cv, &s->idle_cv, &s->sd_cv, &s->dns_cv, &s->remote_cv };
     for (size_t i = 0; i < ARRAY_LEN(conds); i++)
         cond_deinit(conds[i]);
     mtx_deinit(&s->mu);

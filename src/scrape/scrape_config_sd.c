@@ -1,7 +1,7 @@
-/* Schemas of every service discovery Prometheus has. Four kinds run here (static, file, http, dns) and have structs of
- * their own; the others are checked as strictly and decode into one struct of common parts (struct sd_any), of which
+/* Schemas of every service discovery Prometheus has. Four kinds (static, file, http, dns) have structs of their own;
+ * the others, of which kubernetes, consul and docker run here, are checked as strictly and decode into one struct of common parts (struct sd_any), of which
  * each kind's rows use what they need: enough to print them back and to say what is wrong with them. */
-#include "scrape/scrape_config_int.h"
+#include "scrape/scrape_config_sd.h"
 
 /* ---- target groups ---- */
 
@@ -96,19 +96,12 @@ static SCHEMA(dns_sd_schema, struct dns_sd_config, "dns.plain", dns_sd_fields, .
 
 /* ---- the others ---- */
 
-struct sd_filter {
-    str name;
-    CONF_LIST_OF(str) values;
-};
 static const struct conf_field filter_fields[] = {
     CF(struct sd_filter, name, "name", CONF_STR),
     CF(struct sd_filter, values, "values", CONF_LIST, .of = CONF_STR),
 };
 static SCHEMA(filter_schema, struct sd_filter, "plain", filter_fields);
 
-struct sd_selector {
-    str role, label, field;
-};
 static const struct conf_field selector_fields[] = {
     CF(struct sd_selector, role, "role", CONF_STR),
     CF(struct sd_selector, label, "label", CONF_STR),
@@ -116,39 +109,18 @@ static const struct conf_field selector_fields[] = {
 };
 static SCHEMA(selector_schema, struct sd_selector, "kubernetes.plain", selector_fields);
 
-struct sd_namespaces {
-    bool own;
-    CONF_LIST_OF(str) names;
-};
 static const struct conf_field namespaces_fields[] = {
     CF(struct sd_namespaces, own, "own_namespace", CONF_BOOL),
     CF(struct sd_namespaces, names, "names", CONF_LIST, .of = CONF_STR),
 };
 static SCHEMA(namespaces_schema, struct sd_namespaces, "kubernetes.plain", namespaces_fields);
 
-struct sd_metadata {
-    bool node, namespace;
-};
 static const struct conf_field metadata_fields[] = {
     CF(struct sd_metadata, node, "node", CONF_BOOL),
     CF(struct sd_metadata, namespace, "namespace", CONF_BOOL),
 };
 static SCHEMA(metadata_schema, struct sd_metadata, "kubernetes.plain", metadata_fields);
 
-struct sd_any {
-    struct http_config http;
-    struct tls_config tls;
-    str s[20];
-    struct conf_secret secret[4];
-    CONF_LIST_OF(str) list[4];
-    CONF_LIST_OF(struct sd_filter) filters;
-    CONF_LIST_OF(struct sd_selector) selectors;
-    CONF_DICT_OF(str) dict;
-    struct sd_namespaces namespaces;
-    struct sd_metadata metadata;
-    int64_t refresh_ms, timeout_ms, number[4];
-    bool flag[4];
-};
 #define A(m, key, t, ...)  CF(struct sd_any, m, key, t, ##__VA_ARGS__)
 #define S(i, key)          A(s[i], key, CONF_STR)
 #define SEC(i, key)        A(secret[i], key, CONF_SECRET)
@@ -591,11 +563,20 @@ static const char *const other_names[] = {
 #undef X
 };
 
+static bool runs_here(size_t other)
+{
+    return other == OTHER_kubernetes;
+}
+size_t sd_other_index(enum sd_other kind)
+{
+    return kind == SD_OTHER_KUBERNETES ? OTHER_kubernetes : kind == SD_OTHER_CONSUL ? OTHER_consul : OTHER_docker;
+}
+
 static void check_sds(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     const struct sd_configs *sd = obj;
     for (size_t i = 0; i < OTHERS_N; i++)
-        if (sd->others[i].n)
+        if (sd->others[i].n && !runs_here(i))
             conf_warn(cx, conf_get(n, str_c(other_names[i])), "%s is not supported yet: its targets are not scraped", other_names[i]);
 }
 
@@ -615,7 +596,7 @@ SCHEMA(sd_configs_schema, struct sd_configs, "discovery.Configs", sd_fields, .ch
 const char *sd_configs_unsupported(const struct sd_configs *sd, size_t *it)
 {
     while (*it < OTHERS_N)
-        if (sd->others[(*it)++].n)
+        if (sd->others[(*it)++].n && !runs_here(*it - 1))
             return other_names[*it - 1];
     return NULL;
 }
@@ -627,4 +608,11 @@ void sd_configs_set_dir(struct arena *a, struct sd_configs *c, str dir)
             c->files.p[i].files.p[k] = scrape_join_dir(a, dir, c->files.p[i].files.p[k]);
     for (size_t i = 0; i < c->https.n; i++)
         http_config_set_dir(a, &c->https.p[i].http, dir);
+    for (size_t k = 0; k < OTHERS_N; k++)
+        for (size_t i = 0; i < c->others[k].n; i++) {
+            struct sd_any *any = (struct sd_any *)c->others[k].p + i;
+            http_config_set_dir(a, &any->http, dir);
+            if (k == OTHER_kubernetes)
+                any->s[S_KUBE_CONFIG] = scrape_join_dir(a, dir, any->s[S_KUBE_CONFIG]);
+        }
 }

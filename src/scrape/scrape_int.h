@@ -41,7 +41,8 @@ struct sd_source { /* one file, or the single answer of another kind */
     struct sd_groups *groups; /* NULL: nothing good yet */
     bool present;             /* mark of a round */
 };
-enum sd_kind { SD_STATIC, SD_FILE, SD_HTTP, SD_DNS };
+enum sd_kind { SD_STATIC, SD_FILE, SD_HTTP, SD_DNS, SD_KUBERNETES /* from here on: scrape_sd_remote.h, in the order of enum sd_other */, SD_KINDS };
+struct remote;
 struct provider {
     struct scrape *s;
     struct spool *pool;
@@ -248,7 +249,9 @@ struct scrape {
     bool extra_metrics;
     unsigned in_flight_max;
     struct mtx mu;
-    struct cond wake, ready_cv, idle_cv, sd_cv, dns_cv;
+    struct cond wake, ready_cv, idle_cv, sd_cv, dns_cv, remote_cv;
+    bool remote_news;
+    VEC(struct remote *) remotes; /* of the thread sd_remote_main */
     struct prom_config *prom;
     VEC(struct spool *) pools;
     VEC(struct target *) heap;
@@ -257,13 +260,16 @@ struct scrape {
     size_t in_flight, n_alive; /* targets not yet freed by their last pass */
     bool closing, sd_closing;
     unsigned n_workers;
-    pthread_t scheduler, sd, dns, *workers;
+    pthread_t scheduler, sd, dns, remote, *workers;
 };
 void scrape_sync_pool(struct scrape *s, struct spool *p); /* under mu */
 void scrape_target_stop(struct scrape *s, struct target *t); /* under mu */
 void provider_free(struct provider *p);
 void sd_main(void *s);
 void sd_dns_main(void *s);
+void sd_remote_main(void *s);
+void sd_remote_close(struct scrape *s);
+void sd_install(struct provider *p, struct sd_groups *g); /* under mu: the one answer of p; its pool is synced */
 
 extern struct stat scrape_stat_sample_limit, scrape_stat_body_limit, scrape_stat_duplicates, scrape_stat_scrapes, scrape_stat_failed,
     scrape_stat_cache_misses, scrape_stat_target_limit, scrape_stat_label_limit,

@@ -392,7 +392,7 @@ static bool provider_back(struct provider *p)
     return true;
 }
 
-static void install_single(struct provider *p, struct sd_groups *g)
+void sd_install(struct provider *p, struct sd_groups *g)
 {
     struct sd_source *src = source_of(p, STR(""));
     sd_groups_free(src->groups);
@@ -478,7 +478,7 @@ static void http_answered(struct provider *p)
     if (!provider_back(p))
         sd_groups_free(g);
     else if (g)
-        install_single(p, g);
+        sd_install(p, g);
     mtx_unlock(&s->mu);
 }
 
@@ -500,7 +500,7 @@ static void dns_ask(struct provider *p)
         snprintf(p->error, sizeof(p->error), "%.250s", et.msg);
         sd_groups_free(g);
     } else {
-        install_single(p, g);
+        sd_install(p, g);
     }
     mtx_unlock(&s->mu);
 }
@@ -534,7 +534,7 @@ static struct provider *next_due(struct scrape *s, bool dns)
             struct provider *p = s->pools.p[i]->providers.p[k];
             if (!dns && p->answered)
                 return p;
-            if (p->busy || p->kind == SD_STATIC || (p->kind == SD_DNS) != dns || p->next_ns > now)
+            if (p->busy || p->kind == SD_STATIC || p->kind >= SD_KUBERNETES || (p->kind == SD_DNS) != dns || p->next_ns > now)
                 continue;
             p->busy = true;
             p->next_ns = now + provider_period_ns(p);
