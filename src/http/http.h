@@ -170,6 +170,8 @@ struct http_server;
 enum err http_server_open(const struct http_server_config *cfg, struct http_server **ret,
                           struct err_text *reterr) MUST_CHECK;
 uint16_t http_server_port(const struct http_server *s, size_t listener);
+/* The pool, for another server to share (grpc.h); lives until http_server_close. */
+struct pool *http_server_pool(const struct http_server *s, enum http_pool pool);
 /* Stops accepting, waits for requests in progress up to drain_ms, then sets their cancelled flag, closes. */
 void http_server_close(struct http_server *s);
 

@@ -136,6 +136,11 @@ struct http_server {
     bool watcher_started;
 };
 
+/* A listening socket that does not block. ERR_INVALID: not an IP address. */
+enum err http_socket_open(const struct http_listener *cfg, int *ret_fd, uint16_t *ret_port,
+                          struct err_text *reterr) MUST_CHECK;
+enum err http_pem_read(const char *path, char **ret, struct err_text *reterr) MUST_CHECK; /* mem_free */
+
 /* May a connection be suspended and handed to a pool? false while the server stops. Counts in `working`. */
 bool http_work_begin(struct http_server *s);
 

@@ -596,8 +596,8 @@ static void mhd_log(void *cls, const char *fmt, va_list args)
     LOG_DEBUG("http library", "text", text);
 }
 
-static enum err socket_open(const struct http_listener *cfg, int *ret_fd, uint16_t *ret_port,
-                            struct err_text *reterr)
+enum err http_socket_open(const struct http_listener *cfg, int *ret_fd, uint16_t *ret_port,
+                          struct err_text *reterr)
 {
     char port[8];
     snprintf(port, sizeof(port), "%u", cfg->port);
@@ -630,7 +630,7 @@ static enum err socket_open(const struct http_listener *cfg, int *ret_fd, uint16
     return OK;
 }
 
-static enum err pem_read(const char *path, char **ret, struct err_text *reterr)
+enum err http_pem_read(const char *path, char **ret, struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
@@ -648,10 +648,10 @@ static enum err listen_open(struct http_server *s, struct http_listen *l, const 
     l->tls = cfg->tls_cert_file != NULL;
     l->fd = -1;
     if (l->tls) {
-        TRY(pem_read(cfg->tls_cert_file, &l->cert, reterr));
-        TRY(pem_read(cfg->tls_key_file ? cfg->tls_key_file : cfg->tls_cert_file, &l->key, reterr));
+        TRY(http_pem_read(cfg->tls_cert_file, &l->cert, reterr));
+        TRY(http_pem_read(cfg->tls_key_file ? cfg->tls_key_file : cfg->tls_cert_file, &l->key, reterr));
     }
-    TRY(socket_open(cfg, &l->fd, &l->port, reterr));
+    TRY(http_socket_open(cfg, &l->fd, &l->port, reterr));
     struct MHD_OptionItem tls_options[] = {
         { MHD_OPTION_HTTPS_MEM_CERT, 0, l->cert },
         { MHD_OPTION_HTTPS_MEM_KEY, 0, l->key },
@@ -773,6 +773,11 @@ enum err http_server_open(const struct http_server_config *cfg, struct http_serv
 uint16_t http_server_port(const struct http_server *s, size_t listener)
 {
     return s->listens[listener].port;
+}
+
+struct pool *http_server_pool(const struct http_server *s, enum http_pool pool)
+{
+    return s->pools[pool];
 }
 
 static void drain(struct http_server *s)
