@@ -4,14 +4,16 @@
  *   struct api *api;
  *   api_open(&deps, &api)
  *   api_tables(api, listeners_main, listeners_otlp, tables)      -> http_server_config.tables
- *   http_server_open(...) ... http_server_close(...)
+ *   api_grpc_tables(api, grpc_tables)                            -> grpc_server_config.tables
+ *   http_server_open(...), grpc_server_open(...) ... and both closed
  *   api_close(api)
  *
  *   api_prometheus_query.c   /api/v1/query, query_range, query_exemplars, format_query, parse_query
  *   api_prometheus_meta.c    /api/v1/series, labels, label/<name>/values, metadata
  *   api_prometheus_status.c  /api/v1/targets*, scrape_pools, rules, alerts, alertmanagers, status/..., features, /-/...
  *   api_write.c              /api/v1/write
- *   api_otlp.c               /v1/metrics, /api/v1/otlp/v1/metrics
+ *   api_otlp.c               /v1/metrics, /api/v1/otlp/v1/metrics, gRPC MetricsService/Export
+ *   api_grpc.c               gRPC services: the tables, grpc.health.v1.Health/Check
  *   api_custom.c             /metrics/custom
  *   api_push.c               /api/v1/import/prometheus, /metrics/job/...
  *   api_federate.c           /federate
@@ -27,7 +29,7 @@
 #ifndef VANE_API_API_H
 #define VANE_API_API_H
 
-#include "http/http.h"
+#include "http/grpc.h"
 #include "promql/promql.h"
 #include "push/push.h"
 #include "tsdb/tsdb.h"
@@ -163,5 +165,8 @@ void api_set_otlp(struct api *api, const struct otlp_options *opt); /* must live
  * those of mask_otlp. Returns how many. The routes live as long as the api. */
 size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp,
                   struct http_table tables[API_TABLES_MAX]);
+#define API_GRPC_TABLES_MAX 4
+/* The same for grpc_server_config: OTLP services and grpc.health.v1.Health. */
+size_t api_grpc_tables(struct api *api, struct grpc_table tables[API_GRPC_TABLES_MAX]);
 
 #endif

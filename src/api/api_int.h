@@ -110,6 +110,11 @@ API_TABLE(influx_routes)
 API_TABLE(file_routes)
 API_TABLE(common_routes) /* health and /metrics: on every listener */
 
+/* gRPC methods, one table per family; a service's name also goes into the list of api_grpc.c that Health answers for. */
+#define API_OTLP_METRICS_SERVICE "/opentelemetry.proto.collector.metrics.v1.MetricsService"
+extern const struct grpc_method api_otlp_methods[];
+extern const size_t api_otlp_methods_n;
+
 void api_metrics(struct http_request *rq, struct http_response *rs); /* api_self.c */
 void api_self_open(struct api *api);
 void api_self_close(struct api *api);

@@ -1,26 +1,40 @@
-/* OTLP/HTTP metrics: POST /v1/metrics and /api/v1/otlp/v1/metrics, protobuf or JSON. The answer comes in the
- * request's content type: ExportMetricsServiceResponse (partial_success when points were refused) or
- * google.rpc.Status. Senders repeat 429, 502, 503 and 504 only, so everything that a repetition can cure is 429 or 503.
- * Spec: opentelemetry.io/docs/specs/otlp, "OTLP/HTTP". */
+/* OTLP metrics. HTTP: POST /v1/metrics and /api/v1/otlp/v1/metrics, protobuf or JSON; the answer comes in the request's content
+ * type: ExportMetricsServiceResponse (partial_success when points were refused) or google.rpc.Status. Senders repeat 429, 502,
+ * 503 and 504 only, so everything that a repetition can cure is 429 or 503. gRPC: MetricsService/Export; there it is
+ * UNAVAILABLE or RESOURCE_EXHAUSTED with RetryInfo (without it, senders do not repeat RESOURCE_EXHAUSTED).
+ * Spec: opentelemetry.io/docs/specs/otlp, "OTLP/gRPC" and "OTLP/HTTP". */
 #include "api/api_int.h"
-
-enum { GRPC_INVALID_ARGUMENT = 3, GRPC_RESOURCE_EXHAUSTED = 8, GRPC_UNAVAILABLE = 14 };
 
 static struct stat points_refused =
     STAT_COUNTER("vane_otlp_points_refused_total", "OTLP data points refused", "");
 
-static void otlp_fail(struct http_response *rs, enum otlp_coding coding, enum err e, const char *why)
+/* What a failure tells the sender: an HTTP status, a gRPC code, and after how long repeating may help (0: never). */
+struct verdict {
+    int status;
+    enum grpc_code code;
+    unsigned retry_ms;
+};
+static struct verdict verdict_of(enum err e)
 {
     const struct api_error *row = api_error_of(e);
-    bool later = row->write_status == 429 || row->write_status >= 500;
-    int status = later ? (e == ERR_BUSY ? 429 : 503) : row->write_status;
-    int code = later ? GRPC_UNAVAILABLE : status == 413 ? GRPC_RESOURCE_EXHAUSTED : GRPC_INVALID_ARGUMENT;
+    if (e == ERR_NO_SPACE)
+        return (struct verdict){ 503, GRPC_RESOURCE_EXHAUSTED, 30000 };
+    if (row->write_status == 429 || row->write_status >= 500)
+        return (struct verdict){ e == ERR_BUSY ? 429 : 503, GRPC_UNAVAILABLE, 2000 };
+    return (struct verdict){ row->write_status,
+                             row->write_status == 413 ? GRPC_RESOURCE_EXHAUSTED : GRPC_INVALID_ARGUMENT, 0 };
+}
+
+static void http_fail(struct http_request *rq, struct http_response *rs, enum otlp_coding coding, enum err e,
+                      const char *why)
+{
+    struct verdict v = verdict_of(e);
     buf_clear(&rs->body);
-    rs->status = status;
+    rs->status = v.status;
     rs->content_type = str_c(otlp_content_type(coding));
-    otlp_status(&rs->body, coding, code, str_c(why && why[0] ? why : err_describe(e)));
-    if (later)
-        http_set_header(rs, STR("Retry-After"), e == ERR_NO_SPACE ? STR("30") : STR("2"));
+    otlp_status(&rs->body, coding, (int)v.code, str_c(why));
+    if (v.retry_ms)
+        http_set_header(rs, STR("Retry-After"), arena_printf(rq->a, "%u", v.retry_ms / 1000));
 }
 
 /* How many points were left out, and the first reason. */
@@ -39,12 +53,33 @@ static uint64_t refused(struct arena *a, const struct wire_rejects *rejects,
     return n;
 }
 
-static void metrics(struct http_request *rq, struct http_response *rs)
+/* One ExportMetricsServiceRequest, whatever brought it: decode, store, wait until it is durable, and the answer to it. On
+ * failure why says something. */
+static enum err metrics_take(struct api *api, struct arena *a, str body, enum otlp_coding coding,
+                             struct buf *answer, struct err_text *why)
 {
-    struct api *api = api_of(rq);
-    struct batch batch = { .a = rq->a };
+    struct batch batch = { .a = a };
     struct wire_rejects rejects = { 0 };
     struct tsdb_write_result result = { 0 };
+    str reason;
+    if (!api_ready(api))
+        return err_fail(why, ERR_CLOSED, "not ready yet");
+    const struct otlp_options *opt =
+        atomic_load_explicit(&api->otlp, memory_order_acquire); /* pairs with api_set_otlp */
+    enum err e = otlp_metrics_decode(a, body, coding, opt, &batch, &rejects, why);
+    if (e == OK)
+        e = api_store_write(api, &batch, &result, why);
+    if (e != OK)
+        return why->msg[0] ? e : err_fail(why, e, "%s", err_describe(e));
+    uint64_t n = refused(a, &rejects, &result, &reason);
+    if (n)
+        stat_add(&points_refused, (int64_t)n);
+    otlp_metrics_response(answer, coding, n, reason);
+    return OK;
+}
+
+static void http_metrics(struct http_request *rq, struct http_response *rs)
+{
     struct err_text why = { .msg = "" };
     enum otlp_coding coding = OTLP_PROTOBUF;
     enum err e = otlp_coding_of(http_header(rq, STR("Content-Type")), &coding, &why);
@@ -52,25 +87,20 @@ static void metrics(struct http_request *rq, struct http_response *rs)
         api_write_fail(rs, e, why.msg);
         return;
     }
-    if (!api_ready(api)) {
-        otlp_fail(rs, coding, ERR_CLOSED, "not ready yet");
-        return;
-    }
-    const struct otlp_options *opt =
-        atomic_load_explicit(&api->otlp, memory_order_acquire); /* pairs with api_set_otlp */
-    e = otlp_metrics_decode(rq->a, rq->body, coding, opt, &batch, &rejects, &why);
-    if (e == OK)
-        e = api_store_write(api, &batch, &result, &why);
-    if (e != OK) {
-        otlp_fail(rs, coding, e, why.msg);
-        return;
-    }
-    str reason;
-    uint64_t n = refused(rq->a, &rejects, &result, &reason);
-    if (n)
-        stat_add(&points_refused, (int64_t)n);
     rs->content_type = str_c(otlp_content_type(coding));
-    otlp_metrics_response(&rs->body, coding, n, reason);
+    e = metrics_take(api_of(rq), rq->a, rq->body, coding, &rs->body, &why);
+    if (e != OK)
+        http_fail(rq, rs, coding, e, why.msg);
+}
+
+static void grpc_metrics(struct grpc_request *rq, struct grpc_response *rs)
+{
+    struct err_text why = { .msg = "" };
+    enum err e = metrics_take(rq->ctx, rq->a, rq->message, OTLP_PROTOBUF, &rs->message, &why);
+    if (e != OK) {
+        struct verdict v = verdict_of(e);
+        grpc_fail(rs, v.code, v.retry_ms, "%s", why.msg);
+    }
 }
 
 static const struct http_limits limits = { .body_bytes_max = 32 << 20,
@@ -78,7 +108,11 @@ static const struct http_limits limits = { .body_bytes_max = 32 << 20,
                                            .body_ms_max = 60000,
                                            .arena_bytes_max = (size_t)256 << 20 };
 const struct http_route api_otlp_routes[] = {
-    { HTTP_BIT(HTTP_POST), "/v1/metrics", metrics, HTTP_INGEST, &limits, HTTP_NO_FORM },
-    { HTTP_BIT(HTTP_POST), "/api/v1/otlp/v1/metrics", metrics, HTTP_INGEST, &limits, HTTP_NO_FORM },
+    { HTTP_BIT(HTTP_POST), "/v1/metrics", http_metrics, HTTP_INGEST, &limits, HTTP_NO_FORM },
+    { HTTP_BIT(HTTP_POST), "/api/v1/otlp/v1/metrics", http_metrics, HTTP_INGEST, &limits, HTTP_NO_FORM },
 };
 const size_t api_otlp_routes_n = ARRAY_LEN(api_otlp_routes);
+const struct grpc_method api_otlp_methods[] = {
+    { API_OTLP_METRICS_SERVICE "/Export", grpc_metrics, HTTP_INGEST, &limits },
+};
+const size_t api_otlp_methods_n = ARRAY_LEN(api_otlp_methods);
