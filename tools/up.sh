@@ -1,7 +1,8 @@
 #!/bin/sh
 # Starts vane with the demo services and their traffic. Ctrl-C stops everything; with DETACH=1 it returns, and
 # `tools/up.sh down` stops everything. State lives in .demo/ (data, logs, process ids).
-# Ports: VANE_PORT (9090), VANE_OTLP_PORT (4318), DEMO_PORT (18080: the shop; payments and catalog take the next two).
+# Ports: VANE_PORT (9090), VANE_OTLP_PORT (4318), VANE_OTLP_GRPC_PORT (4317), DEMO_PORT (18080: the shop; payments and
+# catalog take the next two).
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd -P)
@@ -9,6 +10,7 @@ state=.demo
 names="traffic shop payments catalog vane" # in the order they are asked to stop
 port=${VANE_PORT:-9090}
 otlp_port=${VANE_OTLP_PORT:-4318}
+grpc_port=${VANE_OTLP_GRPC_PORT:-4317}
 shop_port=${DEMO_PORT:-18080}
 payments_port=$((shop_port + 1))
 catalog_port=$((shop_port + 2))
@@ -92,7 +94,7 @@ if [ -n "$(running)" ]; then
     say "stopping the demo that runs already"
     down
 fi
-check_ports "VANE_PORT=$port" "VANE_OTLP_PORT=$otlp_port" \
+check_ports "VANE_PORT=$port" "VANE_OTLP_PORT=$otlp_port" "VANE_OTLP_GRPC_PORT=$grpc_port" \
     "DEMO_PORT=$shop_port" "DEMO_PORT=$payments_port" "DEMO_PORT=$catalog_port"
 mkdir -p "$state"
 sed -e "s/127\.0\.0\.1:9090/127.0.0.1:$port/" -e "s/127\.0\.0\.1:18080/127.0.0.1:$shop_port/" \
@@ -109,7 +111,8 @@ start payments build/examples/payments --port "$payments_port"
 start shop env CATALOG_URL="http://127.0.0.1:$catalog_port" PAYMENTS_URL="$payments" \
     build/examples/shop --port "$shop_port"
 start vane build/vane serve --config "$state/prometheus.yml" --data "$state/data" \
-    --listen "127.0.0.1:$port" --otlp-listen "127.0.0.1:$otlp_port"
+    --listen "127.0.0.1:$port" --otlp-listen "127.0.0.1:$otlp_port" \
+    --otlp-grpc-listen "127.0.0.1:$grpc_port"
 until curl -fs --noproxy '*' "$url/-/ready" >/dev/null 2>&1; do # a long log may have to be read again
     check vane
     nap 0.1

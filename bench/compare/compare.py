@@ -91,7 +91,7 @@ class Server:
 
     def command(self):
         if self.name == "vane":
-            return [args.vane, "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}", "--no-otlp-listen",
+            return [args.vane, "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}", "--no-otlp-listen", "--no-otlp-grpc-listen",
                     "--no-host-metrics", "--no-self-metrics"]
         if self.name == "vm":
             return ["victoria-metrics", f"-storageDataPath={self.data}", f"-httpListenAddr=127.0.0.1:{self.port}", "-retentionPeriod=1",

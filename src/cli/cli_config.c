@@ -191,6 +191,7 @@ static void check_config(struct conf_ctx *cx, const struct conf_node *n, void *o
         return;
     check_exposed(cx, conf_get(n, STR("listen")), c->listen.p, c->listen.n);
     check_exposed(cx, conf_get(n, STR("otlp_listen")), c->otlp_listen.p, c->otlp_listen.n);
+    check_exposed(cx, conf_get(n, STR("otlp_grpc_listen")), c->otlp_grpc_listen.p, c->otlp_grpc_listen.n);
     check_exposed(cx, compat, c->compat.graphite.p, c->compat.graphite.n);
     check_exposed(cx, compat, c->compat.statsd.p, c->compat.statsd.n);
 }
@@ -213,13 +214,16 @@ _Static_assert(KEYS_N == ARRAY_LEN(((struct file *)0)->prom), "one place per key
 
 static struct cli_listen default_listen[] = { { STR_INIT("127.0.0.1"), 9090 } };
 static struct cli_listen default_otlp[] = { { STR_INIT("127.0.0.1"), 4318 } };
+static struct cli_listen default_otlp_grpc[] = { { STR_INIT("127.0.0.1"), 4317 } };
 static const struct file file_defaults = {
-    .c = { .listen = { default_listen, 1 }, .otlp_listen = { default_otlp, 1 }, .data_dir = STR_INIT("./vane-data"), .self_metrics = true }
+    .c = { .listen = { default_listen, 1 }, .otlp_listen = { default_otlp, 1 }, .otlp_grpc_listen = { default_otlp_grpc, 1 },
+           .data_dir = STR_INIT("./vane-data"), .self_metrics = true }
 };
 #define F(m, key, t, ...) CF(struct file, c.m, key, t, ##__VA_ARGS__)
 static const struct conf_field fields[] = {
     F(listen, "listen", CONF_CUSTOM, .read = read_listen, .print = print_listen),
     F(otlp_listen, "otlp_listen", CONF_CUSTOM, .read = read_listen, .print = print_listen),
+    F(otlp_grpc_listen, "otlp_grpc_listen", CONF_CUSTOM, .read = read_listen, .print = print_listen),
     F(insecure, "insecure", CONF_BOOL, .flags = CONF_ALWAYS),
     F(data_dir, "data_dir", CONF_STR),
     F(retention, "retention", CONF_STRUCT, .schema = &retention_schema),

@@ -2,6 +2,7 @@
  *
  *   listen: 127.0.0.1:9090          # or a list; UI and all HTTP APIs
  *   otlp_listen: 127.0.0.1:4318     # OTLP/HTTP; "" or [] switches it off
+ *   otlp_grpc_listen: 127.0.0.1:4317  # OTLP/gRPC; "" or [] switches it off
  *   insecure: false                 # allow binding beyond loopback without authentication
  *   data_dir: ./vane-data
  *   retention: {time: 15d, size: 0}
@@ -32,7 +33,7 @@ struct cli_listen { /* one address, taken apart */
     uint16_t port;
 };
 struct cli_config {
-    CONF_LIST_OF(struct cli_listen) listen, otlp_listen;
+    CONF_LIST_OF(struct cli_listen) listen, otlp_listen, otlp_grpc_listen;
     bool insecure;
     str data_dir;
     struct cli_retention {

@@ -76,20 +76,24 @@ static enum err open_compat(struct serve *s, struct err_text *reterr)
     return OK;
 }
 
+static enum err check_addresses(const struct cli_listen *p, size_t n, struct err_text *reterr)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!cli_listen_is_loopback(&p[i]))
+            return err_fail(reterr, ERR_PERMISSION,
+                            STR_FMT ":%u is reachable from other machines and there is no authentication: anybody there could read and "
+                                    "write. Listen on 127.0.0.1, or say --insecure if the network is yours alone",
+                            STR_ARG(p[i].host), p[i].port);
+    return OK;
+}
+
 static enum err check_exposure(const struct cli_config *cfg, struct err_text *reterr)
 {
     if (cfg->insecure)
         return OK;
-    for (size_t k = 0; k < 2; k++) {
-        const struct cli_listen *p = k ? cfg->otlp_listen.p : cfg->listen.p;
-        for (size_t i = 0; i < (k ? cfg->otlp_listen.n : cfg->listen.n); i++)
-            if (!cli_listen_is_loopback(&p[i]))
-                return err_fail(reterr, ERR_PERMISSION,
-                                STR_FMT ":%u is reachable from other machines and there is no authentication: anybody there could read and "
-                                        "write. Listen on 127.0.0.1, or say --insecure if the network is yours alone",
-                                STR_ARG(p[i].host), p[i].port);
-    }
-    return OK;
+    TRY(check_addresses(cfg->listen.p, cfg->listen.n, reterr));
+    TRY(check_addresses(cfg->otlp_listen.p, cfg->otlp_listen.n, reterr));
+    return check_addresses(cfg->otlp_grpc_listen.p, cfg->otlp_grpc_listen.n, reterr);
 }
 
 static enum err open_store(struct serve *s, struct err_text *reterr)
@@ -163,6 +167,37 @@ static enum err open_http(struct serve *s, struct err_text *reterr)
     return OK;
 }
 
+/* OTLP/gRPC: the API's methods over the HTTP server's ingest threads. */
+static enum err open_grpc(struct serve *s, struct err_text *reterr)
+{
+    struct http_listener listeners[SERVE_LISTENERS_MAX];
+    struct grpc_table tables[API_GRPC_TABLES_MAX];
+    const struct cli_config *cfg = s->cfg;
+    size_t n = cfg->otlp_grpc_listen.n;
+    if (n == 0)
+        return OK;
+    if (n > SERVE_LISTENERS_MAX)
+        return err_fail(reterr, ERR_LIMIT, "more than %d otlp_grpc_listen addresses", SERVE_LISTENERS_MAX);
+    for (size_t i = 0; i < n; i++)
+        listeners[i] = (struct http_listener){
+            .address = arena_cstr(&s->a, cfg->otlp_grpc_listen.p[i].host),
+            .port = cfg->otlp_grpc_listen.p[i].port,
+            .tls_cert_file = cfg->web.tls_cert_file.n ? arena_cstr(&s->a, cfg->web.tls_cert_file) : NULL,
+            .tls_key_file = cfg->web.tls_key_file.n ? arena_cstr(&s->a, cfg->web.tls_key_file) : NULL,
+        };
+    struct grpc_server_config grpc = {
+        .listeners = listeners,
+        .n_listeners = n,
+        .tables = tables,
+        .n_tables = api_grpc_tables(s->api, tables),
+        .ingest = http_server_pool(s->server, HTTP_INGEST),
+    };
+    TRY(grpc_server_open(&grpc, &s->grpc, reterr));
+    for (size_t i = 0; i < n; i++)
+        LOG_INFO("listening", "address", listeners[i].address, "port", LOG_I64(grpc_server_port(s->grpc, i)), "for", "OTLP/gRPC");
+    return OK;
+}
+
 static enum err open_collectors(struct serve *s, struct err_text *reterr)
 {
     s->sink.append = sink_append;
@@ -193,6 +228,7 @@ static enum err serve_open(struct serve *s, struct err_text *reterr)
     TRY(open_push(s, reterr));
     TRY(open_http(s, reterr));
     TRY(open_compat(s, reterr));
+    TRY(open_grpc(s, reterr));
     TRY(open_collectors(s, reterr));
     return OK;
 }
@@ -204,6 +240,7 @@ static void serve_close(struct serve *s)
     cli_self_close(s->self);
     host_close(s->host);
     scrape_close(s->scrape);
+    grpc_server_close(s->grpc);
     compat_close(s->compat);
     if (s->server)
         http_server_close(s->server);

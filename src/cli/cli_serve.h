@@ -16,11 +16,11 @@ enum { SERVE_LISTENERS_MAX = 8 };
 /* What the command line says; it wins over the file. Zero = not given. */
 struct serve_options {
     const char *config_path, *data_dir, *log_level, *log_format, *external_url, *cors_origin;
-    struct cli_listen listen[SERVE_LISTENERS_MAX], otlp_listen[SERVE_LISTENERS_MAX];
-    size_t n_listen, n_otlp_listen;
+    struct cli_listen listen[SERVE_LISTENERS_MAX], otlp_listen[SERVE_LISTENERS_MAX], otlp_grpc_listen[SERVE_LISTENERS_MAX];
+    size_t n_listen, n_otlp_listen, n_otlp_grpc_listen;
     int64_t retention_ms; /* -1: not given */
     uint64_t retention_bytes;
-    bool retention_bytes_given, insecure, no_host_metrics, no_self_metrics, no_otlp, lifecycle;
+    bool retention_bytes_given, insecure, no_host_metrics, no_self_metrics, no_otlp, no_otlp_grpc, lifecycle;
     unsigned features;
     struct http_pair flags[64]; /* status/flags: as given, for show */
     size_t n_flags;
@@ -54,6 +54,7 @@ struct serve {
     struct api_scrape api_scrape;
     struct api_process api_process;
     struct http_server *server;
+    struct grpc_server *grpc;
 };
 /* cli_serve_reload.c: configuration and its use by the running pieces */
 enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report, struct err_text *reterr) MUST_CHECK;

@@ -14,6 +14,8 @@ enum serve_option {
     OPT_LISTEN,
     OPT_OTLP_LISTEN,
     OPT_NO_OTLP,
+    OPT_OTLP_GRPC_LISTEN,
+    OPT_NO_OTLP_GRPC,
     OPT_RETENTION,
     OPT_RETENTION_SIZE,
     OPT_INSECURE,
@@ -37,6 +39,8 @@ static const struct option long_options[] = {
     { "web.listen-address", required_argument, NULL, OPT_LISTEN },
     { "otlp-listen", required_argument, NULL, OPT_OTLP_LISTEN },
     { "no-otlp-listen", no_argument, NULL, OPT_NO_OTLP },
+    { "otlp-grpc-listen", required_argument, NULL, OPT_OTLP_GRPC_LISTEN },
+    { "no-otlp-grpc-listen", no_argument, NULL, OPT_NO_OTLP_GRPC },
     { "retention", required_argument, NULL, OPT_RETENTION },
     { "storage.tsdb.retention.time", required_argument, NULL, OPT_RETENTION },
     { "retention-size", required_argument, NULL, OPT_RETENTION_SIZE },
@@ -63,13 +67,15 @@ static const struct option long_options[] = {
 const char serve_help[] =
     "usage: vane serve [options]\n"
     "\n"
-    "Collects, stores, answers and shows. Without options: http://127.0.0.1:9090, OTLP/HTTP on 127.0.0.1:4318, data in\n"
-    "./vane-data, this machine's own metrics, 15 days of retention.\n"
+    "Collects, stores, answers and shows. Without options: http://127.0.0.1:9090, OTLP/HTTP on 127.0.0.1:4318, OTLP/gRPC on\n"
+    "127.0.0.1:4317, data in ./vane-data, this machine's own metrics, 15 days of retention.\n"
     "\n"
     "  --config FILE           vane.yaml or prometheus.yml (SIGHUP or POST /-/reload read it again)\n"
     "  --data DIR              where data is kept (default ./vane-data)\n"
     "  --listen ADDR:PORT      UI and all HTTP APIs; may be repeated; port 0 takes a free one (default 127.0.0.1:9090)\n"
     "  --otlp-listen ADDR:PORT OTLP/HTTP (default 127.0.0.1:4318); --no-otlp-listen turns it off\n"
+    "  --otlp-grpc-listen ADDR:PORT\n"
+    "                          OTLP/gRPC (default 127.0.0.1:4317); --no-otlp-grpc-listen turns it off\n"
     "  --insecure              allow addresses beyond loopback although there is no authentication\n"
     "  --retention DURATION    15d, 8w, 1y; 0 keeps for ever        --retention-size BYTES   10GiB; 0 = no limit\n"
     "  --no-host-metrics       do not collect this machine's metrics\n"
@@ -118,6 +124,18 @@ static bool parse_retention(const char *text, int64_t *ret_ms)
     return num_parse_duration(str_c(text), ret_ms);
 }
 
+/* One more address of a kind: optarg. */
+static int take_listen(const struct cli_command *self, struct cli_listen *list, size_t *n)
+{
+    struct cli_listen l;
+    if (!cli_listen_parse(str_c(optarg), &l))
+        return cli_usage(self, "'%s' is no ADDRESS:PORT (127.0.0.1:9090, [::1]:9090)", optarg);
+    if (*n == SERVE_LISTENERS_MAX / 2)
+        return cli_usage(self, "at most %d addresses of a kind", SERVE_LISTENERS_MAX / 2);
+    list[(*n)++] = l;
+    return CLI_OK;
+}
+
 /* One option into o; a message (CLI_USAGE) or CLI_OK. */
 static int take(const struct cli_command *self, struct serve_options *o, int opt)
 {
@@ -125,17 +143,10 @@ static int take(const struct cli_command *self, struct serve_options *o, int opt
     switch (opt) {
     case OPT_CONFIG: o->config_path = optarg; break;
     case OPT_DATA: o->data_dir = optarg; break;
-    case OPT_LISTEN:
-    case OPT_OTLP_LISTEN: {
-        struct cli_listen l, *list = opt == OPT_LISTEN ? o->listen : o->otlp_listen;
-        size_t *n = opt == OPT_LISTEN ? &o->n_listen : &o->n_otlp_listen;
-        if (!cli_listen_parse(str_c(optarg), &l))
-            return cli_usage(self, "'%s' is no ADDRESS:PORT (127.0.0.1:9090, [::1]:9090)", optarg);
-        if (*n == SERVE_LISTENERS_MAX / 2)
-            return cli_usage(self, "at most %d addresses of a kind", SERVE_LISTENERS_MAX / 2);
-        list[(*n)++] = l;
-        break;
-    }
+    case OPT_LISTEN: return take_listen(self, o->listen, &o->n_listen);
+    case OPT_OTLP_LISTEN: return take_listen(self, o->otlp_listen, &o->n_otlp_listen);
+    case OPT_OTLP_GRPC_LISTEN: return take_listen(self, o->otlp_grpc_listen, &o->n_otlp_grpc_listen);
+    case OPT_NO_OTLP_GRPC: o->no_otlp_grpc = true; break;
     case OPT_NO_OTLP: o->no_otlp = true; break;
     case OPT_RETENTION:
         if (!parse_retention(optarg, &o->retention_ms))

@@ -15,6 +15,10 @@ enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report
         cfg->otlp_listen.p = s->opt.otlp_listen;
         cfg->otlp_listen.n = o->no_otlp ? 0 : o->n_otlp_listen;
     }
+    if (o->n_otlp_grpc_listen || o->no_otlp_grpc) {
+        cfg->otlp_grpc_listen.p = s->opt.otlp_grpc_listen;
+        cfg->otlp_grpc_listen.n = o->no_otlp_grpc ? 0 : o->n_otlp_grpc_listen;
+    }
     if (o->data_dir)
         cfg->data_dir = str_c(o->data_dir);
     if (o->retention_ms >= 0)

@@ -70,7 +70,7 @@ class Vane:
         self.own_folder = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="vane-e2e-"))
         self.data = self.folder / "data"
-        self.port, self.otlp_port = free_port(), free_port()
+        self.port, self.otlp_port, self.grpc_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.otlp_url = f"http://127.0.0.1:{self.otlp_port}"
         self.args = list(args)
@@ -84,7 +84,7 @@ class Vane:
 
     def command(self):
         cmd = [BINARY, "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}",
-               "--otlp-listen", f"127.0.0.1:{self.otlp_port}"]
+               "--otlp-listen", f"127.0.0.1:{self.otlp_port}", "--otlp-grpc-listen", f"127.0.0.1:{self.grpc_port}"]
         if not self.host_metrics:
             cmd.append("--no-host-metrics")
         if not self.self_metrics:

@@ -1,15 +1,21 @@
 // Sends one of each instrument with the OpenTelemetry SDK.
-// usage: node otel_metrics.mjs proto|json URL
+// usage: node otel_metrics.mjs proto|json|grpc URL [gzip|none] [CA.pem]
+// grpc over TLS: an https URL and the CA file.
+import { readFileSync } from 'node:fs';
 import { metrics } from '@opentelemetry/api';
+import { OTLPMetricExporter as GrpcExporter } from '@opentelemetry/exporter-metrics-otlp-grpc';
 import { OTLPMetricExporter as JsonExporter } from '@opentelemetry/exporter-metrics-otlp-http';
 import { OTLPMetricExporter as ProtoExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
+import { credentials } from '@grpc/grpc-js';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { AggregationType, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 
-const [kind, url] = process.argv.slice(2);
-const Exporter = kind === 'proto' ? ProtoExporter : JsonExporter;
+const [kind, url, compression = 'gzip', ca] = process.argv.slice(2);
+const Exporter = { proto: ProtoExporter, json: JsonExporter, grpc: GrpcExporter }[kind];
+const options = { url, compression };
+if (ca) options.credentials = credentials.createSsl(readFileSync(ca));
 const reader = new PeriodicExportingMetricReader({
-  exporter: new Exporter({ url, compression: 'gzip' }),
+  exporter: new Exporter(options),
   exportIntervalMillis: 3600000,
 });
 const provider = new MeterProvider({
