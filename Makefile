@@ -62,6 +62,7 @@ format: ## clang-format over what git tracks
 
 install: build ## install under PREFIX (default /usr/local)
 	@meson configure build --prefix=$(PREFIX) >/dev/null
+	@ninja -C build >/dev/null
 	@meson install -C build --no-rebuild
 
 clean: ## remove what was built
