@@ -53,6 +53,7 @@ struct api_store {
     enum err (*metadata)(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret,
                          size_t *ret_n);
     enum err (*stats)(void *ctx, bool with_top, struct arena *a, struct tsdb_stats *ret);
+    uint64_t (*known)(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint, hash128 *ret_key); /* tsdb_known(); NULL = nothing is */
 };
 struct api_store api_store_tsdb(struct tsdb *db);
 

@@ -97,6 +97,10 @@ static enum err store_write(void *ctx, const struct batch *b, struct tsdb_write_
 {
     return tsdb_write(ctx, b, ret);
 }
+static uint64_t store_known(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint, hash128 *ret_key)
+{
+    return tsdb_known(ctx, bytes, salt, io_hint, ret_key);
+}
 static enum err store_wait(void *ctx, uint64_t lsn)
 {
     return tsdb_wait(ctx, lsn);
@@ -186,5 +190,6 @@ struct api_store api_store_tsdb(struct tsdb *db)
                                store_label_values,
                                store_exemplars,
                                store_metadata,
-                               store_stats };
+                               store_stats,
+                               store_known };
 }

@@ -77,9 +77,12 @@ static enum err decode(struct http_request *rq, struct batch *batch, struct wire
 {
     const struct api_deps *d = &api_of(rq)->d;
     size_t plain_max = d->write_body_bytes_max ? d->write_body_bytes_max : RW_BODY_BYTES_MAX;
+    const struct wire_known known = { d->store.ctx, d->store.known };
+    struct wire_limits limits = d->write_limits;
+    limits.known = d->store.known ? &known : NULL;
     enum rw_version version;
     TRY(rw_version_of(http_header(rq, STR("Content-Type")), rq->content_encoding, &version, why));
-    return (version == RW_V2 ? rw2_decode : rw1_decode)(rq->a, rq->body, plain_max, &d->write_limits, batch, rejects, why);
+    return (version == RW_V2 ? rw2_decode : rw1_decode)(rq->a, rq->body, plain_max, &limits, batch, rejects, why);
 }
 
 static void written_header(struct http_response *rs, const char *what, size_t n)

@@ -64,10 +64,19 @@ struct hist_sample {
     const struct histogram *h; /* h->sum == STALE NaN: a staleness marker */
 };
 
+/* Labels as the sender wrote them. The store remembers hash -> ref, so that they need not be read again. */
+struct batch_key {
+    hash128 hash; /* of bytes, by who will be asked again (tsdb_known) */
+    str bytes;    /* batch.labels_of reads them */
+    uint64_t ref; /* batch_series.ref points here */
+};
+
 /* One series' part of a batch. Everything is borrowed from the batch's arena or the request body. */
 struct batch_series {
-    struct labels labels;       /* sorted, valid (labels_sort); may be empty when *ref is set */
+    struct labels labels;       /* sorted, valid (labels_sort); may be empty when *ref is set: a ref
+                                 * that has become stale is then refused, or with a key, its labels are read */
     uint64_t *ref;              /* in/out cache of the store's series ref, kept by the caller; NULL = none */
+    const struct batch_key *key; /* NULL = none. With a ref, labels may be empty */
     const struct sample *samples;
     size_t n_samples;
     const struct hist_sample *hists;
@@ -88,6 +97,7 @@ struct batch {
     struct arena *a;
     VEC(struct batch_series) series; /* array in the arena (avec_push) */
     VEC(struct batch_family) families;
+    struct labels (*labels_of)(struct arena *a, str bytes); /* of batch_key.bytes; NULL = no keys */
     size_t n_samples, n_exemplars; /* kept by whoever fills it; histograms count as samples */
 };
 

@@ -102,10 +102,13 @@ static struct tsdb *tsdb_new(const struct tsdb_config *cfg, struct store *st, st
         mtx_init(&p->mu, 110); /* a flush takes them all, in order of number */
         p->no = (uint8_t)i;
         p->gen = 1;
+        p->from = INT64_MAX;
+        p->to = INT64_MIN;
         p->stamp = 1;
         buf_init(&p->frame, 0);
     }
     mtx_init(&db->flush_mu, 100);
+    mtx_init(&db->known_mu, 125);
     mtx_init(&db->meta_mu, 130);
     mtx_init(&db->ex.mu, 135);
     mtx_init(&db->view_mu, 140);
@@ -115,6 +118,8 @@ static struct tsdb *tsdb_new(const struct tsdb_config *cfg, struct store *st, st
     cond_init(&db->bg_cond);
     db->ex.cap = cfg->exemplars_max;
     atomic_init(&db->n_ids, 1);
+    atomic_init(&db->gen_from, INT64_MAX);
+    atomic_init(&db->gen_to, INT64_MIN);
     atomic_init(&db->head_min, INT64_MAX);
     atomic_init(&db->head_max, INT64_MIN);
     index_init(db);
@@ -157,6 +162,7 @@ static void tsdb_free(struct tsdb *db)
     for (uint32_t i = 0; i < SERIES_PAGES_MAX; i++)
         mem_free(atomic_load_explicit(&db->pages[i], memory_order_relaxed));
     index_deinit(db);
+    known_deinit(db);
     meta_deinit(db);
     exemplars_deinit(db);
     vec_free(&db->tl_free);
@@ -217,6 +223,7 @@ enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock
     db->replaying = false;
     for (unsigned i = 0; i < db->n_parts; i++) {
         memset(db->parts[i].recent, 0, sizeof(db->parts[i].recent));
+        span_publish(db, &db->parts[i]);
         db->parts[i].last_lsn = store_wal_last_lsn(st); /* duplicates of replayed samples are durable with these */
     }
     if (!e)

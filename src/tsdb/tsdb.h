@@ -61,6 +61,11 @@ struct tsdb_write_result {
 /* ERR_NO_SPACE (disk), ERR_BUSY (memory): nothing was applied, try later. ERR_CLOSED. Otherwise OK, with
  * refusals of single samples in ret. Takes no ownership. batch_series.ref caches are filled. */
 enum err tsdb_write(struct tsdb *db, const struct batch *b, struct tsdb_write_result *ret) MUST_CHECK;
+/* The ref of a series whose labels were last written in the same bytes, with the same salt (what else decides about
+ * their meaning: the encoding, the limits of the decoder); 0 = not known. *ret_key is always set: for batch_key.hash.
+ * io_hint: kept by the caller over one request, 0 at first: series in the order of an earlier request are found
+ * quickly. Takes no lock. */
+uint64_t tsdb_known(struct tsdb *db, str bytes, uint64_t salt, uint32_t *io_hint, hash128 *ret_key);
 /* Block until everything up to lsn is on disk. ERR_IO / ERR_NO_SPACE: it is not (do not acknowledge). */
 enum err tsdb_wait(struct tsdb *db, uint64_t lsn) MUST_CHECK;
 

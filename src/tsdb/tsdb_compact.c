@@ -168,7 +168,7 @@ static bool flush_wanted(struct tsdb *db, bool kicked)
 {
     if (!atomic_load(&db->gen_samples) && !db->slots.n)
         return false;
-    return kicked || flush_by_bytes(db) || clock_now_ms(db->clk) - db->gen_began_ms >= FLUSH_AGE_MS;
+    return kicked || flush_by_bytes(db) || flush_by_span(db) || clock_now_ms(db->clk) - db->gen_began_ms >= FLUSH_AGE_MS;
 }
 
 static void slow_upkeep(struct tsdb *db)

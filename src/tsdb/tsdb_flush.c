@@ -8,6 +8,9 @@
 
 #include "tsdb/tsdb_int.h"
 
+#define FLUSH_SPAN_BYTES (4u << 20) /* of the head, for each segment to be written */
+#define FLUSH_SPAN_SAMPLES 64u      /* per active series */
+
 static struct stat flushes = STAT_COUNTER("vane_tsdb_flushes_total", "Times the head was written to segments", "");
 static struct stat flush_failures = STAT_COUNTER("vane_tsdb_flush_failures_total", "Flushes that failed and will be tried again", "");
 static struct stat_hist flush_seconds = STAT_HIST("vane_tsdb_flush_duration_seconds", "Time of a flush", "");
@@ -36,6 +39,17 @@ bool flush_by_bytes(struct tsdb *db)
     return bytes > MIN(FLUSH_BYTES, max / 4) || (bytes > max / 32 && tsdb_memory_percent(db) >= 80);
 }
 
+bool flush_by_span(struct tsdb *db)
+{
+    int64_t from = atomic_load_explicit(&db->gen_from, memory_order_relaxed), to = atomic_load_explicit(&db->gen_to, memory_order_relaxed);
+    if (to <= from || (uint64_t)to - (uint64_t)from <= FLUSH_SPAN_MS)
+        return false;
+    uint64_t slots = ((uint64_t)to - (uint64_t)from) / SLOT_MS + 2; /* a segment each */
+    return (uint64_t)MAX(atomic_load_explicit(&db->gen_bytes, memory_order_relaxed), 0) / slots >= FLUSH_SPAN_BYTES &&
+           (uint64_t)atomic_load_explicit(&db->gen_samples, memory_order_relaxed) / FLUSH_SPAN_SAMPLES >=
+               atomic_load_explicit(&db->n_series, memory_order_relaxed);
+}
+
 static uint64_t rotate(struct tsdb *db)
 {
     for (unsigned k = 0; k < db->n_parts; k++)
@@ -46,12 +60,16 @@ static uint64_t rotate(struct tsdb *db)
         struct part *p = &db->parts[k];
         timelines_publish(db, p);
         p->gen = db->gen;
+        p->from = INT64_MAX;
+        p->to = INT64_MIN;
         p->stamp++;
         p->seq = 0;
         take_slots(db, p);
     }
     atomic_store(&db->gen_bytes, 0);
     atomic_store(&db->gen_samples, 0);
+    atomic_store(&db->gen_from, INT64_MAX);
+    atomic_store(&db->gen_to, INT64_MIN);
     db->gen_began_ms = clock_now_ms(db->clk);
     for (unsigned k = db->n_parts; k--;)
         mtx_unlock(&db->parts[k].mu);

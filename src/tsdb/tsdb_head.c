@@ -21,6 +21,8 @@ static struct stat samples_total = STAT_COUNTER("vane_tsdb_samples_appended_tota
 static struct stat duplicates_total = STAT_COUNTER("vane_tsdb_duplicate_samples_total", "Samples with a timestamp that was there already", "");
 static struct stat conflicts_total = STAT_COUNTER("vane_tsdb_conflicting_samples_total", "Duplicates with another value: the last write won", "");
 static struct stat ooo_total = STAT_COUNTER("vane_tsdb_out_of_order_samples_total", "Samples accepted out of order", "");
+static struct stat known_hits = STAT_COUNTER("vane_tsdb_known_labels_total", "Series found by the bytes of their labels, or read", "result=\"hit\"");
+static struct stat known_misses = STAT_COUNTER("vane_tsdb_known_labels_total", "Series found by the bytes of their labels, or read", "result=\"miss\"");
 static struct stat busy_total = STAT_COUNTER("vane_tsdb_busy_total", "Requests refused because memory or the log was full", "");
 
 /* ---- chunks ---- */
@@ -264,6 +266,15 @@ static void note_time(struct tsdb *db, struct part *p, int64_t ts)
         atomic_store_explicit(&db->head_max, ts, memory_order_relaxed);
 }
 
+/* ts is the newest of its series. */
+static inline void note_newest(struct tsdb *db, struct part *p, struct series *s, int64_t ts)
+{
+    s->last_ts = ts;
+    p->from = MIN(p->from, ts);
+    p->to = MAX(p->to, ts);
+    note_time(db, p, ts);
+}
+
 /* ts is not newer than the series' newest. */
 static enum append_result append_old(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts, uint64_t bits,
                                      int64_t start, bool log)
@@ -318,14 +329,12 @@ enum append_result head_append(struct tsdb *db, struct part *p, struct series *s
             tsdb_wal_put_sample(p, id, ts, copy, n_tok);
             s->tok_stamp = p->stamp;
         }
-        s->last_ts = ts;
-        note_time(db, p, ts);
+        note_newest(db, p, s, ts);
         return APPEND_OK;
     }
     if (log)
         tsdb_wal_put_sample(p, id, ts, tok, 0);
-    s->last_ts = ts;
-    note_time(db, p, ts);
+    note_newest(db, p, s, ts);
     return APPEND_OK;
 }
 
@@ -375,8 +384,7 @@ enum append_result head_append_hist(struct tsdb *db, struct part *p, struct seri
     chunk_put(db, p, &s->chunk, c, b.p, b.n, gap + 1);
     if (log)
         tsdb_wal_put_hist(p, id, ts, start, buf_str(&body));
-    s->last_ts = ts;
-    note_time(db, p, ts);
+    note_newest(db, p, s, ts);
     return APPEND_OK;
 }
 
@@ -393,12 +401,24 @@ struct write {
     uint32_t epoch;
     enum err log_err;
     unsigned memory_percent;
+    struct arena defs[2]; /* labels of series that came without: of the last definition and the one before */
+    unsigned defs_i;
+    struct arena say; /* other uses of such labels */
+    const struct series *cur; /* being applied */
+    size_t keys, read;        /* series with label bytes; of these, whose labels had to be read */
     struct { /* infos looked up in this request */
         const struct labels *resource;
         uint32_t id;
         uint8_t type, temporality;
     } infos[16];
 };
+
+/* Labels of a series that came with a ref alone; until a is used again. */
+static struct labels labels_again(struct write *w, const struct series *s, struct arena *a)
+{
+    arena_reset(a);
+    return series_labels(w->db, s, a);
+}
 
 static void reject(struct write *w, enum tsdb_reject why, size_t n, struct labels ls, const char *fmt, ...) PRINTF_LIKE(5, 6);
 static void reject(struct write *w, enum tsdb_reject why, size_t n, struct labels ls, const char *fmt, ...)
@@ -411,7 +431,7 @@ static void reject(struct write *w, enum tsdb_reject why, size_t n, struct label
         return;
     AUTO_BUF struct buf b;
     buf_init(&b, 400);
-    labels_print(&b, ls);
+    labels_print(&b, ls.n || !w->cur ? ls : labels_again(w, w->cur, &w->say));
     va_list ap;
     va_start(ap, fmt);
     char text[300];
@@ -427,58 +447,81 @@ static size_t samples_of(const struct batch_series *bs)
     return bs->n_samples + bs->n_hists;
 }
 
-static struct series *resolve(struct write *w, struct part *p, struct series *prev, uint32_t i, uint32_t *ret_id)
+static struct series *by_ref(struct tsdb *db, struct part *p, uint64_t ref, uint32_t *ret_id)
+{
+    uint32_t id = (uint32_t)ref;
+    if (!id || id >= atomic_load_explicit(&db->n_ids, memory_order_acquire))
+        return NULL;
+    struct series *s = series_at(db, id);
+    *ret_id = id;
+    return s->part == p->no && !s->dead && (s->serial & 0xffffff) == ref >> 40 ? s : NULL;
+}
+
+static struct series *create(struct write *w, struct part *p, const struct batch_series *bs, struct labels ls, hash128 h, uint32_t *ret_id)
+{
+    struct tsdb *db = w->db;
+    struct err_text why;
+    size_t n = MAX(samples_of(bs), 1);
+    if (series_check_labels(db, ls, &why)) {
+        reject(w, TSDB_REJECT_LABELS, n, ls, "%s", why.msg);
+        return NULL;
+    }
+    uint64_t have = atomic_load_explicit(&db->n_series, memory_order_relaxed);
+    if (LIMIT(db, series_max) && have >= LIMIT(db, series_max)) {
+        reject(w, TSDB_REJECT_SERIES_LIMIT, n, ls, "the limit of %llu active series is reached",
+               (unsigned long long)LIMIT(db, series_max));
+        return NULL;
+    }
+    if (w->memory_percent >= 90) {
+        reject(w, TSDB_REJECT_SERIES_LIMIT, n, ls, "memory is nearly full: no new series");
+        return NULL;
+    }
+    w->ret->new_series++;
+    return series_new(db, p, h, ls, ret_id);
+}
+
+static struct series *by_labels(struct write *w, struct part *p, struct series *prev, uint32_t i, uint32_t *ret_id)
 {
     struct tsdb *db = w->db;
     const struct batch_series *bs = &w->b->series.p[i];
-    uint64_t ref = bs->ref ? *bs->ref : 0;
+    struct labels ls = bs->labels;
     hash128 h = w->hash[i];
-    if (ref) {
-        uint32_t id = (uint32_t)ref;
-        if (id && id < atomic_load_explicit(&db->n_ids, memory_order_acquire)) {
-            struct series *s = series_at(db, id);
-            if (s->part == p->no && !s->dead && (s->serial & 0xffffff) == ref >> 40) {
-                *ret_id = id;
-                return s;
-            }
-        }
-        if (bs->labels.n == 0)
+    if (bs->ref && *bs->ref) { /* a stale one */
+        arena_reset(&w->say);
+        if (!ls.n && bs->key)
+            ls = w->b->labels_of(&w->say, bs->key->bytes);
+        if (!ls.n)
             return NULL;
-        h = series_hash(db, bs->labels);
+        h = series_hash(db, ls);
     }
+    struct series *s = NULL;
     if (prev && prev->next) {
-        struct series *s = series_at(db, prev->next);
-        if (hash128_eq(s->id, h) && !s->dead) {
-            *ret_id = prev->next;
-            return s;
-        }
+        s = series_at(db, prev->next);
+        *ret_id = prev->next;
+        if (!hash128_eq(s->id, h) || s->dead)
+            s = NULL;
     }
-    struct series *s = series_find(db, p, h, ret_id);
-    if (!s) {
-        struct err_text why;
-        size_t n = MAX(samples_of(bs), 1);
-        if (series_check_labels(db, bs->labels, &why)) {
-            reject(w, TSDB_REJECT_LABELS, n, bs->labels, "%s", why.msg);
-            return NULL;
-        }
-        uint64_t have = atomic_load_explicit(&db->n_series, memory_order_relaxed);
-        if (LIMIT(db, series_max) && have >= LIMIT(db, series_max)) {
-            reject(w, TSDB_REJECT_SERIES_LIMIT, n, bs->labels, "the limit of %llu active series is reached",
-                   (unsigned long long)LIMIT(db, series_max));
-            return NULL;
-        }
-        if (w->memory_percent >= 90) {
-            reject(w, TSDB_REJECT_SERIES_LIMIT, n, bs->labels, "memory is nearly full: no new series");
-            return NULL;
-        }
-        s = series_new(db, p, h, bs->labels, ret_id);
-        w->ret->new_series++;
-    }
+    if (!s)
+        s = series_find(db, p, h, ret_id);
+    if (!s)
+        s = create(w, p, bs, ls, h, ret_id);
+    if (!s)
+        return NULL;
     if (prev)
         prev->next = *ret_id;
     if (bs->ref)
         *bs->ref = series_ref_of(s, *ret_id);
+    w->read += bs->key != NULL;
+    if (bs->key)
+        known_put(db, bs->key->hash, series_ref_of(s, *ret_id));
     return s;
+}
+
+static inline struct series *resolve(struct write *w, struct part *p, struct series *prev, uint32_t i, uint32_t *ret_id)
+{
+    const uint64_t *ref = w->b->series.p[i].ref;
+    struct series *s = ref && *ref ? by_ref(w->db, p, *ref, ret_id) : NULL;
+    return s ? s : by_labels(w, p, prev, i, ret_id);
 }
 
 /* The log must know the series before anything else is said of it. */
@@ -487,16 +530,7 @@ static void define(struct write *w, struct part *p, struct series *s, uint32_t i
     if (s->stamp == p->stamp)
         return;
     struct tsdb *db = w->db;
-    AUTO_ARENA struct arena a;
-    arena_init(&a, 0);
-    if (!ls.n) {
-        ls = series_labels(db, s, &a);
-        p->frame_prev = LABELS_NONE;
-        tsdb_wal_put_def(db, p, s, id, ls);
-        p->frame_prev = LABELS_NONE;
-    } else {
-        tsdb_wal_put_def(db, p, s, id, ls);
-    }
+    tsdb_wal_put_def(db, p, s, id, ls.n ? ls : labels_again(w, s, &w->defs[w->defs_i++ % 2])); /* leans on the one before */
     s->stamp = p->stamp;
     if (s->info) {
         struct series_info info = meta_info(db, s->info);
@@ -546,7 +580,7 @@ static void put_meta(struct write *w, struct part *p, struct series *s, uint32_t
     if (s->info_gen == p->gen || (!bs->meta.type && !bs->meta.help.n && !bs->meta.unit.n))
         return;
     s->info_gen = p->gen;
-    str name = labels_name(bs->labels);
+    str name = labels_name(bs->labels.n ? bs->labels : labels_again(w, s, &w->say));
     if (!name.n)
         return;
     name = family_name(name, bs->meta.type);
@@ -619,6 +653,7 @@ static void cut_frame(struct write *w, struct part *p)
 static void apply_series(struct write *w, struct part *p, struct series *s, uint32_t id, const struct batch_series *bs)
 {
     struct tsdb *db = w->db;
+    w->cur = s;
     define(w, p, s, id, bs->labels);
     put_meta(w, p, s, id, bs);
     for (size_t k = 0; k < bs->n_samples; k++) {
@@ -683,6 +718,16 @@ static inline void prefetch_chunk(struct tsdb *db, uint32_t id)
     __builtin_prefetch((const char *)c + 64);
 }
 
+void span_publish(struct tsdb *db, struct part *p)
+{
+    int64_t have = atomic_load_explicit(&db->gen_from, memory_order_relaxed);
+    while (p->from < have && !atomic_compare_exchange_weak(&db->gen_from, &have, p->from))
+        ;
+    have = atomic_load_explicit(&db->gen_to, memory_order_relaxed);
+    while (p->to > have && !atomic_compare_exchange_weak(&db->gen_to, &have, p->to))
+        ;
+}
+
 static enum err apply_part(struct write *w, struct part *p, const uint32_t *order, size_t n)
 {
     struct tsdb *db = w->db;
@@ -708,6 +753,7 @@ static enum err apply_part(struct write *w, struct part *p, const uint32_t *orde
     }
     enum err e2 = tsdb_wal_frame_end(db, p);
     timelines_publish(db, p);
+    span_publish(db, p);
     if (p->last_lsn > w->ret->lsn) /* also for duplicates: their first copy must be durable before they are acknowledged */
         w->ret->lsn = p->last_lsn;
     mtx_unlock(&p->mu);
@@ -723,6 +769,7 @@ static size_t split(struct write *w, uint32_t *first)
     for (size_t i = 0; i < b->series.n; i++) {
         const struct batch_series *bs = &b->series.p[i];
         uint64_t ref = bs->ref ? *bs->ref : 0;
+        w->keys += bs->key != NULL;
         unsigned part = (unsigned)(ref >> 32) & 0xff;
         if (!ref || part >= db->n_parts) {
             if (bs->ref)
@@ -777,6 +824,9 @@ enum err tsdb_write(struct tsdb *db, const struct batch *b, struct tsdb_write_re
     if (b->series.n > UINT32_MAX / 2)
         return ERR_LIMIT;
     struct write w = { .db = db, .b = b, .ret = ret, .now_ms = clock_now_ms(db->clk) };
+    arena_init(&w.defs[0], 0);
+    arena_init(&w.defs[1], 0);
+    arena_init(&w.say, 0);
     w.oldest_ms = LIMIT(db, retention_ms) ? w.now_ms - LIMIT(db, retention_ms) : TS_MS_MIN;
     w.memory_percent = tsdb_memory_percent(db);
     if (w.memory_percent >= 80)
@@ -787,16 +837,23 @@ enum err tsdb_write(struct tsdb *db, const struct batch *b, struct tsdb_write_re
     }
     atomic_fetch_add_explicit(&db->writers, 1, memory_order_relaxed);
     enum err e = write_batch(&w);
+    arena_deinit(&w.defs[0]);
+    arena_deinit(&w.defs[1]);
+    arena_deinit(&w.say);
     atomic_fetch_sub_explicit(&db->writers, 1, memory_order_relaxed);
     stat_add(&samples_total, (int64_t)ret->samples);
     atomic_fetch_add_explicit(&db->gen_samples, (int64_t)ret->samples, memory_order_relaxed);
+    if (w.keys) {
+        stat_add(&known_hits, (int64_t)(w.keys - MIN(w.read, w.keys)));
+        stat_add(&known_misses, (int64_t)w.read);
+    }
     if (ret->duplicates)
         stat_add(&duplicates_total, (int64_t)ret->duplicates);
     if (ret->conflicts)
         stat_add(&conflicts_total, (int64_t)ret->conflicts);
     if (ret->out_of_order)
         stat_add(&ooo_total, (int64_t)ret->out_of_order);
-    if (flush_by_bytes(db))
+    if (flush_by_bytes(db) || flush_by_span(db))
         tsdb_kick(db);
     return e;
 }

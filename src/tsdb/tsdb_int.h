@@ -17,7 +17,7 @@
  * with a release store. Memory a reader may still see is retired (tsdb_retire) and freed when every query that
  * was open at that moment has closed.
  *
- * Lock ranks: flush 100 < partition 110 < index 120 < meta 130 < exemplars 135 < view 140 < limbo 150. */
+ * Lock ranks: flush 100 < partition 110 < index 120 < known 125 < meta 130 < exemplars 135 < view 140 < limbo 150. */
 #ifndef VANE_TSDB_INT_H
 #define VANE_TSDB_INT_H
 
@@ -48,6 +48,7 @@ typedef struct roaring_bitmap_s roaring_bitmap_t;
 #define DAY_MS (24 * 3600 * 1000LL)
 #define FLUSH_AGE_MS (30 * 60 * 1000LL)
 #define FLUSH_BYTES (128u << 20)
+#define FLUSH_SPAN_MS SLOT_MS
 #define TS_NONE INT64_MIN
 
 /* ---- tokens (tsdb_tokens.c) ---- */
@@ -144,6 +145,7 @@ struct part {
     uint32_t gen;
     int64_t slot_from;     /* of the last sample's 2 h slot */
     VEC(int64_t) slots;    /* that samples of this generation fall in */
+    int64_t from, to;      /* of this generation's samples that came in order; to < from: none yet */
     VEC(uint32_t) free_ids; /* of series that left: reused in the same partition only */
     /* log context: everything logged since it began is enough to read it */
     uint32_t stamp, epoch, seq;
@@ -247,6 +249,8 @@ struct ex_ring {
     struct exlast *last; /* per series: hash of its newest */
 };
 
+struct known_table; /* tsdb_known.c */
+
 struct limbo_item {
     void (*fn)(void *db, void *p);
     void *p;
@@ -264,6 +268,8 @@ struct tsdb {
     atomic_uint n_ids; /* ids below this exist */
     uint32_t serial;
     struct head_index idx;
+    struct mtx known_mu; /* one grows or purges at a time */
+    _Atomic(struct known_table *) known;
     struct mtx order_mu;
     struct head_order *order;
     atomic_uint_least64_t index_version; /* grows when ids are reused */
@@ -302,6 +308,7 @@ struct tsdb {
     atomic_int_least64_t bytes_chunks, bytes_timelines, bytes_series, bytes_meta, bytes_index;
     atomic_int_least64_t gen_bytes;   /* chunk bytes of the current generation */
     atomic_int_least64_t gen_samples;
+    atomic_int_least64_t gen_from, gen_to; /* of the partitions' from, to */
     atomic_int_least64_t head_min, head_max;
     atomic_uint_least64_t n_series, n_chunks;
     atomic_uint_least64_t memory_max;
@@ -403,6 +410,11 @@ static inline uint64_t series_ref_of(const struct series *s, uint32_t id)
 }
 size_t tsdb_series_gc(struct tsdb *db); /* drop idle series from the head; how many */
 
+/* tsdb_known.c */
+void known_put(struct tsdb *db, hash128 key, uint64_t ref); /* under the partition lock of the (living) series */
+void known_purge(struct tsdb *db);                          /* after series were marked dead, before their ids are free */
+void known_deinit(struct tsdb *db);
+
 /* tsdb_head.c */
 enum append_result { APPEND_OK, APPEND_DUP, APPEND_CONFLICT, APPEND_OOO, APPEND_TOO_OLD };
 /* Append under the partition lock. log: also write it into the partition's frame. */
@@ -411,6 +423,7 @@ enum append_result head_append(struct tsdb *db, struct part *p, struct series *s
 enum append_result head_append_hist(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
                                     const struct histogram *h, int64_t start, bool log);
 void chunk_free(void *db, void *c);
+void span_publish(struct tsdb *db, struct part *p); /* the partition's span of time to the store's; under its lock */
 void head_unlink(struct tsdb *db, uint32_t gen); /* drop what is in segments */
 
 /* tsdb_wal.c */
@@ -641,5 +654,8 @@ enum err retention_apply(struct tsdb *db, struct err_text *reterr);
 void flush_unlink_try(struct tsdb *db);
 /* Enough in the current generation that writing it gives memory back? */
 bool flush_by_bytes(struct tsdb *db);
+/* Does the current generation hold more than FLUSH_SPAN_MS of data time, in chunks worth a segment? Live streams are
+ * flushed by age; this bounds those that are faster than the clock. */
+bool flush_by_span(struct tsdb *db);
 
 #endif

@@ -275,8 +275,10 @@ size_t tsdb_series_gc(struct tsdb *db)
     for (unsigned i = 0; i < db->n_parts; i++)
         gc_part(db, &db->parts[i], before, l);
     size_t n = l->ids.n;
-    if (n)
+    if (n) {
+        known_purge(db);
         index_rebuild(db, l);
+    }
     atomic_fetch_sub(&db->n_series, n);
     tsdb_retire(db, gc_release, l);
     return n;

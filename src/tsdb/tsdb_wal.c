@@ -430,6 +430,7 @@ static enum err on_record(void *ctx, const struct store_replayed *rec)
         bad_record(r, rec->lsn);
         return OK;
     }
+    uint64_t before = r->samples;
     while (f.rd.p < f.rd.end) {
         if (!do_op(&f)) {
             rp->broken = true;
@@ -438,6 +439,7 @@ static enum err on_record(void *ctx, const struct store_replayed *rec)
         }
     }
     r->lsn = rec->lsn;
+    atomic_fetch_add_explicit(&db->gen_samples, (int64_t)(r->samples - before), memory_order_relaxed);
     arena_reset(&r->a);
     if (db->parts)
         for (unsigned k = 0; k < db->n_parts; k++) {

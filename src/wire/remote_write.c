@@ -63,6 +63,11 @@ struct decoder {
     RUN(struct sample) samples;
     RUN(struct hist_sample) hists;
     RUN(struct exemplar) exemplars;
+    uint64_t salt; /* of keys: the encoding and the limits that labels were checked against */
+    str raw;       /* labels of the series being read, as sent; empty = not in one piece */
+    hash128 key;
+    uint64_t ref;
+    uint32_t hint; /* of who knows series: where it found the last one */
     size_t bad_hists;
     struct err_text why; /* of the first bad histogram of the series */
 };
@@ -95,6 +100,23 @@ static inline struct label label_read(struct pb m, struct pb *up)
 static inline struct sample sample_read(struct pb m, struct pb *up)
 {
     struct sample s = { 0 };
+    /* what every sender writes: value, then time */
+    if (m.end - m.p >= 11 && m.p[0] == 0x09 && m.p[9] == 0x10) {
+        memcpy(&s.v, m.p + 1, 8);
+        uint64_t ts = 0;
+        unsigned shift = 0;
+        for (const char *p = m.p + 10; p < m.end && shift < 63; shift += 7) {
+            uint8_t b = (uint8_t)*p++;
+            ts |= (uint64_t)(b & 0x7f) << shift;
+            if (!(b & 0x80) && p == m.end) {
+                s.ts_ms = (int64_t)ts;
+                return s;
+            }
+            if (!(b & 0x80))
+                break;
+        }
+        s.v = 0;
+    }
     while (pb_next(&m))
         switch (m.field) {
         case 1:
@@ -180,6 +202,12 @@ static void series_keep(struct decoder *d, struct labels ls)
         .exemplars = RUN_START(&d->exemplars),
         .n_exemplars = RUN_LEN(&d->exemplars),
     };
+    if (d->raw.n) {
+        struct batch_key *k = arena_array(d->a, struct batch_key, 1);
+        *k = (struct batch_key){ d->key, d->raw, d->ref };
+        s.key = k;
+        s.ref = &k->ref;
+    }
     avec_push(d->a, &d->out->series, s);
     d->out->n_samples += s.n_samples + s.n_hists;
     d->out->n_exemplars += s.n_exemplars;
@@ -189,35 +217,95 @@ static void series_keep(struct decoder *d, struct labels ls)
     RUN_CLOSE(&d->exemplars);
 }
 
+/* The label fields a series begins with. */
+static inline str labels_skim(struct pb m)
+{
+    const char *p = m.p;
+    while (m.end - p >= 3 && p[0] == 0x0a) {
+        size_t n = (uint8_t)p[1], head = 2;
+        if (n & 0x80) {
+            n = (n & 0x7f) | (size_t)(uint8_t)p[2] << 7;
+            head = 3;
+        }
+        if (n >= (1u << 14) || n + head > (size_t)(m.end - p))
+            break;
+        p += head + n;
+    }
+    return str_n(m.p, (size_t)(p - m.p));
+}
+
+/* A field other than a label. */
+static inline void part_read(struct decoder *d, struct pb *m)
+{
+    switch (m->field) {
+    case TS_SAMPLE: {
+        struct sample s = sample_read(pb_sub(m), m);
+        if (RUN_LEN(&d->samples) <= d->lim->samples_max)
+            RUN_PUSH(d->a, &d->samples, s);
+        break;
+    }
+    case TS_EXEMPLAR:
+        exemplar_read(d, pb_sub(m), m);
+        break;
+    case TS_HISTOGRAM:
+        if (arena_over(d->a))
+            pb_skip(m);
+        else
+            histogram_read(d, pb_sub(m), m);
+        break;
+    default:
+        pb_skip(m);
+    }
+}
+
+static bool has_parts(const struct decoder *d)
+{
+    return RUN_LEN(&d->samples) || RUN_LEN(&d->hists) || RUN_LEN(&d->exemplars);
+}
+
+/* A series whose label bytes are known: the rest of it. False: read it from the start, labels and all. */
+static bool known_read(struct decoder *d, struct pb m, struct pb *up)
+{
+    size_t exemplars = d->rejects->exemplars;
+    m.p = d->raw.p + d->raw.n;
+    while (pb_next(&m) && m.field != TS_LABEL)
+        part_read(d, &m);
+    if (!m.bad && (m.p != m.end || m.field == TS_LABEL || d->bad_hists)) {
+        series_drop(d);
+        d->rejects->exemplars = exemplars;
+        d->bad_hists = 0;
+        return false;
+    }
+    pb_join(up, &m);
+    if (!m.bad && has_parts(d))
+        series_keep(d, LABELS_NONE);
+    else
+        series_drop(d);
+    return true;
+}
+
 static void series_read(struct decoder *d, struct pb m, struct pb *up)
 {
+    const struct wire_known *known = d->lim->known;
     d->bad_hists = 0;
-    while (pb_next(&m))
-        switch (m.field) {
-        case TS_LABEL: {
-            struct label l = label_read(pb_sub(&m), &m);
-            if (RUN_LEN(&d->labels) <= d->lim->labels_max) /* one too many is kept, to be refused */
-                RUN_PUSH(d->a, &d->labels, l);
-            break;
+    d->ref = 0;
+    d->raw = known ? labels_skim(m) : STR_NONE;
+    if (d->raw.n)
+        d->ref = known->find(known->ctx, d->raw, d->salt, &d->hint, &d->key);
+    if (d->ref && known_read(d, m, up))
+        return;
+    d->ref = 0;
+    while (pb_next(&m)) {
+        if (m.field != TS_LABEL) {
+            part_read(d, &m);
+            continue;
         }
-        case TS_SAMPLE: {
-            struct sample s = sample_read(pb_sub(&m), &m);
-            if (RUN_LEN(&d->samples) <= d->lim->samples_max)
-                RUN_PUSH(d->a, &d->samples, s);
-            break;
-        }
-        case TS_EXEMPLAR:
-            exemplar_read(d, pb_sub(&m), &m);
-            break;
-        case TS_HISTOGRAM:
-            if (arena_over(d->a))
-                pb_skip(&m);
-            else
-                histogram_read(d, pb_sub(&m), &m);
-            break;
-        default:
-            pb_skip(&m);
-        }
+        struct label l = label_read(pb_sub(&m), &m);
+        if (RUN_LEN(&d->labels) <= d->lim->labels_max) /* one too many is kept, to be refused */
+            RUN_PUSH(d->a, &d->labels, l);
+        if (m.p > d->raw.p + d->raw.n) /* labels elsewhere, too */
+            d->raw = STR_NONE;
+    }
     pb_join(up, &m);
     if (m.bad) {
         series_drop(d);
@@ -240,10 +328,28 @@ static void series_read(struct decoder *d, struct pb m, struct pb *up)
         wire_reject(d->rejects, ls, &d->why);
         d->rejects->samples += d->bad_hists;
     }
-    if (RUN_LEN(&d->samples) || RUN_LEN(&d->hists) || RUN_LEN(&d->exemplars))
+    if (has_parts(d))
         series_keep(d, ls);
     else
         series_drop(d);
+}
+
+/* Labels that were accepted once. */
+static struct labels labels_of(struct arena *a, str bytes)
+{
+    VEC(struct label) v = { 0 };
+    struct pb m = pb_init(bytes);
+    while (pb_next(&m))
+        if (m.field == TS_LABEL)
+            avec_push(a, &v, label_read(pb_sub(&m), &m));
+        else
+            pb_skip(&m);
+    return m.bad || labels_sort(v.p, &v.n, NULL) ? LABELS_NONE : (struct labels){ v.p, v.n };
+}
+
+static uint64_t limits_salt(const struct wire_limits *lim)
+{
+    return hash_u64(hash_u64(hash_u64(lim->labels_max + 1) + lim->label_name_bytes_max) + lim->label_value_bytes_max);
 }
 
 static void family_read(struct decoder *d, struct pb m, struct pb *up)
@@ -286,15 +392,19 @@ enum err rw_limit_fail(const struct batch *b, const struct wire_limits *lim, str
 enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *lim, struct batch *out,
                           struct wire_rejects *ret_rejects, struct err_text *reterr)
 {
-    struct decoder d = { .a = a, .lim = lim, .out = out, .rejects = ret_rejects };
+    struct decoder d = { .a = a, .lim = lim, .out = out, .rejects = ret_rejects, .salt = limits_salt(lim) };
     memset(ret_rejects, 0, sizeof(*ret_rejects));
     memset(out, 0, sizeof(*out));
     out->a = a;
+    out->labels_of = labels_of;
     struct pb m = pb_init(plain);
     while (pb_next(&m)) {
-        if (m.field == REQ_SERIES)
-            series_read(&d, pb_sub(&m), &m);
-        else if (m.field == REQ_METADATA)
+        if (m.field == REQ_SERIES) {
+            struct pb s = pb_sub(&m);
+            if (!out->series.cap && s.end > s.p) /* the others will be much the same */
+                avec_reserve(a, &out->series, MIN((size_t)(m.end - m.p) / (size_t)(s.end - s.p) + 16, lim->series_max / 8 + 16));
+            series_read(&d, s, &m);
+        } else if (m.field == REQ_METADATA)
             family_read(&d, pb_sub(&m), &m);
         else
             pb_skip(&m);

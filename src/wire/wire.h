@@ -18,6 +18,14 @@
 #include "base/err.h"
 #include "model/sample.h"
 
+/* Who remembers series by the bytes their labels were sent in: then a decoder need not read them again. find gives the
+ * ref of a series that was accepted from the same bytes and salt before, 0 = not known; *ret_key in any case. *io_hint: 0 at the
+ * begin of a request, then find's own. */
+struct wire_known {
+    void *ctx;
+    uint64_t (*find)(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint, hash128 *ret_key);
+};
+
 /* Limits of decoders that take whole requests. A series beyond a label limit is left out and counted. */
 struct wire_limits {
     size_t labels_max; /* per series, __name__ included */
@@ -25,6 +33,7 @@ struct wire_limits {
     size_t label_value_bytes_max;
     size_t series_max;  /* per request: ERR_LIMIT beyond */
     size_t samples_max; /* per request: ERR_LIMIT beyond */
+    const struct wire_known *known; /* not a limit: spares work (remote write 1.0); NULL = nobody */
 };
 #define WIRE_LIMITS_DEFAULT                                   \
     ((struct wire_limits){ .labels_max = 128,                 \

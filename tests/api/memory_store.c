@@ -278,5 +278,5 @@ struct api_store memory_store_api(struct memory_store *m)
 {
     return (struct api_store){ m,           store_write,  store_wait,      store_series,
                                store_names, store_values, store_exemplars, store_metadata,
-                               store_stats };
+                               store_stats,      NULL };
 }

@@ -527,10 +527,126 @@ static void fsck_is_clean(void **state)
     fx_deinit(&f);
 }
 
+static struct labels known_labels(struct arena *a, str bytes)
+{
+    char name[16];
+    snprintf(name, sizeof(name), STR_FMT, STR_ARG(bytes));
+    return mk_labels(a, name, "h");
+}
+
+/* Write bytes' series by its key, with labels only if it is not known. Was it? */
+static bool put_known(struct fixture *f, str bytes, uint64_t salt, int64_t ts, uint32_t *io_hint, bool labels)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct batch_key key = { .bytes = bytes };
+    key.ref = tsdb_known(f->db, bytes, salt, io_hint, &key.hash);
+    struct sample s = { ts, 1 };
+    struct batch_series bs = { .key = &key, .ref = &key.ref, .samples = &s, .n_samples = 1 };
+    bool known = key.ref != 0;
+    if (!known || labels)
+        bs.labels = known_labels(&a, bytes);
+    struct batch b = { .a = &a, .labels_of = known_labels };
+    avec_push(&a, &b.series, bs);
+    struct tsdb_write_result r;
+    assert_ok(tsdb_write(f->db, &b, &r));
+    assert_int_equal(r.samples, 1);
+    return known;
+}
+
+static void known_by_bytes(void **state)
+{
+    (void)state;
+    enum { N = 6000 }; /* the table grows on the way */
+    struct fixture f;
+    fx_init(&f);
+    f.clk.now_ms = T0 + DAY_MS;
+    fx_open(&f);
+    static char text[N][8];
+    uint32_t hint = 0;
+    size_t misses = 0;
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < N; i++) {
+            if (!round)
+                snprintf(text[i], sizeof(text[i]), "m%d", i);
+            bool known = put_known(&f, str_c(text[i]), 0, f.clk.now_ms + round, &hint, false);
+            assert_true(round || !known);
+            misses += round == 2 && !known;
+        }
+    assert_true(misses < N / 100); /* a lost place in the index costs one reading */
+    assert_int_equal(count(&f, "m4711", NULL), 3);
+    /* other limits, other labels: nothing is known of them */
+    hash128 key;
+    hint = 0;
+    assert_true(tsdb_known(f.db, STR("m7"), 1, &hint, &key) == 0);
+    assert_true(tsdb_known(f.db, STR("m7x"), 0, &hint, &key) == 0);
+    /* A ref that has become stale between asking and writing: labels are read after all, samples find the series. */
+    uint64_t ref = tsdb_known(f.db, STR("m7"), 0, &hint, &key);
+    assert_true(ref != 0);
+    assert_ok(tsdb_flush(f.db));
+    f.clk.now_ms += 3600 * 1000;
+    assert_int_equal(tsdb_series_gc(f.db), N);
+    assert_true(tsdb_known(f.db, STR("m7"), 0, &hint, &(hash128){ 0 }) == 0);
+    struct batch_key stale = { key, STR("m7"), ref };
+    struct sample s = { f.clk.now_ms, 2 };
+    struct batch_series bs = { .key = &stale, .ref = &stale.ref, .samples = &s, .n_samples = 1 };
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct batch b = { .a = &a, .labels_of = known_labels };
+    avec_push(&a, &b.series, bs);
+    struct tsdb_write_result r;
+    assert_ok(tsdb_write(f.db, &b, &r));
+    assert_int_equal(r.samples, 1);
+    assert_int_equal(count(&f, "m7", NULL), 4);
+    assert_true(tsdb_known(f.db, STR("m7"), 0, &hint, &key) == stale.ref && stale.ref != ref);
+    /* What is defined by ref alone is in the log with its labels. */
+    assert_ok(tsdb_flush(f.db));
+    assert_true(put_known(&f, STR("m7"), 0, f.clk.now_ms + 1, &hint, false));
+    fx_crash(&f);
+    fx_open(&f);
+    assert_int_equal(count(&f, "m7", NULL), 5);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
+/* As if the samples of this generation took so many bytes, for a moment: the background thread looks, too. */
+static bool span_with(struct fixture *f, int64_t bytes)
+{
+    int64_t was = atomic_exchange(&f->db->gen_bytes, bytes);
+    bool yes = flush_by_span(f->db);
+    atomic_store(&f->db->gen_bytes, was);
+    return yes;
+}
+
+/* More than two hours of data time are worth a flush, when there are enough samples for segments. */
+static void flush_by_time(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f);
+    fx_open(&f);
+    for (int i = 0; i < 200; i++)
+        put(&f, "m", T0 + i * 30000, i);
+    assert_false(span_with(&f, 64 << 20)); /* 1 h 40 min */
+    for (int i = 200; i < 300; i++)
+        put(&f, "m", T0 + i * 30000, i);
+    assert_true(span_with(&f, 64 << 20));
+    assert_false(span_with(&f, 1 << 20));
+    fx_crash(&f);
+    fx_open(&f);
+    assert_true(span_with(&f, 64 << 20)); /* also after a replay */
+    assert_ok(tsdb_flush(f.db));
+    put(&f, "m", T0 + 300 * 30000, 1);
+    put(&f, "m", T0, 1); /* late samples do not count */
+    assert_false(span_with(&f, 64 << 20));
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(disk_fails_under_a_reader),
+        cmocka_unit_test(disk_fails_under_a_reader), cmocka_unit_test(known_by_bytes), cmocka_unit_test(flush_by_time),
         cmocka_unit_test(duplicates_and_windows), cmocka_unit_test(label_limits), cmocka_unit_test(memory_bound), cmocka_unit_test(replay_is_bounded),
         cmocka_unit_test(beside_samples),         cmocka_unit_test(retention),    cmocka_unit_test(idle_series_leave),
         cmocka_unit_test(damage_is_told),         cmocka_unit_test(fsck_is_clean), cmocka_unit_test(damage_behind_checksums),

@@ -190,6 +190,77 @@ static void labels_and_limits(void **state)
     }
 }
 
+/* One who knows the label bytes it was told of. */
+struct memory {
+    char bytes[200];
+    size_t n;
+};
+static uint64_t remembers(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint, hash128 *ret_key)
+{
+    const struct memory *m = ctx;
+    *ret_key = hash128_seed(bytes, salt);
+    ++*io_hint;
+    return str_eq(bytes, str_n(m->bytes, m->n)) ? 77 : 0;
+}
+
+static void known_labels(void **state)
+{
+    (void)state;
+    struct memory m = { .n = 0 };
+    const struct wire_known known = { &m, remembers };
+    struct wire_limits lim = WIRE_LIMITS_DEFAULT;
+    lim.known = &known;
+    for (int row = 0; row < 4; row++) { /* 1: labels after the sample, too; 2: no sample; 3: a label twice */
+        AUTO_ARENA struct arena a;
+        arena_init(&a, 0);
+        AUTO_BUF struct buf b;
+        buf_init(&b, 0);
+        size_t at = pb_open(&b, 1);
+        put_label(&b, "z", "1");
+        put_label(&b, "__name__", "up");
+        if (row != 2)
+            put_sample(&b, 0.5, 1700000000000);
+        if (row == 1)
+            put_label(&b, "y", "2");
+        if (row == 3)
+            put_label(&b, "z", "2");
+        pb_close(&b, at);
+        struct batch out;
+        struct wire_rejects r;
+        for (int again = 0; again < 2; again++) {
+            m.n = 0;
+            assert_ok(rw1_decode_plain(&a, buf_str(&b), &lim, &out, &r, NULL));
+            if (again) { /* remember what was before the sample */
+                AUTO_BUF struct buf l;
+                buf_init(&l, 0);
+                put_label(&l, "z", "1");
+                put_label(&l, "__name__", "up");
+                memcpy(m.bytes, l.p, l.n);
+                m.n = l.n;
+                assert_ok(rw1_decode_plain(&a, buf_str(&b), &lim, &out, &r, NULL));
+            }
+            assert_int_equal(out.series.n, row < 2);
+            assert_int_equal(r.series, row == 3);
+            if (row >= 2)
+                continue;
+            const struct batch_series *s = &out.series.p[0];
+            assert_int_equal(s->n_samples, 1);
+            assert_true(s->samples[0].v == 0.5 && s->samples[0].ts_ms == 1700000000000);
+            if (row == 1) { /* not in one piece: as if nobody knew */
+                assert_null(s->key);
+                assert_int_equal(s->labels.n, 3);
+                continue;
+            }
+            assert_non_null(s->key);
+            assert_int_equal(*s->ref, again ? 77 : 0);
+            assert_int_equal(s->labels.n, again ? 0 : 2);
+            struct labels ls = out.labels_of(&a, s->key->bytes);
+            assert_int_equal(ls.n, 2);
+            assert_true(str_eq(ls.p[0].name, LABEL_NAME) && str_eq(ls.p[1].value, STR("1")));
+        }
+    }
+}
+
 static void malformed(void **state)
 {
     (void)state;
@@ -321,7 +392,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_requests), cmocka_unit_test(integer_histograms),
-        cmocka_unit_test(labels_and_limits), cmocka_unit_test(malformed),
+        cmocka_unit_test(labels_and_limits), cmocka_unit_test(known_labels), cmocka_unit_test(malformed),
         cmocka_unit_test(round_trip),        cmocka_unit_test(versions),
         cmocka_unit_test(small_bodies_cannot_cost_much),
     };
