@@ -26,7 +26,7 @@ void expo_init(struct expo *x, enum expo_format format, str body)
     memset(x, 0, sizeof(*x));
     x->format = format;
     x->start = x->p = x->entry_start = body.p;
-    x->end = body.p + body.n;
+    x->end = body.n ? body.p + body.n : body.p;
     x->line = x->line_next = 1;
     x->entry = EXPO_COMMENT; /* anything that is not final */
     x->skip_created = true;

@@ -48,8 +48,8 @@ static void series_close(struct batcher *w)
 /* The body's labels with the extra ones over them; both are sorted. */
 static struct labels labels_join(struct arena *a, struct labels own, struct labels extra)
 {
-    if (extra.n == 0)
-        return own;
+    if (extra.n == 0 || own.n == 0)
+        return extra.n ? extra : own;
     struct label *p = arena_array(a, struct label, own.n + extra.n);
     size_t n = 0, i = 0, k = 0;
     while (i < own.n || k < extra.n) {
@@ -69,7 +69,8 @@ static void series_open(struct batcher *w)
     if (e == OK) {
         ls = labels_join(w->a, ls, w->opt->extra);
         struct label *p = arena_array(w->a, struct label, ls.n);
-        memcpy(p, ls.p, ls.n * sizeof(*p));
+        if (ls.n)
+            memcpy(p, ls.p, ls.n * sizeof(*p));
         size_t n = ls.n;
         e = wire_labels_finish(p, &n, w->lim, &why);
         ls = (struct labels){ p, n };
@@ -215,6 +216,8 @@ static enum err family_sample(struct families *f, const struct expo *x, struct l
     if (x->has_ts)
         return err_fail(reterr, ERR_INVALID, "line %u: pushed metrics must not have timestamps", x->line);
     str name = labels_name(ls);
+    if (!name.n)
+        return err_fail(reterr, ERR_INVALID, "line %u: a series without a metric name", x->line);
     if (*current == SIZE_MAX || !belongs(&f->v.p[*current], name))
         *current = family_of(f, name);
     struct family *fam = &f->v.p[*current];

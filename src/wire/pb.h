@@ -29,7 +29,7 @@ struct pb {
 
 static inline struct pb pb_init(str s)
 {
-    return (struct pb){ .start = s.p, .p = s.p, .end = s.p + s.n };
+    return (struct pb){ .start = s.p, .p = s.p, .end = s.n ? s.p + s.n : s.p };
 }
 static inline void pb_fail(struct pb *m)
 {

@@ -81,7 +81,7 @@ bool statsd_value(struct statsd_line *l, struct statsd_value *ret)
         return false;
     ret->relative = l->type == STATSD_GAUGE && ret->text.n && (ret->text.p[0] == '+' || ret->text.p[0] == '-');
     if (!num_parse_f64(ret->text, &ret->v))
-        ret->v = NAN;
+        ret->v = f64_from_bits(NORMAL_NAN_BITS);
     return true;
 }
 

@@ -52,7 +52,7 @@ void *wire_run_grow(struct arena *a, void *p, size_t *n, size_t *cap, size_t *fr
          ? (void)0                                                                                       \
          : (void)((r)->p = wire_run_grow((a), (r)->p, &(r)->n, &(r)->cap, &(r)->from, sizeof(*(r)->p))), \
      (void)((r)->p[(r)->n++] = (x)))
-#define RUN_START(r) ((r)->p + (r)->from)
+#define RUN_START(r) ((r)->p ? (r)->p + (r)->from : (r)->p)
 #define RUN_LEN(r)   ((r)->n - (r)->from)
 #define RUN_CLOSE(r) ((void)((r)->from = (r)->n))
 #define RUN_DROP(r)  ((void)((r)->n = (r)->from))

@@ -73,6 +73,7 @@ static void families(void **state)
     assert_str(f[2].text, "# HELP c Text.\n# TYPE c counter\nc{b=\"q\\\"\"} 4\n");
     assert_err(expo_families(&a, STR("x 1 1000\n"), EXPO_TEXT, &f, &n, &why), ERR_INVALID);
     assert_true(str_contains(str_c(why.msg), STR("timestamps")));
+    assert_err(expo_families(&a, STR("{\"\"} 1\n"), EXPO_TEXT, &f, &n, &why), ERR_INVALID);
     assert_err(expo_families(&a, STR("x{ 1\n"), EXPO_TEXT, &f, &n, &why), ERR_PARSE);
     assert_ok(expo_families(&a, STR(""), EXPO_TEXT, &f, &n, &why));
     assert_int_equal(n, 0);
