@@ -565,7 +565,7 @@ static const char *const other_names[] = {
 
 static bool runs_here(size_t other)
 {
-    return other == OTHER_kubernetes;
+    return other == OTHER_kubernetes || other == OTHER_consul || other == OTHER_docker;
 }
 size_t sd_other_index(enum sd_other kind)
 {

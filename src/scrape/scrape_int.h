@@ -41,7 +41,7 @@ struct sd_source { /* one file, or the single answer of another kind */
     struct sd_groups *groups; /* NULL: nothing good yet */
     bool present;             /* mark of a round */
 };
-enum sd_kind { SD_STATIC, SD_FILE, SD_HTTP, SD_DNS, SD_KUBERNETES /* from here on: scrape_sd_remote.h, in the order of enum sd_other */, SD_KINDS };
+enum sd_kind { SD_STATIC, SD_FILE, SD_HTTP, SD_DNS, SD_KUBERNETES /* from here on: scrape_sd_remote.h, in the order of enum sd_other */, SD_CONSUL, SD_DOCKER, SD_KINDS };
 struct remote;
 struct provider {
     struct scrape *s;

@@ -175,7 +175,7 @@ str sd_host_port(struct arena *a, str host, long long port)
 
 static const struct remote_kind *kind_of(enum sd_kind k)
 {
-    return k == SD_KUBERNETES ? &remote_kubernetes : NULL;
+    return k == SD_KUBERNETES ? &remote_kubernetes : k == SD_CONSUL ? &remote_consul : k == SD_DOCKER ? &remote_docker : NULL;
 }
 
 /* Under mu: providers that have no remote yet get one; dropped ones are marked. */

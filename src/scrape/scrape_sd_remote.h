@@ -29,7 +29,7 @@ struct remote_kind {
     void (*step)(void *state, uint64_t now_ns);
     void (*close)(void *state); /* no call is running */
 };
-extern const struct remote_kind remote_kubernetes;
+extern const struct remote_kind remote_kubernetes, remote_consul, remote_docker;
 
 struct remote {
     struct scrape *s;
