@@ -66,11 +66,13 @@ static void all_forms_load(void **state)
 {
     (void)state;
     setenv("VANE_TEST_PORT", "9999", 1);
-    struct cli_config *c = load("listen: ['127.0.0.1:${VANE_TEST_PORT}', '[::1]:1']\notlp_listen: ''\nhost_metrics: off\nretention: {time: 3d, size: 1GB}\n"
+    struct cli_config *c = load("listen: ['127.0.0.1:${VANE_TEST_PORT}', '[::1]:1']\notlp_listen: ''\notlp_grpc_listen: '[::1]:4400'\nhost_metrics: off\nretention: {time: 3d, size: 1GB}\n"
                                 "log: {level: debug, format: json}\nscrape_configs: [{job_name: a}]\n");
     assert_int_equal(c->listen.p[0].port, 9999);
     assert_true(str_eq(c->listen.p[1].host, STR("::1")));
     assert_int_equal(c->otlp_listen.n, 0);
+    assert_int_equal(c->otlp_grpc_listen.n, 1);
+    assert_int_equal(c->otlp_grpc_listen.p[0].port, 4400);
     assert_false(c->host.enabled);
     assert_int_equal(c->retention.bytes, 1ull << 30);
     assert_int_equal(c->log.format, CLI_LOG_JSON);
@@ -78,7 +80,7 @@ static void all_forms_load(void **state)
     AUTO_BUF struct buf out;
     buf_init(&out, 0);
     cli_config_print(c, &out);
-    assert_true(str_has_prefix(buf_str(&out), STR("listen:\n- 127.0.0.1:9999\n- \"[::1]:1\"\notlp_listen: []\n")));
+    assert_true(str_has_prefix(buf_str(&out), STR("listen:\n- 127.0.0.1:9999\n- \"[::1]:1\"\notlp_listen: []\notlp_grpc_listen:\n- \"[::1]:4400\"\n")));
     cli_config_free(c);
 
     /* a prometheus.yml is a configuration; ${...} stays as Prometheus reads it */
@@ -108,6 +110,7 @@ static const struct {
     { "prometheus: p.yml\nscrape_configs: []\n", "not both" },
     { "prometheus: nowhere.yml\n", "nowhere.yml: no such file or directory" },
     { "web: {tls_cert_file: a}\n", "must be given together" },
+    { "otlp_grpc_listen: 0.0.0.0:4317\n", "is reachable from outside" },
     { "compat_listeners: {graphite: \"0.0.0.0:2003\"}\n", "is reachable from outside" },
     { "compat_listeners: {statsd: [\"127.0.0.1:1\", \"127.0.0.1:2\"]}\n", "one address each" },
     { "pushed_groups: {interval: 0s}\n", "must be greater than 0" },
