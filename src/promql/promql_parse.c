@@ -1,7 +1,7 @@
 /* The parser of PromQL: recursive descent, precedence climbing for binary operators.
  *
  * What it accepts, the types and the wording of errors are those of Prometheus 3.x, whose parser is an LALR grammar
- * with error productions. Here a rule that meets a token it cannot use calls unexpected() and returns NULL; the
+ * with error productions. Here a rule that meets a token it cannot use calls pq_unexpected() and returns NULL; the
  * innermost rule above it that has words of its own for the place ("in aggregation", "in offset, expected ...")
  * reports, the top rule otherwise. Inside {} and label lists parsing goes on after an error, elsewhere it ends.
  *
@@ -43,7 +43,7 @@ static void error_quoting(struct pq_parser *p, struct promql_pos pos, const char
     pq_error_str(p, pos, buf_str(&b));
 }
 
-static struct promql_pos item_pos(struct pq_item it)
+struct promql_pos pq_item_pos(struct pq_item it)
 {
     return (struct promql_pos){ it.start, it.end };
 }
@@ -54,7 +54,7 @@ static str item_text(const struct pq_parser *p, struct pq_item it)
 }
 
 /* The lookahead fits no rule here: some rule above puts it into words. */
-static void *unexpected(struct pq_parser *p)
+void *pq_unexpected(struct pq_parser *p)
 {
     p->failing = true;
     return NULL;
@@ -76,13 +76,13 @@ static void report(struct pq_parser *p, const char *context, const char *expecte
         buf_printf(&b, " in %s", context);
     if (expected)
         buf_printf(&b, ", expected %s", expected);
-    pq_error_str(p, item_pos(p->tok), buf_str(&b));
+    pq_error_str(p, pq_item_pos(p->tok), buf_str(&b));
 }
 
-static void *limit(struct pq_parser *p, const char *what)
+void *pq_limit(struct pq_parser *p, const char *what)
 {
     if (!p->over)
-        pq_error(p, item_pos(p->tok), "%s", what);
+        pq_error(p, pq_item_pos(p->tok), "%s", what);
     p->over = p->failing = p->reported = true;
     return NULL;
 }
@@ -110,12 +110,12 @@ static void advance(struct pq_parser *p)
     }
 }
 
-static bool at(const struct pq_parser *p, int type)
+bool pq_at(const struct pq_parser *p, int type)
 {
     return p->tok.type == type;
 }
 
-static struct pq_item take(struct pq_parser *p)
+struct pq_item pq_take(struct pq_parser *p)
 {
     struct pq_item it = p->tok;
     advance(p);
@@ -124,29 +124,29 @@ static struct pq_item take(struct pq_parser *p)
 
 static bool accept(struct pq_parser *p, int type)
 {
-    if (!at(p, type))
+    if (!pq_at(p, type))
         return false;
     advance(p);
     return true;
 }
 
 /* Consume a token of this type, or fail. The caller looks at p->failing. */
-static bool expect(struct pq_parser *p, int type)
+bool pq_expect(struct pq_parser *p, int type)
 {
     if (accept(p, type))
         return true;
-    unexpected(p);
+    pq_unexpected(p);
     return false;
 }
 
 /* ---- nodes ---- */
-static struct promql_expr *node(struct pq_parser *p, enum promql_kind kind, enum promql_type type,
+struct promql_expr *pq_node(struct pq_parser *p, enum promql_kind kind, enum promql_type type,
                                 struct promql_pos pos, uint32_t child_depth)
 {
     if (++p->n_nodes > PROMQL_NODES_MAX || arena_over(p->a))
-        return limit(p, "expression is too large");
+        return pq_limit(p, "expression is too large");
     if (child_depth >= PROMQL_DEPTH_MAX)
-        return limit(p, "expression is nested too deeply");
+        return pq_limit(p, "expression is nested too deeply");
     struct promql_expr *e = arena_new(p->a, struct promql_expr);
     e->kind = kind;
     e->type = type;
@@ -167,253 +167,35 @@ static double number_of(struct pq_parser *p, struct pq_item it)
         buf_init(&err, 0);
         int64_t ns = 0;
         if (!pq_duration(s, &ns, &err))
-            pq_error_str(p, item_pos(it), buf_str(&err));
+            pq_error_str(p, pq_item_pos(it), buf_str(&err));
         /* Whole seconds and rest apart, as Go's Duration.Seconds(). */
         return (double)(ns / 1000000000) + (double)(ns % 1000000000) / 1e9;
     }
     if (!pq_number(s, &v))
-        error_quoting(p, item_pos(it), "error parsing number: strconv.ParseFloat: parsing ", s,
+        error_quoting(p, pq_item_pos(it), "error parsing number: strconv.ParseFloat: parsing ", s,
                       isinf(v) ? ": value out of range" : ": invalid syntax");
     return v;
 }
 
-static struct promql_expr *number_node(struct pq_parser *p, double v, bool is_duration, struct promql_pos pos)
+struct promql_expr *pq_number_node(struct pq_parser *p, double v, bool is_duration, struct promql_pos pos)
 {
-    struct promql_expr *e = node(p, PQ_NUMBER, PROMQL_SCALAR, pos, 0);
+    struct promql_expr *e = pq_node(p, PQ_NUMBER, PROMQL_SCALAR, pos, 0);
     if (e)
         e->number = (struct promql_number){ v, is_duration };
     return e;
 }
 
-static struct promql_expr *parse_number(struct pq_parser *p)
+struct promql_expr *pq_parse_number(struct pq_parser *p)
 {
     struct pq_item it = p->tok;
     double v = number_of(p, it);
     advance(p);
-    return number_node(p, v, it.type == T_DURATION, item_pos(it));
+    return pq_number_node(p, v, it.type == T_DURATION, pq_item_pos(it));
 }
 
-static bool at_number(const struct pq_parser *p)
+bool pq_at_number(const struct pq_parser *p)
 {
-    return at(p, T_NUMBER) || at(p, T_DURATION);
-}
-
-/* ---- duration expressions (inside [] and after offset) ---- */
-static bool seconds_out_of_range(double v)
-{
-    return v > 9223372036.854775807 || v < -9223372036.854775808;
-}
-
-static int64_t seconds_to_ms(double v)
-{
-    return (int64_t)round(v * 1e9) / 1000000;
-}
-
-static struct promql_expr *parse_duration_expr(struct pq_parser *p, int min_prec);
-
-static void needs_duration_feature(struct pq_parser *p, struct promql_pos pos)
-{
-    if (!(p->features & PROMQL_DURATION_EXPR))
-        pq_error(p, pos, "experimental duration expression is not enabled");
-}
-
-static struct promql_expr *duration_node(struct pq_parser *p, enum promql_dur_op op, const struct promql_expr *lhs,
-                                         const struct promql_expr *rhs, struct promql_pos pos)
-{
-    uint32_t depth = MAX(lhs ? lhs->depth : 0, rhs ? rhs->depth : 0);
-    struct promql_expr *e = node(p, PQ_DURATION, PROMQL_SCALAR, pos, depth);
-    if (e)
-        e->dur = (struct promql_dur_expr){ .op = op, .lhs = lhs, .rhs = rhs };
-    return e;
-}
-
-/* step(), range(), min_of(a, b), max_of(a, b); the word is the lookahead. */
-static struct promql_expr *parse_duration_call(struct pq_parser *p)
-{
-    struct pq_item word = take(p);
-    struct promql_expr *lhs = NULL, *rhs = NULL;
-    if (!expect(p, T_LPAREN))
-        return NULL;
-    if (word.type == T_MIN_OF || word.type == T_MAX_OF) {
-        lhs = parse_duration_expr(p, 0);
-        if (!lhs || !expect(p, T_COMMA))
-            return NULL;
-        rhs = parse_duration_expr(p, 0);
-        if (!rhs)
-            return NULL;
-    }
-    struct promql_pos pos = { word.start, p->tok.end };
-    if (!expect(p, T_RPAREN))
-        return NULL;
-    needs_duration_feature(p, pos);
-    enum promql_dur_op op = word.type == T_STEP    ? PQ_DUR_STEP
-                            : word.type == T_RANGE ? PQ_DUR_RANGE
-                            : word.type == T_MIN_OF ? PQ_DUR_MIN
-                                                    : PQ_DUR_MAX;
-    return duration_node(p, op, lhs, rhs, pos);
-}
-
-static bool at_duration_call(const struct pq_parser *p)
-{
-    return at(p, T_STEP) || at(p, T_RANGE) || at(p, T_MIN_OF) || at(p, T_MAX_OF);
-}
-
-/* "(" duration ")": parentheses are kept, so that printing gives them back. */
-static struct promql_expr *parse_duration_paren(struct pq_parser *p)
-{
-    struct pq_item open = take(p);
-    struct promql_expr *e = parse_duration_expr(p, 0);
-    if (!e)
-        return NULL;
-    struct promql_pos pos = { open.start, p->tok.end };
-    if (!expect(p, T_RPAREN))
-        return NULL;
-    needs_duration_feature(p, e->pos);
-    if (e->kind == PQ_NUMBER || e->dur.wrapped)
-        e = duration_node(p, PQ_DUR_ADD, NULL, e, pos);
-    if (e)
-        e->dur.wrapped = true;
-    return e;
-}
-
-static struct promql_expr *duration_in_range(struct pq_parser *p, struct promql_expr *e, struct promql_pos pos)
-{
-    if (!e || e->kind != PQ_NUMBER || !seconds_out_of_range(e->number.v))
-        return e;
-    pq_error(p, pos, "duration out of range");
-    return number_node(p, 0, false, (struct promql_pos){ 0, 0 });
-}
-
-/* A sign before a duration. */
-static struct promql_expr *duration_sign(struct pq_parser *p, struct pq_item sign, struct promql_expr *e)
-{
-    if (e->kind == PQ_NUMBER) {
-        if (sign.type == T_SUB)
-            e->number.v = -e->number.v;
-        e->pos.start = sign.start;
-        return duration_in_range(p, e, item_pos(sign));
-    }
-    struct promql_pos pos = { sign.start, e->pos.end };
-    return sign.type == T_SUB ? duration_node(p, PQ_DUR_SUB, NULL, e, pos) : e;
-}
-
-static struct promql_expr *parse_duration_primary(struct pq_parser *p);
-
-enum { DUR_PREC_ADD = 1, DUR_PREC_MUL, DUR_PREC_POW };
-
-static struct promql_expr *parse_duration_signed(struct pq_parser *p)
-{
-    if (++p->nesting > PROMQL_DEPTH_MAX)
-        return limit(p, "expression is nested too deeply");
-    struct pq_item sign = take(p);
-    struct promql_expr *e = parse_duration_expr(p, DUR_PREC_POW); /* a sign binds like "*" */
-    p->nesting--;
-    return e ? duration_sign(p, sign, e) : NULL;
-}
-
-static struct promql_expr *parse_duration_primary(struct pq_parser *p)
-{
-    if (at_number(p)) {
-        struct promql_pos pos = item_pos(p->tok);
-        return duration_in_range(p, parse_number(p), pos);
-    }
-    if (at_duration_call(p))
-        return parse_duration_call(p);
-    if (at(p, T_LPAREN))
-        return parse_duration_paren(p);
-    if (at(p, T_ADD) || at(p, T_SUB))
-        return parse_duration_signed(p);
-    return unexpected(p);
-}
-
-static bool duration_operator(int tok, enum promql_dur_op *ret_op, int *ret_prec)
-{
-    switch (tok) {
-    case T_ADD:
-    case T_SUB:
-        *ret_op = tok == T_ADD ? PQ_DUR_ADD : PQ_DUR_SUB;
-        *ret_prec = DUR_PREC_ADD;
-        return true;
-    case T_MUL:
-    case T_DIV:
-    case T_MOD:
-        *ret_op = tok == T_MUL ? PQ_DUR_MUL : tok == T_DIV ? PQ_DUR_DIV : PQ_DUR_MOD;
-        *ret_prec = DUR_PREC_MUL;
-        return true;
-    case T_POW:
-        *ret_op = PQ_DUR_POW;
-        *ret_prec = DUR_PREC_POW;
-        return true;
-    default:
-        return false;
-    }
-}
-
-static struct promql_expr *duration_binary(struct pq_parser *p, struct pq_item op_item, enum promql_dur_op op,
-                                           struct promql_expr *lhs, struct promql_expr *rhs)
-{
-    needs_duration_feature(p, lhs->pos);
-    if ((op == PQ_DUR_DIV || op == PQ_DUR_MOD) && rhs->kind == PQ_NUMBER && rhs->number.v == 0) {
-        pq_error(p, item_pos(op_item), op == PQ_DUR_DIV ? "division by zero" : "modulo by zero");
-        return number_node(p, 0, false, (struct promql_pos){ 0, 0 });
-    }
-    return duration_node(p, op, lhs, rhs, (struct promql_pos){ lhs->pos.start, rhs->pos.end });
-}
-
-static struct promql_expr *parse_duration_tail(struct pq_parser *p, struct promql_expr *lhs, int min_prec)
-{
-    enum promql_dur_op op;
-    int prec;
-    while (lhs && duration_operator(p->tok.type, &op, &prec) && prec >= min_prec) {
-        struct pq_item op_item = take(p);
-        struct promql_expr *rhs = parse_duration_expr(p, op == PQ_DUR_POW ? prec : prec + 1);
-        lhs = rhs ? duration_binary(p, op_item, op, lhs, rhs) : NULL;
-    }
-    return lhs;
-}
-
-static struct promql_expr *parse_duration_expr(struct pq_parser *p, int min_prec)
-{
-    if (++p->nesting > PROMQL_DEPTH_MAX)
-        return limit(p, "expression is nested too deeply");
-    struct promql_expr *e = parse_duration_tail(p, parse_duration_primary(p), min_prec);
-    p->nesting--;
-    return e;
-}
-
-/* Inside []: a constant must be above zero; anything else is checked when it is computed. */
-static bool parse_positive_duration(struct pq_parser *p, struct promql_dur *ret)
-{
-    struct promql_expr *e = parse_duration_expr(p, 0);
-    if (!e)
-        return false;
-    *ret = (struct promql_dur){ 0 };
-    if (e->kind != PQ_NUMBER) {
-        ret->expr = e;
-        return true;
-    }
-    if (!(e->number.v > 0))
-        pq_error(p, e->pos, "duration must be greater than 0");
-    else
-        ret->ms = seconds_to_ms(e->number.v);
-    return true;
-}
-
-/* After "offset": one number, call or parenthesis, with a sign; "offset 5s - 8" is a subtraction. Only after an
- * unsigned parenthesis, or two signs, does the arithmetic go on. */
-static struct promql_expr *parse_offset_duration(struct pq_parser *p)
-{
-    bool sign_first = at(p, T_ADD) || at(p, T_SUB);
-    if (at(p, T_LPAREN))
-        return parse_duration_tail(p, parse_duration_paren(p), 0);
-    if (!sign_first)
-        return parse_duration_primary(p);
-    struct pq_item sign = take(p);
-    bool again = at(p, T_ADD) || at(p, T_SUB);
-    struct promql_expr *e = again ? parse_duration_expr(p, DUR_PREC_POW) : parse_duration_primary(p);
-    if (e)
-        e = duration_sign(p, sign, e);
-    return again ? parse_duration_tail(p, e, 0) : e;
+    return pq_at(p, T_NUMBER) || pq_at(p, T_DURATION);
 }
 
 /* ---- label names in parentheses: by, without, on, ignoring, group_left, group_right ---- */
@@ -433,12 +215,12 @@ static void check_grouping_label(struct pq_parser *p, struct promql_pos pos, str
 /* Go on after an error inside a list: to the next separator. The lexer's end ends the parse. */
 static bool recover_in_list(struct pq_parser *p, const char *context, const char *expected, int closing)
 {
-    unexpected(p);
+    pq_unexpected(p);
     report(p, context, expected);
     if (p->over)
         return false;
-    while (!at(p, T_COMMA) && !at(p, closing)) {
-        if (at(p, T_EOF) || at(p, T_ERROR))
+    while (!pq_at(p, T_COMMA) && !pq_at(p, closing)) {
+        if (pq_at(p, T_EOF) || pq_at(p, T_ERROR))
             return false;
         advance(p);
     }
@@ -449,15 +231,15 @@ static bool recover_in_list(struct pq_parser *p, const char *context, const char
 static bool parse_grouping_label(struct pq_parser *p, str *ret)
 {
     struct pq_item it = p->tok;
-    if (at(p, T_STRING))
+    if (pq_at(p, T_STRING))
         *ret = pq_unquote(p->a, item_text(p, it));
     else if (at_label_word(p))
         *ret = item_text(p, it);
     else
         return recover_in_list(p, "grouping opts", "label", T_RPAREN);
-    check_grouping_label(p, item_pos(it), *ret);
+    check_grouping_label(p, pq_item_pos(it), *ret);
     advance(p);
-    if (at(p, T_COMMA) || at(p, T_RPAREN))
+    if (pq_at(p, T_COMMA) || pq_at(p, T_RPAREN))
         return true;
     return recover_in_list(p, "grouping opts", "\",\" or \")\"", T_RPAREN);
 }
@@ -468,11 +250,11 @@ static bool parse_grouping_labels(struct pq_parser *p, const str **ret, size_t *
     *ret = NULL;
     *ret_n = 0;
     if (!accept(p, T_LPAREN)) {
-        unexpected(p);
+        pq_unexpected(p);
         report(p, "grouping opts", "\"(\"");
         return false;
     }
-    while (!at(p, T_RPAREN)) {
+    while (!pq_at(p, T_RPAREN)) {
         str name = STR_NONE;
         if (!parse_grouping_label(p, &name))
             return false;
@@ -510,9 +292,9 @@ static bool parse_matcher(struct pq_parser *p, struct matchers_builder *b)
 {
     struct pq_item name = p->tok;
     str name_text;
-    if (at(p, T_IDENT))
+    if (pq_at(p, T_IDENT))
         name_text = item_text(p, name);
-    else if (at(p, T_STRING))
+    else if (pq_at(p, T_STRING))
         name_text = pq_unquote(p->a, item_text(p, name));
     else
         return recover_in_list(p, "label matching", "identifier or \"}\"", T_RBRACE);
@@ -534,18 +316,18 @@ static bool parse_matcher(struct pq_parser *p, struct matchers_builder *b)
     default:
         if (name.type == T_IDENT)
             return recover_in_list(p, "label matching", "label matching operator", T_RBRACE);
-        add_matcher(p, b, MATCH_EQ, LABEL_NAME, name_text, item_pos(name));
+        add_matcher(p, b, MATCH_EQ, LABEL_NAME, name_text, pq_item_pos(name));
         goto after;
     }
     advance(p);
-    if (!at(p, T_STRING))
+    if (!pq_at(p, T_STRING))
         return recover_in_list(p, "label matching", "string", T_RBRACE);
     struct pq_item value = p->tok;
     add_matcher(p, b, type, name_text, pq_unquote(p->a, item_text(p, value)),
                 (struct promql_pos){ name.start, value.end });
     advance(p);
 after:
-    if (at(p, T_COMMA) || at(p, T_RBRACE))
+    if (pq_at(p, T_COMMA) || pq_at(p, T_RBRACE))
         return true;
     return recover_in_list(p, "label matching", "\",\" or \"}\"", T_RBRACE);
 }
@@ -553,7 +335,7 @@ after:
 static bool parse_matchers(struct pq_parser *p, struct matchers_builder *b, uint32_t *ret_end)
 {
     advance(p); /* "{" */
-    while (!at(p, T_RBRACE)) {
+    while (!pq_at(p, T_RBRACE)) {
         if (!parse_matcher(p, b))
             return false;
         if (!accept(p, T_COMMA))
@@ -568,10 +350,10 @@ static bool parse_matchers(struct pq_parser *p, struct matchers_builder *b, uint
 static struct promql_expr *parse_vector_selector(struct pq_parser *p, const struct pq_item *name)
 {
     struct matchers_builder b = { 0 };
-    struct promql_pos pos = name ? item_pos(*name) : item_pos(p->tok);
-    if (at(p, T_LBRACE) && !parse_matchers(p, &b, &pos.end))
+    struct promql_pos pos = name ? pq_item_pos(*name) : pq_item_pos(p->tok);
+    if (pq_at(p, T_LBRACE) && !parse_matchers(p, &b, &pos.end))
         return NULL;
-    struct promql_expr *e = node(p, PQ_VECTOR, PROMQL_VECTOR, pos, 0);
+    struct promql_expr *e = pq_node(p, PQ_VECTOR, PROMQL_VECTOR, pos, 0);
     if (!e)
         return NULL;
     if (name) {
@@ -600,19 +382,19 @@ struct args {
 
 static bool starts_expr(const struct pq_parser *p)
 {
-    return at_metric_word(p) || at_number(p) || at(p, T_STRING) || at(p, T_LPAREN) || at(p, T_LBRACE) || at(p, T_ADD) ||
-           at(p, T_SUB) || at(p, T_MIN_OF) || at(p, T_MAX_OF);
+    return at_metric_word(p) || pq_at_number(p) || pq_at(p, T_STRING) || pq_at(p, T_LPAREN) || pq_at(p, T_LBRACE) || pq_at(p, T_ADD) ||
+           pq_at(p, T_SUB) || pq_at(p, T_MIN_OF) || pq_at(p, T_MAX_OF);
 }
 
 /* Having met commas after an argument: is another argument next? A comma without one is an error that does not end
  * the parse. */
 static bool another_arg(struct pq_parser *p)
 {
-    while (at(p, T_COMMA)) {
-        struct pq_item comma = take(p);
+    while (pq_at(p, T_COMMA)) {
+        struct pq_item comma = pq_take(p);
         if (starts_expr(p))
             return true;
-        pq_error(p, item_pos(comma), "trailing commas not allowed in function call args");
+        pq_error(p, pq_item_pos(comma), "trailing commas not allowed in function call args");
     }
     return false;
 }
@@ -620,7 +402,7 @@ static bool another_arg(struct pq_parser *p)
 /* "(" [expr {"," expr}] ")" */
 static bool parse_args(struct pq_parser *p, struct args *ret)
 {
-    if (!expect(p, T_LPAREN))
+    if (!pq_expect(p, T_LPAREN))
         return false;
     if (accept(p, T_RPAREN))
         return true;
@@ -631,7 +413,7 @@ static bool parse_args(struct pq_parser *p, struct args *ret)
         avec_push(p->a, &ret->v, e);
         ret->depth = MAX(ret->depth, e->depth);
     } while (another_arg(p));
-    return expect(p, T_RPAREN);
+    return pq_expect(p, T_RPAREN);
 }
 
 static struct promql_expr *parse_call(struct pq_parser *p, struct pq_item name)
@@ -643,11 +425,11 @@ static struct promql_expr *parse_call(struct pq_parser *p, struct pq_item name)
     str text = item_text(p, name);
     const struct promql_function *f = promql_function_find(text);
     if (!f)
-        error_quoting(p, item_pos(name), "unknown function with name ", text, "");
+        error_quoting(p, pq_item_pos(name), "unknown function with name ", text, "");
     else if (f->experimental && !(p->features & PROMQL_EXPERIMENTAL_FUNCTIONS))
-        error_quoting(p, item_pos(name), "function ", text, " is not enabled");
+        error_quoting(p, pq_item_pos(name), "function ", text, " is not enabled");
     struct promql_expr *e =
-        node(p, PQ_CALL, f ? f->returns : PROMQL_NONE, (struct promql_pos){ name.start, end }, args.depth);
+        pq_node(p, PQ_CALL, f ? f->returns : PROMQL_NONE, (struct promql_pos){ name.start, end }, args.depth);
     if (e)
         e->call = (struct promql_call){ f ? promql_function_id(f) : PQ_FN_abs, args.v.p, args.v.n };
     return e;
@@ -687,7 +469,7 @@ static void finish_aggregation(struct pq_parser *p, struct promql_expr *e, const
 
 static bool parse_aggregation_modifier(struct pq_parser *p, struct promql_agg *agg)
 {
-    agg->without = take(p).type == T_WITHOUT;
+    agg->without = pq_take(p).type == T_WITHOUT;
     return parse_grouping_labels(p, &agg->grouping, &agg->n_grouping);
 }
 
@@ -696,9 +478,9 @@ static struct promql_expr *parse_aggregation(struct pq_parser *p, struct pq_item
 {
     struct promql_agg agg = { .op = (enum promql_agg_op)(op.type - T_AGG) };
     struct args args = { 0 };
-    bool modifier_first = !at(p, T_LPAREN);
+    bool modifier_first = !pq_at(p, T_LPAREN);
     bool ok = (!modifier_first || parse_aggregation_modifier(p, &agg)) && parse_args(p, &args);
-    if (ok && !modifier_first && (at(p, T_BY) || at(p, T_WITHOUT)))
+    if (ok && !modifier_first && (pq_at(p, T_BY) || pq_at(p, T_WITHOUT)))
         ok = parse_aggregation_modifier(p, &agg);
     if (!ok) {
         bool mine = p->failing && !p->reported;
@@ -708,7 +490,7 @@ static struct promql_expr *parse_aggregation(struct pq_parser *p, struct pq_item
                      "no arguments for aggregate expression provided");
         return NULL;
     }
-    struct promql_expr *e = node(p, PQ_AGG, PROMQL_VECTOR, (struct promql_pos){ op.start, p->prev_end }, args.depth);
+    struct promql_expr *e = pq_node(p, PQ_AGG, PROMQL_VECTOR, (struct promql_pos){ op.start, p->prev_end }, args.depth);
     if (!e)
         return NULL;
     e->agg = agg;
@@ -719,14 +501,14 @@ static struct promql_expr *parse_aggregation(struct pq_parser *p, struct pq_item
 /* ---- primary ---- */
 static struct promql_expr *parse_paren(struct pq_parser *p)
 {
-    struct pq_item open = take(p);
+    struct pq_item open = pq_take(p);
     struct promql_expr *inner = parse_expr(p, 0);
     if (!inner)
         return NULL;
     struct promql_pos pos = { open.start, p->tok.end };
-    if (!expect(p, T_RPAREN))
+    if (!pq_expect(p, T_RPAREN))
         return NULL;
-    struct promql_expr *e = node(p, PQ_PAREN, inner->type, pos, inner->depth);
+    struct promql_expr *e = pq_node(p, PQ_PAREN, inner->type, pos, inner->depth);
     if (e)
         e->paren = inner;
     return e;
@@ -734,8 +516,8 @@ static struct promql_expr *parse_paren(struct pq_parser *p)
 
 static struct promql_expr *parse_string(struct pq_parser *p)
 {
-    struct pq_item it = take(p);
-    struct promql_expr *e = node(p, PQ_STRING, PROMQL_STRING, item_pos(it), 0);
+    struct pq_item it = pq_take(p);
+    struct promql_expr *e = pq_node(p, PQ_STRING, PROMQL_STRING, pq_item_pos(it), 0);
     if (e)
         e->string = pq_unquote(p->a, item_text(p, it));
     return e;
@@ -748,20 +530,20 @@ static bool callable_word(int t)
 
 static struct promql_expr *parse_primary(struct pq_parser *p)
 {
-    if (at_number(p))
-        return parse_number(p);
-    if (at(p, T_STRING))
+    if (pq_at_number(p))
+        return pq_parse_number(p);
+    if (pq_at(p, T_STRING))
         return parse_string(p);
-    if (at(p, T_LPAREN))
+    if (pq_at(p, T_LPAREN))
         return parse_paren(p);
-    if (at(p, T_LBRACE))
+    if (pq_at(p, T_LBRACE))
         return parse_vector_selector(p, NULL);
-    if (!at_metric_word(p) && !at(p, T_MIN_OF) && !at(p, T_MAX_OF))
-        return unexpected(p);
-    struct pq_item word = take(p);
-    if (pq_tok_is_agg(word.type) && (at(p, T_LPAREN) || at(p, T_BY) || at(p, T_WITHOUT)))
+    if (!at_metric_word(p) && !pq_at(p, T_MIN_OF) && !pq_at(p, T_MAX_OF))
+        return pq_unexpected(p);
+    struct pq_item word = pq_take(p);
+    if (pq_tok_is_agg(word.type) && (pq_at(p, T_LPAREN) || pq_at(p, T_BY) || pq_at(p, T_WITHOUT)))
         return parse_aggregation(p, word);
-    if (callable_word(word.type) && at(p, T_LPAREN))
+    if (callable_word(word.type) && pq_at(p, T_LPAREN))
         return parse_call(p, word);
     return parse_vector_selector(p, &word);
 }
@@ -796,7 +578,7 @@ static struct promql_when *when_of(struct pq_parser *p, struct promql_expr *e, c
 static struct promql_expr *parse_offset(struct pq_parser *p, struct promql_expr *e)
 {
     advance(p);
-    struct promql_expr *d = parse_offset_duration(p);
+    struct promql_expr *d = pq_parse_offset_duration(p);
     if (!d) {
         report(p, "offset", "number, duration, step(), or range()");
         return NULL;
@@ -808,7 +590,7 @@ static struct promql_expr *parse_offset(struct pq_parser *p, struct promql_expr 
     if (w->offset.ms != 0 || w->offset.expr)
         pq_error(p, e->pos, "offset may not be set multiple times");
     else if (d->kind == PQ_NUMBER)
-        w->offset.ms = seconds_to_ms(d->number.v);
+        w->offset.ms = pq_seconds_to_ms(d->number.v);
     else
         w->offset.expr = d;
     e->pos.end = end;
@@ -845,27 +627,27 @@ static void set_at(struct pq_parser *p, struct promql_expr *e, enum promql_at ki
 static struct promql_expr *parse_at(struct pq_parser *p, struct promql_expr *e)
 {
     advance(p);
-    if (at(p, T_START) || at(p, T_END)) {
-        enum promql_at kind = take(p).type == T_START ? PQ_AT_START : PQ_AT_END;
-        if (expect(p, T_LPAREN)) {
+    if (pq_at(p, T_START) || pq_at(p, T_END)) {
+        enum promql_at kind = pq_take(p).type == T_START ? PQ_AT_START : PQ_AT_END;
+        if (pq_expect(p, T_LPAREN)) {
             uint32_t end = p->tok.end;
-            if (expect(p, T_RPAREN)) {
+            if (pq_expect(p, T_RPAREN)) {
                 set_at(p, e, kind, 0, end);
                 return e;
             }
         }
     } else {
-        bool negative = at(p, T_SUB);
-        if (negative || at(p, T_ADD))
+        bool negative = pq_at(p, T_SUB);
+        if (negative || pq_at(p, T_ADD))
             advance(p);
-        if (at_number(p)) {
+        if (pq_at_number(p)) {
             struct pq_item it = p->tok;
             double v = number_of(p, it);
             advance(p);
             set_at(p, e, PQ_AT_TS, negative ? -v : v, it.end);
             return e;
         }
-        unexpected(p);
+        pq_unexpected(p);
     }
     report(p, "@", "timestamp");
     return NULL;
@@ -884,7 +666,7 @@ static struct promql_expr *finish_matrix(struct pq_parser *p, struct promql_expr
     if (why)
         pq_error(p, brackets, "%s", why);
     struct promql_expr *m =
-        node(p, PQ_MATRIX, PROMQL_MATRIX, (struct promql_pos){ e->pos.start, brackets.end }, e->depth);
+        pq_node(p, PQ_MATRIX, PROMQL_MATRIX, (struct promql_pos){ e->pos.start, brackets.end }, e->depth);
     if (m)
         m->matrix = (struct promql_matrix_sel){ e, range };
     return m;
@@ -893,7 +675,7 @@ static struct promql_expr *finish_matrix(struct pq_parser *p, struct promql_expr
 static struct promql_expr *finish_subquery(struct pq_parser *p, struct promql_expr *e, struct promql_dur range,
                                            struct promql_dur step, uint32_t end)
 {
-    struct promql_expr *s = node(p, PQ_SUBQUERY, PROMQL_MATRIX, (struct promql_pos){ e->pos.start, end }, e->depth);
+    struct promql_expr *s = pq_node(p, PQ_SUBQUERY, PROMQL_MATRIX, (struct promql_pos){ e->pos.start, end }, e->depth);
     if (s)
         s->subquery = (struct promql_subquery){ .expr = e, .range = range, .step = step };
     return s;
@@ -901,25 +683,25 @@ static struct promql_expr *finish_subquery(struct pq_parser *p, struct promql_ex
 
 static struct promql_expr *parse_bracket(struct pq_parser *p, struct promql_expr *e)
 {
-    struct pq_item open = take(p);
+    struct pq_item open = pq_take(p);
     struct promql_dur range, step = { 0 };
-    if (!parse_positive_duration(p, &range)) {
+    if (!pq_parse_positive_duration(p, &range)) {
         report(p, "subquery or range selector", "number, duration, step(), or range()");
         return NULL;
     }
     struct pq_item close = p->tok;
     if (accept(p, T_RBRACKET))
         return finish_matrix(p, e, range, (struct promql_pos){ open.start, close.end });
-    if (!expect(p, T_COLON)) {
+    if (!pq_expect(p, T_COLON)) {
         report(p, "subquery or range", "\":\" or \"]\"");
         return NULL;
     }
-    if (!at(p, T_RBRACKET) && !parse_positive_duration(p, &step)) {
+    if (!pq_at(p, T_RBRACKET) && !pq_parse_positive_duration(p, &step)) {
         report(p, "subquery selector", "number, duration, step(), range(), or \"]\"");
         return NULL;
     }
     close = p->tok;
-    if (!expect(p, T_RBRACKET)) {
+    if (!pq_expect(p, T_RBRACKET)) {
         report(p, "subquery selector", "\"]\"");
         return NULL;
     }
@@ -960,7 +742,7 @@ static struct promql_expr *parse_postfix(struct pq_parser *p, struct promql_expr
             break;
         case T_ANCHORED:
         case T_SMOOTHED:
-            set_extended(p, e, take(p).type == T_ANCHORED);
+            set_extended(p, e, pq_take(p).type == T_ANCHORED);
             break;
         default:
             return e;
@@ -1012,9 +794,9 @@ static bool operator_of(int tok, enum promql_op *ret_op, int *ret_prec)
 /* A sign: of a number it is folded in, otherwise a node. */
 static struct promql_expr *parse_unary(struct pq_parser *p)
 {
-    if (!at(p, T_ADD) && !at(p, T_SUB))
+    if (!pq_at(p, T_ADD) && !pq_at(p, T_SUB))
         return parse_postfix(p, parse_primary(p));
-    struct pq_item sign = take(p);
+    struct pq_item sign = pq_take(p);
     struct promql_expr *e = parse_expr(p, PREC_POW);
     if (!e)
         return NULL;
@@ -1025,7 +807,7 @@ static struct promql_expr *parse_unary(struct pq_parser *p)
         return e;
     }
     struct promql_expr *u =
-        node(p, PQ_UNARY, e->type, (struct promql_pos){ sign.start, e->pos.end }, e->depth);
+        pq_node(p, PQ_UNARY, e->type, (struct promql_pos){ sign.start, e->pos.end }, e->depth);
     if (u)
         u->unary = (struct promql_unary){ sign.type == T_SUB, e };
     return u;
@@ -1033,19 +815,19 @@ static struct promql_expr *parse_unary(struct pq_parser *p)
 
 static bool parse_fill_value(struct pq_parser *p, double *ret)
 {
-    if (!expect(p, T_LPAREN))
+    if (!pq_expect(p, T_LPAREN))
         return false;
-    bool negative = at(p, T_SUB);
-    if (negative || at(p, T_ADD))
+    bool negative = pq_at(p, T_SUB);
+    if (negative || pq_at(p, T_ADD))
         advance(p);
-    if (!at_number(p)) {
-        unexpected(p);
+    if (!pq_at_number(p)) {
+        pq_unexpected(p);
         return false;
     }
     double v = number_of(p, p->tok);
     advance(p);
     *ret = negative ? -v : v;
-    return expect(p, T_RPAREN);
+    return pq_expect(p, T_RPAREN);
 }
 
 static bool parse_fill(struct pq_parser *p, struct promql_matching *m)
@@ -1057,8 +839,8 @@ static bool parse_fill(struct pq_parser *p, struct promql_matching *m)
         m->has_fill_left = m->has_fill_right = true;
         return true;
     }
-    while ((at(p, T_FILL_LEFT) && !m->has_fill_left) || (at(p, T_FILL_RIGHT) && !m->has_fill_right)) {
-        bool left = take(p).type == T_FILL_LEFT;
+    while ((pq_at(p, T_FILL_LEFT) && !m->has_fill_left) || (pq_at(p, T_FILL_RIGHT) && !m->has_fill_right)) {
+        bool left = pq_take(p).type == T_FILL_LEFT;
         if (!parse_fill_value(p, left ? &m->fill_left : &m->fill_right))
             return false;
         *(left ? &m->has_fill_left : &m->has_fill_right) = true;
@@ -1070,14 +852,14 @@ static bool parse_fill(struct pq_parser *p, struct promql_matching *m)
 static bool parse_modifiers(struct pq_parser *p, struct promql_binary *b)
 {
     b->return_bool = accept(p, T_BOOL);
-    if (at(p, T_ON) || at(p, T_IGNORING)) {
-        b->match.on = take(p).type == T_ON;
+    if (pq_at(p, T_ON) || pq_at(p, T_IGNORING)) {
+        b->match.on = pq_take(p).type == T_ON;
         b->match.is_explicit = true;
         if (!parse_grouping_labels(p, &b->match.labels, &b->match.n_labels))
             return false;
-        if (at(p, T_GROUP_LEFT) || at(p, T_GROUP_RIGHT)) {
-            b->match.card = take(p).type == T_GROUP_LEFT ? PQ_MANY_TO_ONE : PQ_ONE_TO_MANY;
-            if (at(p, T_LPAREN) && !parse_grouping_labels(p, &b->match.include, &b->match.n_include))
+        if (pq_at(p, T_GROUP_LEFT) || pq_at(p, T_GROUP_RIGHT)) {
+            b->match.card = pq_take(p).type == T_GROUP_LEFT ? PQ_MANY_TO_ONE : PQ_ONE_TO_MANY;
+            if (pq_at(p, T_LPAREN) && !parse_grouping_labels(p, &b->match.include, &b->match.n_include))
                 return false;
         }
     }
@@ -1088,7 +870,7 @@ static struct promql_expr *binary_node(struct pq_parser *p, const struct promql_
 {
     const struct promql_expr *l = b->lhs, *r = b->rhs;
     enum promql_type type = l->type == PROMQL_SCALAR && r->type == PROMQL_SCALAR ? PROMQL_SCALAR : PROMQL_VECTOR;
-    struct promql_expr *e = node(p, PQ_BINARY, type, (struct promql_pos){ l->pos.start, r->pos.end },
+    struct promql_expr *e = pq_node(p, PQ_BINARY, type, (struct promql_pos){ l->pos.start, r->pos.end },
                                  MAX(l->depth, r->depth));
     if (!e)
         return NULL;
@@ -1103,7 +885,7 @@ static struct promql_expr *parse_expr(struct pq_parser *p, int min_prec)
     enum promql_op op;
     int prec;
     if (++p->nesting > PROMQL_DEPTH_MAX)
-        return limit(p, "expression is nested too deeply");
+        return pq_limit(p, "expression is nested too deeply");
     struct promql_expr *e = parse_unary(p);
     while (e && operator_of(p->tok.type, &op, &prec) && prec >= min_prec) {
         struct promql_binary b = { .op = op, .lhs = e };
@@ -1146,13 +928,13 @@ enum err promql_parse(struct arena *a, str text, unsigned features, const struct
     parser_init(&p, a, too_long ? STR_NONE : text, features);
     struct promql_expr *e = NULL;
     if (too_long) {
-        limit(&p, "expression is too long");
-    } else if (at(&p, T_EOF)) {
+        pq_limit(&p, "expression is too long");
+    } else if (pq_at(&p, T_EOF)) {
         pq_error(&p, (struct promql_pos){ 0, 0 }, "no expression found in input");
     } else {
         e = parse_expr(&p, 0);
-        if (e && !at(&p, T_EOF))
-            unexpected(&p);
+        if (e && !pq_at(&p, T_EOF))
+            pq_unexpected(&p);
         report(&p, NULL, NULL);
         if (e && p.errors.n == 0)
             pq_check(&p, e);
@@ -1161,20 +943,6 @@ enum err promql_parse(struct arena *a, str text, unsigned features, const struct
     if (r == OK)
         *ret = e;
     return r;
-}
-
-void promql_pos_line_col(str text, uint32_t at_byte, unsigned *ret_line, unsigned *ret_col)
-{
-    unsigned line = 1;
-    uint32_t line_start = 0;
-    for (uint32_t i = 0; i < at_byte && i < text.n; i++) {
-        if (text.p[i] == '\n') {
-            line++;
-            line_start = i + 1;
-        }
-    }
-    *ret_line = line;
-    *ret_col = at_byte - line_start + 1;
 }
 
 /* First error as the API words it. */
@@ -1202,17 +970,17 @@ enum err promql_parse_selector(struct arena *a, str text, struct matcher **ret, 
     parser_init(&p, a, too_long ? STR_NONE : text, 0);
     struct promql_expr *e = NULL;
     if (too_long) {
-        limit(&p, "selector is too long");
+        pq_limit(&p, "selector is too long");
     } else if (at_metric_word(&p)) {
-        struct pq_item name = take(&p);
+        struct pq_item name = pq_take(&p);
         e = parse_vector_selector(&p, &name);
-    } else if (at(&p, T_LBRACE)) {
+    } else if (pq_at(&p, T_LBRACE)) {
         e = parse_vector_selector(&p, NULL);
     } else {
-        unexpected(&p);
+        pq_unexpected(&p);
     }
-    if (e && !at(&p, T_EOF))
-        unexpected(&p);
+    if (e && !pq_at(&p, T_EOF))
+        pq_unexpected(&p);
     report(&p, NULL, NULL);
     enum err r = parser_finish(&p, &errs);
     if (r != OK)
@@ -1221,71 +989,4 @@ enum err promql_parse_selector(struct arena *a, str text, struct matcher **ret, 
     *ret = arena_array(a, struct matcher, *ret_n);
     memcpy(*ret, e->vector.matchers, *ret_n * sizeof(**ret));
     return OK;
-}
-
-void promql_matchers_deinit(struct matcher *m, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        matcher_deinit(&m[i]);
-}
-
-size_t promql_children(const struct promql_expr *e, const struct promql_expr **ret, size_t max)
-{
-    const struct promql_expr *two[2] = { 0 };
-    const struct promql_expr *const *from = two;
-    size_t n = 1;
-    switch (e->kind) {
-    case PQ_MATRIX:
-        two[0] = e->matrix.vector;
-        break;
-    case PQ_SUBQUERY:
-        two[0] = e->subquery.expr;
-        break;
-    case PQ_UNARY:
-        two[0] = e->unary.expr;
-        break;
-    case PQ_PAREN:
-        two[0] = e->paren;
-        break;
-    case PQ_BINARY:
-        two[0] = e->binary.lhs;
-        two[1] = e->binary.rhs;
-        n = 2;
-        break;
-    case PQ_AGG:
-        two[0] = e->agg.expr;
-        two[1] = e->agg.param;
-        n = e->agg.param ? 2 : 1;
-        break;
-    case PQ_CALL:
-        from = e->call.args;
-        n = e->call.n_args;
-        break;
-    default:
-        n = 0;
-    }
-    n = MIN(n, max);
-    for (size_t i = 0; i < n; i++)
-        ret[i] = from[i];
-    return n;
-}
-
-void promql_expr_deinit(const struct promql_expr *e)
-{
-    if (!e)
-        return;
-    if (e->kind == PQ_VECTOR) {
-        for (size_t i = 0; i < e->vector.n_matchers; i++) {
-            struct matcher m = e->vector.matchers[i];
-            matcher_deinit(&m);
-        }
-    } else if (e->kind == PQ_CALL) {
-        for (size_t i = 0; i < e->call.n_args; i++)
-            promql_expr_deinit(e->call.args[i]);
-    } else {
-        const struct promql_expr *kids[2];
-        size_t n = promql_children(e, kids, 2);
-        for (size_t i = 0; i < n; i++)
-            promql_expr_deinit(kids[i]);
-    }
 }
