@@ -191,6 +191,7 @@ void json_escape(struct buf *b, str s)
         i += json_put_special(b, str_skip(s, i));
         from = i;
     }
-    buf_add(b, s.p + from, s.n - from);
+    if (from < s.n)
+        buf_add(b, s.p + from, s.n - from);
     buf_u8(b, '"');
 }

@@ -12,7 +12,7 @@ struct rd {
 
 static inline struct rd rd_init(str s)
 {
-    return (struct rd){ s.p, s.p + s.n, false };
+    return (struct rd){ s.p, str_end(s), false };
 }
 static inline size_t rd_left(const struct rd *r)
 {

@@ -26,6 +26,10 @@ static inline str str_n(const char *p, size_t n)
 {
     return (str){ p, n };
 }
+static inline const char *str_end(str s) /* also of an empty slice that points nowhere */
+{
+    return s.n ? s.p + s.n : s.p;
+}
 static inline bool str_eq(str a, str b)
 {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);

@@ -101,6 +101,8 @@ static bool walk_next(struct walk *w)
         w->at = w->scratch->n;
     if (!buf_reserve(w->scratch, (size_t)same + rest.n + w->cur.n))
         return false;
+    if (!w->scratch->p) /* nothing but empty strings so far */
+        return true;
     char *p = w->scratch->p + w->at;
     if (!own && same)
         memcpy(p, w->cur.p, (size_t)same);

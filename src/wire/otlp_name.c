@@ -208,7 +208,7 @@ static str escaped_name(struct arena *a, str name, str unit, enum otlp_metric_ki
     size_t first = w.n;
     words_split(a, &w, name, !opt->with_suffixes);
     if (opt->with_suffixes) {
-        struct words own = { w.p + first, w.n - first, 0 };
+        struct words own = { first ? w.p + first : w.p, w.n - first, 0 };
         own.cap = own.n; /* grows into its own copy: the namespace is no word of the name */
         add_unit_words(a, &own, unit);
         if (kind == OTLP_KIND_SUM_MONOTONIC) {
