@@ -8,7 +8,7 @@ import statistics
 import threading
 import time
 
-from vane_e2e import Vane, run
+from vane_e2e import PATIENCE, Vane, run
 
 ROUNDS = int(os.environ.get("KILL9_ROUNDS", "8"))
 SERIES, WRITERS = 200, 3
@@ -83,7 +83,7 @@ def nothing_acknowledged_is_lost():
         median = statistics.median(starts)
         print(f"# {ROUNDS} kills, {sum(map(len, model.acked))} acknowledged requests of {SERIES} samples, "
               f"start to ready {median * 1000:.0f} ms median, {max(starts) * 1000:.0f} ms at most")
-        assert median < START_SECONDS_MAX, f"start took {median:.2f} s"
+        assert PATIENCE > 1 or median < START_SECONDS_MAX, f"start took {median:.2f} s"
         assert v.stop() == 0
     finally:
         if v.process:
