@@ -243,6 +243,11 @@ static void check_global_given(struct conf_ctx *cx, const struct conf_node *n, v
     struct global_config *g = obj;
     if (!conf_has(n, "scrape_timeout"))
         g->scrape_timeout_ms = 0;
+    if (g->query_log_file.n)
+        conf_warn(cx, conf_get(n, STR("query_log_file")), "queries are not written to a file yet");
+    if (g->failure_log_file.n)
+        conf_warn(cx, conf_get(n, STR("scrape_failure_log_file")),
+                  "failures are not written to a file yet: see the targets' status and scrape_* series");
     check_global(cx, n, obj);
 }
 static SCHEMA(global_schema, struct global_config, "config.plain", global_fields, .defaults = &global_defaults, .check = check_global_given);

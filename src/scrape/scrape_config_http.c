@@ -203,6 +203,22 @@ static void check_proxy(struct conf_ctx *cx, const struct conf_node *n, const st
         FAIL("if no_proxy is configured, proxy_url must also be configured");
 }
 
+static void warn_ref(struct conf_ctx *cx, const struct conf_node *n, const char *key, str ref)
+{
+    if (ref.n)
+        conf_warn(cx, n, "%s names a secret of a secret manager, which is not supported: requests are sent without it", key);
+}
+
+static void warn_refs(struct conf_ctx *cx, const struct conf_node *n, const struct http_config *c)
+{
+    if (c->basic_auth) {
+        warn_ref(cx, conf_get(n, STR("basic_auth")), "username_ref", c->basic_auth->username_ref);
+        warn_ref(cx, conf_get(n, STR("basic_auth")), "password_ref", c->basic_auth->password_ref);
+    }
+    if (c->authorization)
+        warn_ref(cx, conf_get(n, STR("authorization")), "credentials_ref", c->authorization->credentials_ref);
+}
+
 static void check_http(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     struct http_config *c = obj;
@@ -222,6 +238,7 @@ static void check_http(struct conf_ctx *cx, const struct conf_node *n, void *obj
     if (c->oauth2)
         check_oauth2(cx, n, c->oauth2);
     check_proxy(cx, n, c);
+    warn_refs(cx, n, c);
     for (size_t i = 0; i < c->headers.n; i++)
         if (header_reserved(c->headers.keys[i]))
             FAIL("setting header \"" STR_FMT "\" is not allowed", STR_ARG(c->headers.keys[i]));

@@ -281,6 +281,22 @@ static bool put_headers(const struct http_config *c, struct arena *a, struct pai
     return true;
 }
 
+/* proxy_connect_header: name -> list of values. */
+static void put_proxy_headers(const struct http_config *c, struct arena *a, struct http_fetch *f)
+{
+    const struct conf_node *map = c->proxy_connect_header;
+    struct pairs out = { 0 };
+    for (size_t i = 0; map && map->kind == CONF_MAP && i < map->n; i++) {
+        const struct conf_node *values = map->items[2 * i + 1];
+        for (size_t k = 0; values->kind == CONF_SEQ && k < values->n; k++) {
+            struct http_pair p = { map->items[2 * i]->text, values->items[k]->text };
+            avec_push(a, &out.v, p);
+        }
+    }
+    f->proxy_headers = out.v.p;
+    f->n_proxy_headers = out.v.n;
+}
+
 /* Appends to the headers that f has already. */
 bool http_config_apply(const struct http_config *c, struct arena *a, struct http_fetch *f, char *error, size_t error_size)
 {
@@ -313,6 +329,7 @@ bool http_config_apply(const struct http_config *c, struct arena *a, struct http
     f->proxy_url = c->proxy_url;
     f->no_proxy = c->no_proxy;
     f->proxy_from_environment = c->proxy_from_environment;
+    put_proxy_headers(c, a, f);
     f->headers = pairs.v.p;
     f->n_headers = pairs.v.n;
     return true;

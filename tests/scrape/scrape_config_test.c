@@ -70,16 +70,31 @@ static void mistakes_are_refused(void **state)
     }
 }
 
+static void ignored_keys_warn(void **state)
+{
+    (void)state;
+    struct prom_config *c;
+    AUTO_BUF struct buf out;
+    buf_init(&out, 0);
+    assert_int_equal(prom_config_parse(STR("p.yml"),
+                                       STR("global: {query_log_file: q, scrape_failure_log_file: f}\nscrape_configs:\n- job_name: a\n"
+                                           "  authorization: {credentials_ref: x}\n"), &c, &out, NULL), OK);
+    assert_true(str_contains(buf_str(&out), STR("queries are not written to a file yet")));
+    assert_true(str_contains(buf_str(&out), STR("failures are not written to a file yet")));
+    assert_true(str_contains(buf_str(&out), STR("credentials_ref names a secret of a secret manager")));
+    prom_config_unref(c);
+}
+
 static void unsupported_discovery_warns(void **state)
 {
     (void)state;
     struct prom_config *c;
     AUTO_BUF struct buf out;
     buf_init(&out, 0);
-    assert_int_equal(prom_config_parse(STR("p.yml"), STR("scrape_configs:\n- job_name: a\n  consul_sd_configs: [{}]\n"), &c, &out, NULL), OK);
-    assert_true(str_contains(buf_str(&out), STR("p.yml:3:22: warning: consul_sd_configs is not supported yet")));
+    assert_int_equal(prom_config_parse(STR("p.yml"), STR("scrape_configs:\n- job_name: a\n  nomad_sd_configs: [{}]\n"), &c, &out, NULL), OK);
+    assert_true(str_contains(buf_str(&out), STR("p.yml:3:21: warning: nomad_sd_configs is not supported yet")));
     size_t it = 0;
-    assert_string_equal(sd_configs_unsupported(&c->scrape_configs.p[0].sd, &it), "consul_sd_configs");
+    assert_string_equal(sd_configs_unsupported(&c->scrape_configs.p[0].sd, &it), "nomad_sd_configs");
     assert_null(sd_configs_unsupported(&c->scrape_configs.p[0].sd, &it));
     prom_config_unref(c);
 }
@@ -179,7 +194,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_prometheus), cmocka_unit_test(mistakes_are_refused),
-        cmocka_unit_test(unsupported_discovery_warns),      cmocka_unit_test(printed_config_reads_back_without_secrets),
+        cmocka_unit_test(unsupported_discovery_warns), cmocka_unit_test(ignored_keys_warn),      cmocka_unit_test(printed_config_reads_back_without_secrets),
         cmocka_unit_test(identity_sees_secrets),            cmocka_unit_test(conformance_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

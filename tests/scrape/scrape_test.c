@@ -276,7 +276,7 @@ static bool answer(void *ctx, str path, str head, struct target_answer *a)
         buf_lit(&text, "steady{a=\"1\",b=\"2\"} 5\n");
         buf_printf(&text, "steady{b=\"2\"%s,a=\"1\"} 6\n", round % 2 ? "" : " ");
         target_answer_text(a, "200 OK", "", buf_str(&text));
-    } else if (IS("/echo")) {
+    } else if (IS("/echo") || str_has_prefix(head, STR("CONNECT "))) {
         mtx_lock(&f->mu);
         snprintf(f->head, sizeof(f->head), STR_FMT, STR_ARG(head));
         mtx_unlock(&f->mu);
@@ -697,6 +697,8 @@ static void requests_carry_what_is_configured(void **state)
     configure(r, GLOBAL JOB("k", "/echo", "  authorization: {credentials: tok}\n  enable_compression: false\n"));
     wait_until(head_has(r, "Authorization: Bearer tok\r\n"));
     assert_false(head_has(r, "gzip"));
+    configure(r, GLOBAL JOB("p", "/echo", "  scheme: https\n  proxy_url: 'http://127.0.0.1:$PORT'\n  proxy_connect_header: {X-Proxy: [let me]}\n"));
+    wait_until(head_has(r, "CONNECT 127.0.0.1:") && head_has(r, "X-Proxy: let me\r\n"));
 }
 
 static void relabelling_chooses_targets(void **state)
