@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/vec.h"
 #include "model/histogram_bounds.h"
+#include "model/sample.h"
 
 double histogram_bound(int32_t schema, int32_t idx)
 {
@@ -783,4 +784,19 @@ bool histogram_reset_between(const struct histogram *prev, const struct histogra
     if (threshold != cur->zero_threshold || cur->zero_count < prev_zero)
         return true;
     return side_reset(prev, cur, false) || side_reset(prev, cur, true);
+}
+
+enum hist_reset histogram_hint_after(const struct histogram *prev, const struct histogram *h)
+{
+    if (h->reset == HIST_RESET_GAUGE)
+        return HIST_RESET_GAUGE;
+    if (!prev || prev->reset == HIST_RESET_GAUGE || h->reset == HIST_RESET_YES || is_stale(prev->sum) || is_stale(h->sum))
+        return HIST_RESET_UNKNOWN;
+    if (prev->schema != h->schema || prev->zero_threshold != h->zero_threshold)
+        return HIST_RESET_UNKNOWN;
+    if (prev->n_custom != h->n_custom || (h->n_custom && memcmp(prev->custom, h->custom, h->n_custom * sizeof(*h->custom)) != 0))
+        return HIST_RESET_UNKNOWN;
+    struct histogram unhinted = *h;
+    unhinted.reset = HIST_RESET_UNKNOWN;
+    return histogram_reset_between(prev, &unhinted) ? HIST_RESET_UNKNOWN : HIST_RESET_NO;
 }

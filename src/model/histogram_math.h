@@ -63,6 +63,9 @@ struct histogram *histogram_compact(struct arena *a, const struct histogram *h);
 struct histogram *histogram_reduce(struct arena *a, const struct histogram *h, int32_t schema);
 /* Did the counter start anew between prev and cur? Hints of cur decide first. */
 bool histogram_reset_between(const struct histogram *prev, const struct histogram *cur);
+/* The reset hint that a store gives h when it is read behind prev (NULL: nothing known before it): gauges stay gauges;
+ * what goes on without a reset, in the same layout, says so; anything else is unknown, and the reader compares. */
+enum hist_reset histogram_hint_after(const struct histogram *prev, const struct histogram *h);
 /* Buckets above (upper) or below the bound are cut away, the one that holds it is split; sum and count follow.
  * PromQL's `h </ bound` is upper, `h >/ bound` is not. */
 struct histogram *histogram_trim(struct arena *a, const struct histogram *h, double bound, bool upper);

@@ -4,6 +4,7 @@
  * in time (nearly always) are concatenated; parts that overlap (out of order, duplicates, flush in progress) are
  * merged, later writes winning. The array of timestamps of a concatenation is remembered under the hash of where
  * its pieces come from, so that all series of a scrape share one array and one timeline number. */
+#include "model/histogram_math.h"
 #include "tsdb/tsdb_int.h"
 
 #define CACHE_BYTES_MAX (64u << 20)
@@ -622,6 +623,22 @@ static bool sort_parts(struct tsdb_cursor *c)
     return disjoint;
 }
 
+/* Reset hints as readers expect them: of what follows in this answer, whatever chunks it lies in. */
+static void set_hints(struct tsdb_cursor *c, const struct histogram **h, size_t n)
+{
+    for (size_t i = n; i--;) { /* backwards: each is compared with its neighbour as it was sent */
+        if (!h[i])
+            continue;
+        enum hist_reset hint = histogram_hint_after(i ? h[i - 1] : NULL, h[i]);
+        if (hint == h[i]->reset)
+            continue;
+        struct histogram *x = arena_new(&c->a, struct histogram);
+        *x = *h[i];
+        x->reset = hint;
+        h[i] = x;
+    }
+}
+
 enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t to_ms, struct tsdb_points *ret)
 {
     struct tsdb_query *q = c->q;
@@ -660,11 +677,13 @@ enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t 
         vec_reserve(&c->start, n);
     if (!ordered) {
         read_merged(c, n, ret);
-        return OK;
+    } else {
+        while (!read_joined(c, n, hists, starts, ret)) {
+            n = 0;
+            vec_each(struct part_ref, p, &c->parts) n += p->n;
+        }
     }
-    while (!read_joined(c, n, hists, starts, ret)) {
-        n = 0;
-        vec_each(struct part_ref, p, &c->parts) n += p->n;
-    }
+    if (q->hints && ret->h)
+        set_hints(c, c->h.p, ret->n);
     return OK;
 }

@@ -600,6 +600,7 @@ struct tsdb_query {
     struct segment **segs;         /* those that overlap the range (or were given), oldest log position first */
     size_t n_segs;
     bool head;
+    bool hints;                    /* give histograms the reset hints of a store; what is to be stored keeps its own */
     bool lazy_labels;              /* a flush: labels are made one series at a time (query_labels) */
     uint32_t gen_min, gen_max;     /* head generations that are not in the set */
     int64_t from_ms, to_ms;

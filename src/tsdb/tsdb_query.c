@@ -105,6 +105,7 @@ enum err tsdb_query_open(struct tsdb *db, int64_t from_ms, int64_t to_ms, struct
     struct tsdb_query *q = query_new(db, from_ms, to_ms);
     q->head = true;
     q->gen_max = UINT32_MAX;
+    q->hints = true;
     mtx_lock(&db->view_mu);
     pin_locked(db, q);
     q->set = store_segments_ref(db->st, STORE_METRICS);

@@ -67,20 +67,6 @@ static void share_timeline(struct series_store *st, struct array_series *m)
     m->timeline = st->source.series.n + 1;
 }
 
-/* Would a store continue its chunk of counter histograms with h after prev? */
-static bool continues(const struct histogram *prev, const struct histogram *h)
-{
-    if (!prev || prev->reset == HIST_RESET_GAUGE || h->reset == HIST_RESET_YES || is_stale(prev->sum) || is_stale(h->sum))
-        return false;
-    if (prev->schema != h->schema || prev->zero_threshold != h->zero_threshold || prev->n_custom != h->n_custom)
-        return false;
-    if (h->n_custom && memcmp(prev->custom, h->custom, h->n_custom * sizeof(*h->custom)) != 0)
-        return false;
-    struct histogram unhinted = *h;
-    unhinted.reset = HIST_RESET_UNKNOWN;
-    return !histogram_reset_between(prev, &unhinted);
-}
-
 /* Reset hints as a store hands them out: what goes on without a reset says so, what comes first is unknown. */
 static const struct histogram *with_stored_hint(struct series_store *st, const struct histogram *prev,
                                                 const struct histogram *h)
@@ -89,7 +75,7 @@ static const struct histogram *with_stored_hint(struct series_store *st, const s
         return h;
     struct histogram *r = arena_new(&st->a, struct histogram);
     *r = *h;
-    r->reset = continues(prev, h) ? HIST_RESET_NO : HIST_RESET_UNKNOWN;
+    r->reset = histogram_hint_after(prev, h);
     return r;
 }
 

@@ -643,10 +643,62 @@ static void flush_by_time(void **state)
     fx_deinit(&f);
 }
 
+/* What goes on without a reset says so, across chunks and segments; what comes first or after a reset is unknown. */
+static void reset_hints(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fx_init(&f);
+    fx_open(&f);
+    static const double counts[] = { 1, 2, 3, 1, 4, 5 };
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        AUTO_ARENA struct arena a;
+        arena_init(&a, 0);
+        struct hist_span span = { 0, 1 };
+        struct histogram h = { .schema = 0, .count = counts[i], .sum = counts[i], .pos = { &span, 1, &counts[i], 1 } };
+        struct histogram gauge = h;
+        gauge.reset = HIST_RESET_GAUGE;
+        struct hist_sample s = { T0 + (int64_t)i * 1000, &h }, g = { T0 + (int64_t)i * 1000, &gauge };
+        struct batch_series c = { .labels = mk_labels(&a, "c", "h"), .hists = &s, .n_hists = 1 };
+        struct batch_series d = { .labels = mk_labels(&a, "g", "h"), .hists = &g, .n_hists = 1 };
+        struct tsdb_write_result r;
+        write_one(&f, &c, &r);
+        write_one(&f, &d, &r);
+        if (i == 1 || i == 4)
+            assert_ok(tsdb_flush(f.db));
+    }
+    for (int round = 0; round < 2; round++) {
+        AUTO_ARENA struct arena a;
+        arena_init(&a, 0);
+        struct tsdb_query *q;
+        struct tsdb_series *s;
+        size_t n;
+        assert_ok(tsdb_query_open(f.db, T0, T0 + DAY_MS, &q));
+        assert_ok(tsdb_select(q, NULL, 0, 0, &a, &s, &n));
+        assert_int_equal(n, 2);
+        struct tsdb_cursor *cur = tsdb_cursor_new(q);
+        struct tsdb_points p;
+        for (size_t k = 0; k < 2; k++) {
+            bool is_gauge = str_eq(labels_name(s[k].labels), STR("g"));
+            assert_ok(tsdb_read(cur, s[k].id, T0, T0 + DAY_MS, &p));
+            assert_int_equal(p.n, ARRAY_LEN(counts));
+            for (size_t i = 0; i < p.n; i++) {
+                enum hist_reset want = i == 0 || i == 3 ? HIST_RESET_UNKNOWN : HIST_RESET_NO;
+                assert_int_equal(p.h[i]->reset, is_gauge ? HIST_RESET_GAUGE : want);
+            }
+        }
+        tsdb_cursor_free(cur);
+        tsdb_query_close(q);
+        assert_ok(tsdb_compact(f.db));
+    }
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(disk_fails_under_a_reader), cmocka_unit_test(known_by_bytes), cmocka_unit_test(flush_by_time),
+        cmocka_unit_test(disk_fails_under_a_reader), cmocka_unit_test(known_by_bytes), cmocka_unit_test(reset_hints), cmocka_unit_test(flush_by_time),
         cmocka_unit_test(duplicates_and_windows), cmocka_unit_test(label_limits), cmocka_unit_test(memory_bound), cmocka_unit_test(replay_is_bounded),
         cmocka_unit_test(beside_samples),         cmocka_unit_test(retention),    cmocka_unit_test(idle_series_leave),
         cmocka_unit_test(damage_is_told),         cmocka_unit_test(fsck_is_clean), cmocka_unit_test(damage_behind_checksums),
