@@ -70,6 +70,25 @@ void tsdb_limbo_drain(struct tsdb *db, bool all)
     vec_free(&done);
 }
 
+/* ---- gauges at /metrics ---- */
+static void gauge(struct buf *out, const char *name, const char *help, int64_t v)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %lld\n", name, help, name, name, (long long)v);
+}
+
+static void render(void *ctx, struct buf *out)
+{
+    struct tsdb *db = ctx;
+    unsigned percent = tsdb_memory_percent(db);
+    gauge(out, "vane_tsdb_head_series", "Active series", (int64_t)atomic_load(&db->n_series));
+    gauge(out, "vane_tsdb_head_samples", "Samples that are not in segments yet", atomic_load(&db->gen_samples));
+    gauge(out, "vane_tsdb_head_chunks", "Chunks in memory", (int64_t)atomic_load(&db->n_chunks));
+    gauge(out, "vane_tsdb_memory_bytes", "Memory of head, index and metadata", (int64_t)tsdb_memory_used(db));
+    gauge(out, "vane_tsdb_memory_limit_bytes", "Its limit", (int64_t)atomic_load(&db->memory_max));
+    gauge(out, "vane_tsdb_memory_state", "0 enough; 1 flushed early; 2 no new series; 3 writes refused",
+          (percent >= 80) + (percent >= 90) + (percent >= 95));
+}
+
 /* ---- open, close ---- */
 static void on_wal_pressure(void *ctx)
 {
@@ -233,6 +252,9 @@ enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock
         tsdb_free(db);
         return e;
     }
+    head_stats_register();
+    upkeep_stats_register();
+    stats_on_render(render, db);
     *ret = db;
     return OK;
 }
@@ -241,6 +263,7 @@ void tsdb_close(struct tsdb *db)
 {
     if (!db)
         return;
+    stats_off_render(render, db);
     atomic_store(&db->closing, true);
     upkeep_stop(db);
     struct err_text why;

@@ -163,6 +163,14 @@ enum err retention_apply(struct tsdb *db, struct err_text *reterr)
     return e;
 }
 
+void upkeep_stats_register(void)
+{
+    struct stat *all[] = { &compactions, &compaction_failures, &retention_drops, &gc_total };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        stat_register(all[i]);
+    flush_stats_register();
+}
+
 /* ---- the background thread ---- */
 static bool flush_wanted(struct tsdb *db, bool kicked)
 {

@@ -15,6 +15,12 @@ static struct stat flushes = STAT_COUNTER("vane_tsdb_flushes_total", "Times the 
 static struct stat flush_failures = STAT_COUNTER("vane_tsdb_flush_failures_total", "Flushes that failed and will be tried again", "");
 static struct stat_hist flush_seconds = STAT_HIST("vane_tsdb_flush_duration_seconds", "Time of a flush", "");
 
+void flush_stats_register(void)
+{
+    stat_register(&flushes);
+    stat_register(&flush_failures);
+}
+
 static int cmp_i64(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;

@@ -25,6 +25,14 @@ static struct stat known_hits = STAT_COUNTER("vane_tsdb_known_labels_total", "Se
 static struct stat known_misses = STAT_COUNTER("vane_tsdb_known_labels_total", "Series found by the bytes of their labels, or read", "result=\"miss\"");
 static struct stat busy_total = STAT_COUNTER("vane_tsdb_busy_total", "Requests refused because memory or the log was full", "");
 
+void head_stats_register(void)
+{
+    struct stat *all[] = { &rejected_old, &rejected_future, &rejected_labels, &rejected_limit, &rejected_hist, &samples_total,
+                           &duplicates_total, &conflicts_total, &ooo_total, &known_hits, &known_misses, &busy_total };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        stat_register(all[i]);
+}
+
 /* ---- chunks ---- */
 static struct chunk *chunk_new(struct tsdb *db, struct part *p, enum chunk_kind kind, uint32_t cap)
 {

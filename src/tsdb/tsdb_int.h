@@ -423,6 +423,9 @@ enum append_result head_append(struct tsdb *db, struct part *p, struct series *s
 enum append_result head_append_hist(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
                                     const struct histogram *h, int64_t start, bool log);
 void chunk_free(void *db, void *c);
+void head_stats_register(void); /* counters show 0 before they count */
+void upkeep_stats_register(void);
+void flush_stats_register(void);
 void span_publish(struct tsdb *db, struct part *p); /* the partition's span of time to the store's; under its lock */
 void head_unlink(struct tsdb *db, uint32_t gen); /* drop what is in segments */
 
