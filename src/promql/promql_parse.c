@@ -987,6 +987,7 @@ enum err promql_parse_selector(struct arena *a, str text, struct matcher **ret, 
         return fail_first(text, r, &errs, reterr);
     *ret_n = e->vector.n_matchers;
     *ret = arena_array(a, struct matcher, *ret_n);
-    memcpy(*ret, e->vector.matchers, *ret_n * sizeof(**ret));
+    if (*ret_n)
+        memcpy(*ret, e->vector.matchers, *ret_n * sizeof(**ret));
     return OK;
 }

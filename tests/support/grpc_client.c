@@ -27,7 +27,8 @@ static ssize_t on_send(nghttp2_session *s, const uint8_t *p, size_t n, int flags
 static void copy(char *to, size_t max, str s)
 {
     size_t n = MIN(s.n, max - 1);
-    memcpy(to, s.p, n);
+    if (n)
+        memcpy(to, s.p, n);
     to[n] = 0;
 }
 
