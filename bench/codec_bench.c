@@ -70,8 +70,7 @@ static size_t scrapes_read(columns *c, const char *dir)
         str text;
         arena_init(&a, 0);
         snprintf(path, sizeof(path), "%s/%s", dir, list[i]->d_name);
-        if (list[i]->d_name[0] == 's' && fs_read_file(fs_os(), path, 64 << 20, &a, &text, NULL) == OK &&
-            text.n)
+        if (list[i]->d_name[0] == 's' && fs_read_file(fs_os(), path, 64 << 20, &a, &text, NULL) == OK && text.n)
             scrape_add(c, &ix, text, scrapes++);
         arena_deinit(&a);
         free(list[i]);

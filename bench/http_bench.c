@@ -45,9 +45,8 @@ static void row(const char *name, const char *base, const char *path, str body)
 {
     char url[128];
     snprintf(url, sizeof(url), "%s%s", base, path);
-    fetch = (struct http_fetch){
-        .url = str_c(url), .method = body.n ? HTTP_POST : HTTP_GET, .body = body, .done = done
-    };
+    fetch =
+        (struct http_fetch){ .url = str_c(url), .method = body.n ? HTTP_POST : HTTP_GET, .body = body, .done = done };
     atomic_store(&started, 0);
     atomic_store(&finished, 0);
     atomic_store(&failed, 0);
@@ -58,10 +57,8 @@ static void row(const char *name, const char *base, const char *path, str body)
         os_sleep_ms(1);
     wall = os_mono_ns() - wall;
     cpu = os_cpu_ns() - cpu;
-    printf(
-        "{\"bench\":\"http_%s\",\"requests\":%d,\"failed\":%d,\"per_s\":%.0f,\"cpu_us_per_request\":%.2f}\n",
-        name, REQUESTS, atomic_load(&failed), REQUESTS / ((double)wall * 1e-9),
-        (double)cpu / REQUESTS * 1e-3);
+    printf("{\"bench\":\"http_%s\",\"requests\":%d,\"failed\":%d,\"per_s\":%.0f,\"cpu_us_per_request\":%.2f}\n", name,
+           REQUESTS, atomic_load(&failed), REQUESTS / ((double)wall * 1e-9), (double)cpu / REQUESTS * 1e-3);
 }
 
 int main(void)

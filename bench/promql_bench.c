@@ -9,10 +9,10 @@
 #include "base/os.h"
 
 #define N_INSTANCES 1000
-#define N_HANDLERS 100
-#define N_SAMPLES 980 /* 15 s: a bit over four hours */
-#define N_VALUES 64
-#define STEPS 231
+#define N_HANDLERS  100
+#define N_SAMPLES   980 /* 15 s: a bit over four hours */
+#define N_VALUES    64
+#define STEPS       231
 
 static double *values[N_VALUES];
 static int64_t *times;
@@ -43,9 +43,16 @@ static void make_series(struct array_source *s, bool shared)
             char handler[32], instance[32];
             snprintf(handler, sizeof(handler), "/api/%02d", h);
             snprintf(instance, sizeof(instance), "host-%03d:9100", i);
-            const char *labels[] = { "__name__", "http_requests_total", "handler", handler, "instance", instance, "job", "api", NULL };
-            array_source_add(s, labels, (struct array_series){ .ts = times, .v = values[n % N_VALUES], .n = N_SAMPLES,
-                                                           .timeline = shared ? (uint64_t)i + 1 : 0 }); /* by instance: it changes with every series */
+            const char *labels[] = {
+                "__name__", "http_requests_total", "handler", handler, "instance", instance, "job", "api", NULL
+            };
+            array_source_add(
+                s, labels,
+                (struct array_series){ .ts = times,
+                                       .v = values[n % N_VALUES],
+                                       .n = N_SAMPLES,
+                                       .timeline = shared ? (uint64_t)i + 1
+                                                          : 0 }); /* by instance: it changes with every series */
         }
 }
 
@@ -63,8 +70,11 @@ static struct run run_query(struct promql_engine *e, struct array_source *s, con
         struct err_text err = { 0 };
         arena_init(&a, 0);
         int64_t to = times[N_SAMPLES - 1];
-        struct promql_query q = { .text = str_c(text), .instant = instant, .from_ms = instant ? to : to - (STEPS - 1) * 60000,
-                                  .to_ms = to, .step_ms = 60000 };
+        struct promql_query q = { .text = str_c(text),
+                                  .instant = instant,
+                                  .from_ms = instant ? to : to - (STEPS - 1) * 60000,
+                                  .to_ms = to,
+                                  .step_ms = 60000 };
         uint64_t cpu = os_cpu_ns(), wall = os_mono_ns();
         if (promql_exec(e, &s->src, &q, &a, &r, &err) != OK) {
             fprintf(stderr, "%s: %s\n", text, err.msg);
@@ -80,8 +90,8 @@ static struct run run_query(struct promql_engine *e, struct array_source *s, con
 
 static void report(const char *name, struct run r, bool last)
 {
-    printf("  {\"query\": \"%s\", \"cpu_s\": %.6f, \"wall_s\": %.6f, \"series\": %zu}%s\n", name, r.cpu_s, r.wall_s, r.series,
-           last ? "" : ",");
+    printf("  {\"query\": \"%s\", \"cpu_s\": %.6f, \"wall_s\": %.6f, \"series\": %zu}%s\n", name, r.cpu_s, r.wall_s,
+           r.series, last ? "" : ",");
 }
 
 int main(void)
@@ -96,7 +106,7 @@ int main(void)
     make_series(&shared, true);
     make_series(&own, false);
     array_source_add(&one, (const char *[]){ "__name__", "up", "job", "api", NULL },
-                   (struct array_series){ .ts = times, .v = values[1], .n = N_SAMPLES });
+                     (struct array_series){ .ts = times, .v = values[1], .n = N_SAMPLES });
     struct promql_engine_config cfg;
     promql_engine_config_defaults(&cfg);
     struct promql_engine *serial = promql_engine_new(&cfg);
@@ -104,17 +114,23 @@ int main(void)
         return 1;
     struct promql_engine *parallel = promql_engine_new(&cfg);
     static const char *const queries[] = {
-        "sum by (instance) (rate(http_requests_total[5m]))", "sum(rate(http_requests_total[5m]))",
-        "sum by (instance) (http_requests_total)",           "max by (handler) (max_over_time(http_requests_total[5m]))",
-        "avg by (handler) (avg_over_time(http_requests_total[5m]))", "topk(5, rate(http_requests_total[5m]))",
+        "sum by (instance) (rate(http_requests_total[5m]))",
+        "sum(rate(http_requests_total[5m]))",
+        "sum by (instance) (http_requests_total)",
+        "max by (handler) (max_over_time(http_requests_total[5m]))",
+        "avg by (handler) (avg_over_time(http_requests_total[5m]))",
+        "topk(5, rate(http_requests_total[5m]))",
         "sum by (instance) (rate(http_requests_total[5m])) / sum by (instance) (http_requests_total)",
     };
     printf("[\n");
     for (size_t i = 0; i < ARRAY_LEN(queries); i++)
         report(queries[i], run_query(serial, &shared, queries[i], false), false);
-    report("parallel: sum by (instance) (rate(http_requests_total[5m]))", run_query(parallel, &shared, queries[0], false), false);
-    report("own timelines: sum by (instance) (rate(http_requests_total[5m]))", run_query(serial, &own, queries[0], false), false);
-    report("select only: count(http_requests_total > Inf)", run_query(serial, &shared, "count(http_requests_total offset 10d)", true), false);
+    report("parallel: sum by (instance) (rate(http_requests_total[5m]))",
+           run_query(parallel, &shared, queries[0], false), false);
+    report("own timelines: sum by (instance) (rate(http_requests_total[5m]))",
+           run_query(serial, &own, queries[0], false), false);
+    report("select only: count(http_requests_total > Inf)",
+           run_query(serial, &shared, "count(http_requests_total offset 10d)", true), false);
     report("instant: up", run_query(serial, &one, "up", true), false);
     report("instant: sum(rate(up[5m]))", run_query(serial, &one, "sum(rate(up[5m]))", true), true);
     printf("]\n");

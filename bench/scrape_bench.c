@@ -18,10 +18,13 @@ static enum err sink_append(struct scrape_sink *sink, const struct batch *b)
 static void exposition(struct buf *b, unsigned families, unsigned series, unsigned round)
 {
     for (unsigned f = 0; f < families; f++) {
-        buf_printf(b, "# HELP http_requests_%u_total Requests by method, route and code.\n# TYPE http_requests_%u_total counter\n", f, f);
+        buf_printf(b,
+                   "# HELP http_requests_%u_total Requests by method, route and code.\n# TYPE http_requests_%u_total "
+                   "counter\n",
+                   f, f);
         for (unsigned s = 0; s < series; s++)
-            buf_printf(b, "http_requests_%u_total{method=\"GET\",route=\"/api/v1/items/%u\",code=\"%u\"} %u\n", f, s, 200 + s % 5,
-                       s * 17 + round * (f % 7));
+            buf_printf(b, "http_requests_%u_total{method=\"GET\",route=\"/api/v1/items/%u\",code=\"%u\"} %u\n", f, s,
+                       200 + s % 5, s * 17 + round * (f % 7));
     }
 }
 
@@ -52,8 +55,10 @@ int main(void)
     struct arena a, scratch;
     arena_init(&a, 0);
     arena_init(&scratch, 0);
-    enum err e = prom_config_parse(STR("b.yml"), STR("scrape_configs:\n- job_name: bench\n  metric_relabel_configs: [{regex: pod, action: labeldrop}]\n"),
-                                   &prom, NULL, NULL);
+    enum err e = prom_config_parse(
+        STR("b.yml"),
+        STR("scrape_configs:\n- job_name: bench\n  metric_relabel_configs: [{regex: pod, action: labeldrop}]\n"), &prom,
+        NULL, NULL);
     ASSERT(e == OK);
     struct spool pool = { .prom = prom, .cfg = &prom->scrape_configs.p[0] };
     struct label label = { STR("__address__"), STR("h:80") };
@@ -71,7 +76,8 @@ int main(void)
         again += scrape_once(t, &scratch, buf_str(&body), &o) / ROUNDS;
     }
     ASSERT(o.error[0] == 0);
-    printf("{\"bench\": \"scrape\", \"samples\": %zu, \"bytes_per_sample\": %.1f, \"first_ns_per_sample\": %.1f, \"again_ns_per_sample\": %.1f}\n",
+    printf("{\"bench\": \"scrape\", \"samples\": %zu, \"bytes_per_sample\": %.1f, \"first_ns_per_sample\": %.1f, "
+           "\"again_ns_per_sample\": %.1f}\n",
            o.scraped, (double)body.n / (double)o.scraped, first, again);
     buf_deinit(&body);
     target_unref(t);

@@ -12,8 +12,8 @@
 #include "tsdb/tsdb.h"
 
 #define PER_REQUEST 2000
-#define PER_TARGET 500
-#define T0 1700000000000LL
+#define PER_TARGET  500
+#define T0          1700000000000LL
 
 struct sim {
     double v, step;
@@ -231,22 +231,24 @@ int main(int argc, char **argv)
     struct tsdb_stats st3;
     must(tsdb_stats(b.db, false, &a, &st3), "stats");
     struct readout merged = read_all(&b);
-    printf("{\"series\":%zu,\"samples\":%.0f,\"ingest_cpu_s_per_million\":%.4f,\"ingest_wall_s\":%.2f,"
-           "\"rss_bytes_per_series\":%.0f,\"account_bytes_per_series\":%.0f,\"wal_bytes_per_sample\":%.3f,"
-           "\"replay_cpu_ns_per_sample\":%.1f,\"replayed\":%llu,\"flush_cpu_ns_per_sample\":%.1f,\"disk_bytes_per_sample_l0\":%.3f,"
-           "\"segments_l0\":%llu,\"disk_bytes_per_sample_merged\":%.3f,\"segments_merged\":%llu,\"compact_cpu_s\":%.3f,\n"
-           " \"head\":{\"select_cpu_s\":%.4f,\"read_cpu_s\":%.4f,\"ns_per_sample\":%.2f,\"samples\":%llu},"
-           "\"cold\":{\"select_cpu_s\":%.4f,\"read_cpu_s\":%.4f,\"ns_per_sample\":%.2f,\"samples\":%llu},"
-           "\"warm\":{\"select_cpu_s\":%.4f,\"read_cpu_s\":%.4f,\"ns_per_sample\":%.2f,\"samples\":%llu},"
-           "\"merged\":{\"select_cpu_s\":%.4f,\"read_cpu_s\":%.4f,\"ns_per_sample\":%.2f,\"samples\":%llu}}\n",
-           b.n, total, (double)cpu / 1e9 / total * 1e6, wall, (double)(rss1 - rss0) / (double)b.n,
-           (double)st.head_bytes / (double)b.n, (double)st.wal_bytes / total, (double)replay_ns / total,
-           (unsigned long long)replayed, flush_s * 1e9 / total, (double)st2.segment_bytes / total,
-           (unsigned long long)st2.segments, (double)st3.segment_bytes / total, (unsigned long long)st3.segments, compact_s,
-           head.select_s, head.read_s, head.read_s * 1e9 / total, (unsigned long long)head.samples, cold.select_s, cold.read_s,
-           cold.read_s * 1e9 / total, (unsigned long long)cold.samples, warm.select_s, warm.read_s, warm.read_s * 1e9 / total,
-           (unsigned long long)warm.samples, merged.select_s, merged.read_s, merged.read_s * 1e9 / total,
-           (unsigned long long)merged.samples);
+    printf(
+        "{\"series\":%zu,\"samples\":%.0f,\"ingest_cpu_s_per_million\":%.4f,\"ingest_wall_s\":%.2f,"
+        "\"rss_bytes_per_series\":%.0f,\"account_bytes_per_series\":%.0f,\"wal_bytes_per_sample\":%.3f,"
+        "\"replay_cpu_ns_per_sample\":%.1f,\"replayed\":%llu,\"flush_cpu_ns_per_sample\":%.1f,\"disk_bytes_per_sample_"
+        "l0\":%.3f,"
+        "\"segments_l0\":%llu,\"disk_bytes_per_sample_merged\":%.3f,\"segments_merged\":%llu,\"compact_cpu_s\":%.3f,\n"
+        " \"head\":{\"select_cpu_s\":%.4f,\"read_cpu_s\":%.4f,\"ns_per_sample\":%.2f,\"samples\":%llu},"
+        "\"cold\":{\"select_cpu_s\":%.4f,\"read_cpu_s\":%.4f,\"ns_per_sample\":%.2f,\"samples\":%llu},"
+        "\"warm\":{\"select_cpu_s\":%.4f,\"read_cpu_s\":%.4f,\"ns_per_sample\":%.2f,\"samples\":%llu},"
+        "\"merged\":{\"select_cpu_s\":%.4f,\"read_cpu_s\":%.4f,\"ns_per_sample\":%.2f,\"samples\":%llu}}\n",
+        b.n, total, (double)cpu / 1e9 / total * 1e6, wall, (double)(rss1 - rss0) / (double)b.n,
+        (double)st.head_bytes / (double)b.n, (double)st.wal_bytes / total, (double)replay_ns / total,
+        (unsigned long long)replayed, flush_s * 1e9 / total, (double)st2.segment_bytes / total,
+        (unsigned long long)st2.segments, (double)st3.segment_bytes / total, (unsigned long long)st3.segments,
+        compact_s, head.select_s, head.read_s, head.read_s * 1e9 / total, (unsigned long long)head.samples,
+        cold.select_s, cold.read_s, cold.read_s * 1e9 / total, (unsigned long long)cold.samples, warm.select_s,
+        warm.read_s, warm.read_s * 1e9 / total, (unsigned long long)warm.samples, merged.select_s, merged.read_s,
+        merged.read_s * 1e9 / total, (unsigned long long)merged.samples);
     const struct segment_set *set = store_segments_ref(b.st, STORE_METRICS);
     uint64_t by_kind[16] = { 0 }, rows = 0;
     for (size_t i = 0; i < set->n; i++) {

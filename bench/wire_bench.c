@@ -33,21 +33,17 @@ static void exposition(struct buf *b, bool om, size_t *n)
     buf_lit(b, "# HELP http_requests Requests served, by route and status.\n# TYPE http_requests counter\n");
     for (int i = 0; i < INSTANCES; i++)
         for (int k = 0; k < ROUTES; k++, ++*n)
-            buf_printf(
-                b,
-                "%s{method=\"GET\",route=\"/api/v1/items/%d\",status=\"200\",pod=\"shop-%d-x7f9c\"} %llu\n",
-                om ? "http_requests_total" : "http_requests", k, i,
-                (unsigned long long)rng_below(&r, 100000000));
+            buf_printf(b, "%s{method=\"GET\",route=\"/api/v1/items/%d\",status=\"200\",pod=\"shop-%d-x7f9c\"} %llu\n",
+                       om ? "http_requests_total" : "http_requests", k, i,
+                       (unsigned long long)rng_below(&r, 100000000));
     buf_lit(b, "# HELP request_seconds Latency.\n# TYPE request_seconds histogram\n");
     for (int i = 0; i < INSTANCES; i++) {
         for (int k = 0; k < 12; k++, ++*n)
-            buf_printf(
-                b, "request_seconds_bucket{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\",le=\"%s\"} %llu\n",
-                i, les[k], (unsigned long long)(100 * k + (int)rng_below(&r, 100)));
+            buf_printf(b, "request_seconds_bucket{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\",le=\"%s\"} %llu\n", i,
+                       les[k], (unsigned long long)(100 * k + (int)rng_below(&r, 100)));
         buf_printf(b, "request_seconds_sum{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\"} %.9g\n", i,
                    rng_unit(&r) * 1e4);
-        buf_printf(b, "request_seconds_count{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\"} %d\n", i,
-                   1200 + i);
+        buf_printf(b, "request_seconds_count{handler=\"/api/v1/query\",pod=\"shop-%d-x7f9c\"} %d\n", i, 1200 + i);
         *n += 2;
     }
     buf_lit(b, "# HELP memory_bytes Memory.\n# TYPE memory_bytes gauge\n");
@@ -211,9 +207,8 @@ static size_t run_remote_write(const struct input *in)
 {
     struct batch b;
     struct wire_rejects r;
-    return decoded(
-        &request,
-        rw1_decode(&request, in->remote_write, RW_BODY_BYTES_MAX, &WIRE_LIMITS_DEFAULT, &b, &r, NULL), &b);
+    return decoded(&request,
+                   rw1_decode(&request, in->remote_write, RW_BODY_BYTES_MAX, &WIRE_LIMITS_DEFAULT, &b, &r, NULL), &b);
 }
 static size_t run_remote_write_plain(const struct input *in)
 {
@@ -264,8 +259,7 @@ int main(void)
 {
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
-    struct input in = { .openmetrics = built(&a, exposition_fn, true),
-                        .text = built(&a, exposition_fn, false) };
+    struct input in = { .openmetrics = built(&a, exposition_fn, true), .text = built(&a, exposition_fn, false) };
     in.n_samples = count_sink;
     remote_write(&a, &in);
     in.otlp = built(&a, otlp_request, false);

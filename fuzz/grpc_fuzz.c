@@ -26,8 +26,7 @@ static struct outcome feed(const uint8_t *p, size_t n, size_t piece)
         o.ok = grpc_reader_feed(&r, p + i, MIN(piece, n - i));
     o.ok = o.ok && grpc_reader_end(&r);
     o.code = r.code;
-    if (o.ok == (r.why != NULL) || o.message.n > BYTES_MAX ||
-        (o.ok && (o.message.n != r.length || n != r.length + 5)))
+    if (o.ok == (r.why != NULL) || o.message.n > BYTES_MAX || (o.ok && (o.message.n != r.length || n != r.length + 5)))
         abort();
     return o;
 }
@@ -45,8 +44,7 @@ static void framing(const uint8_t *p, size_t n, size_t piece)
     buf_add(&framed, head, sizeof(head));
     buf_add(&framed, p, n);
     struct outcome again = feed((const uint8_t *)framed.p, framed.n, piece);
-    if (again.ok != (n <= BYTES_MAX) ||
-        (again.ok && !str_eq(buf_str(&again.message), str_n((const char *)p, n))))
+    if (again.ok != (n <= BYTES_MAX) || (again.ok && !str_eq(buf_str(&again.message), str_n((const char *)p, n))))
         abort();
     buf_deinit(&framed);
     buf_deinit(&whole.message);

@@ -17,7 +17,8 @@ static bool round_trip(struct arena *a, str text, unsigned flags, struct buf *ou
     struct conf_node *root;
     struct prom_config c;
     cx.env = no_env;
-    bool ok = conf_parse(&cx, STR("fuzz.yml"), text, flags, &root) == OK && conf_decode(&cx, root, &prom_config_schema, &c) == OK;
+    bool ok = conf_parse(&cx, STR("fuzz.yml"), text, flags, &root) == OK &&
+              conf_decode(&cx, root, &prom_config_schema, &c) == OK;
     if (ok)
         conf_print(out, &prom_config_schema, &c);
     else

@@ -23,7 +23,9 @@ static const struct histogram *make_histogram(size_t i, bool custom)
     double *b = arena_array(&store, double, 3);
     for (size_t k = 0; k < 3; k++)
         b[k] = (double)((i * (k + 1)) % 17 + k);
-    *h = (struct histogram){ .schema = custom ? HIST_SCHEMA_CUSTOM : (int32_t)(i / 20), .count = b[0] + b[1] + b[2], .sum = (double)i * 3,
+    *h = (struct histogram){ .schema = custom ? HIST_SCHEMA_CUSTOM : (int32_t)(i / 20),
+                             .count = b[0] + b[1] + b[2],
+                             .sum = (double)i * 3,
                              .pos = { &span, 1, b, 3 } };
     if (custom) {
         h->custom = bounds;
@@ -37,7 +39,9 @@ static const struct histogram *make_histogram(size_t i, bool custom)
 /* kind: 0 counter, 1 gauge with gaps, 2 histograms, 3 custom histograms and floats */
 static void add_series(const char *const *labels, size_t seed, int kind)
 {
-    struct array_series s = { .ts = arena_array(&store, int64_t, N_POINTS), .v = arena_zarray(&store, double, N_POINTS), .n = N_POINTS };
+    struct array_series s = { .ts = arena_array(&store, int64_t, N_POINTS),
+                              .v = arena_zarray(&store, double, N_POINTS),
+                              .n = N_POINTS };
     s.start_ms = seed % 3 == 0 ? arena_zarray(&store, int64_t, N_POINTS) : NULL;
     s.h = kind >= 2 ? arena_zalloc(&store, N_POINTS * sizeof(*s.h)) : NULL;
     for (size_t i = 0; i < N_POINTS; i++) {
@@ -61,7 +65,8 @@ static void make_store(void)
     for (size_t i = 0; i < 12; i++) {
         char v[8];
         snprintf(v, sizeof(v), "%zu", i % 4);
-        add_series((const char *[]){ "__name__", i % 2 ? "a" : "b_total", "x", v, "job", i < 6 ? "j" : "k", NULL }, i, (int)(i % 2));
+        add_series((const char *[]){ "__name__", i % 2 ? "a" : "b_total", "x", v, "job", i < 6 ? "j" : "k", NULL }, i,
+                   (int)(i % 2));
         add_series((const char *[]){ "__name__", "h", "x", v, "job", i < 6 ? "j" : "k", NULL }, i, 2 + (int)(i % 2));
     }
     for (size_t i = 0; i < 5; i++)
@@ -69,7 +74,8 @@ static void make_store(void)
     add_series((const char *[]){ "__name__", "target_info", "instance", "i", "job", "j", "data", "d", NULL }, 1, 1);
 }
 
-static enum err run(struct promql_engine *e, str text, bool instant, int64_t ts, int64_t to, struct arena *a, struct promql_result *r)
+static enum err run(struct promql_engine *e, str text, bool instant, int64_t ts, int64_t to, struct arena *a,
+                    struct promql_result *r)
 {
     struct err_text err = { 0 };
     struct promql_query q = { .text = text, .instant = instant, .from_ms = ts, .to_ms = to, .step_ms = 7000 };
@@ -97,7 +103,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     str text = str_n((const char *)data + 1, size - 1);
     IGNORE_ERR(run(e, text, false, 0, 600000, &a, &r));
     enum err x = run(e, text, true, 300000, 300000, &a, &one);
-    if (x == OK && (one.type == PROMQL_VECTOR || one.type == PROMQL_SCALAR) && run(e, text, false, 300000, 300000, &a, &r) == OK)
+    if (x == OK && (one.type == PROMQL_VECTOR || one.type == PROMQL_SCALAR) &&
+        run(e, text, false, 300000, 300000, &a, &r) == OK)
         ASSERT(r.n_series == (one.type == PROMQL_SCALAR ? 1 : one.n_series) || str_contains(text, STR("step")));
     arena_deinit(&a);
     promql_engine_free(e);

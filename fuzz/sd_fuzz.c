@@ -11,7 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     str text = { (const char *)data + 1, size - 1 }, meta = STR("__meta_filepath");
     struct sd_groups *g = sd_groups_new();
     struct err_text et = { .msg = "" };
-    enum err e = data[0] & 1 ? sd_yaml_decode(g, STR("f.yml"), text, meta, &et) : sd_json_decode(g, text, meta, STR("f.json"), &et);
+    enum err e = data[0] & 1 ? sd_yaml_decode(g, STR("f.yml"), text, meta, &et)
+                             : sd_json_decode(g, text, meta, STR("f.json"), &et);
     if (e)
         ASSERT(et.msg[0]);
     for (size_t i = 0; !e && i < g->v.n; i++)

@@ -30,7 +30,13 @@ static struct {
     unsigned port, targets, series, connections, per_request;
     int64_t interval_ms, duration_ms, end_ms;
     uint64_t seed;
-} cfg = { .targets = 50, .series = 600, .connections = 2, .per_request = 2000, .interval_ms = 15000, .duration_ms = 6 * 3600000, .seed = 1 };
+} cfg = { .targets = 50,
+          .series = 600,
+          .connections = 2,
+          .per_request = 2000,
+          .interval_ms = 15000,
+          .duration_ms = 6 * 3600000,
+          .seed = 1 };
 
 enum kind { CONSTANT, COUNTER, COUNTER_SECONDS, GAUGE_BYTES, GAUGE_RATIO };
 
@@ -53,7 +59,8 @@ struct worker {
 /* Names and label values as an exporter has them: some families of many series, many of one. */
 static void series_make(struct gen_series *s, unsigned target, unsigned i)
 {
-    static const char *const stems[] = { "cpu_seconds_total", "network_bytes_total", "disk_io_seconds_total", "memory_bytes", "filesystem_bytes", "http_requests_total" };
+    static const char *const stems[] = { "cpu_seconds_total", "network_bytes_total", "disk_io_seconds_total",
+                                         "memory_bytes",      "filesystem_bytes",    "http_requests_total" };
     unsigned family = i < 120 ? i / 20 : 6 + (i - 120) / 4;
     char *t = s->text;
     int name = snprintf(t, 64, "bench_%s_%u", stems[family % ARRAY_LEN(stems)], family);
@@ -68,7 +75,11 @@ static void series_make(struct gen_series *s, unsigned target, unsigned i)
     s->labels[5] = (struct label){ STR("mode"), str_n(t + 128, (size_t)mode) };
     s->rng.s = hash_u64(cfg.seed * 1000003 + target * 7919ull + i) | 1;
     unsigned dice = (unsigned)rng_below(&s->rng, 100);
-    s->kind = dice < 60 ? CONSTANT : dice < 75 ? COUNTER : dice < 85 ? COUNTER_SECONDS : dice < 95 ? GAUGE_BYTES : GAUGE_RATIO;
+    s->kind = dice < 60   ? CONSTANT
+              : dice < 75 ? COUNTER
+              : dice < 85 ? COUNTER_SECONDS
+              : dice < 95 ? GAUGE_BYTES
+                          : GAUGE_RATIO;
     s->v = s->kind == GAUGE_RATIO ? rng_unit(&s->rng) : (double)rng_below(&s->rng, 1000000);
 }
 
@@ -95,7 +106,9 @@ static double series_next(struct gen_series *s)
 static int connect_to(void)
 {
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)cfg.port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)cfg.port),
+                             .sin_addr = { htonl(INADDR_LOOPBACK) } };
     if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) != 0) {
         fprintf(stderr, "rwgen: cannot connect to 127.0.0.1:%u\n", cfg.port);
         exit(1);
@@ -143,10 +156,11 @@ static int read_answer(int fd)
 static int post(int fd, struct buf *out, str body)
 {
     buf_clear(out);
-    buf_printf(out,
-               "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
-               "X-Prometheus-Remote-Write-Version: 0.1.0\r\nContent-Length: %zu\r\n\r\n",
-               cfg.path, body.n);
+    buf_printf(
+        out,
+        "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
+        "X-Prometheus-Remote-Write-Version: 0.1.0\r\nContent-Length: %zu\r\n\r\n",
+        cfg.path, body.n);
     buf_str_add(out, body);
     send_all(fd, out->p, out->n);
     return read_answer(fd);
@@ -161,13 +175,16 @@ static void worker_main(void *ctx)
     struct buf plain = { 0 }, packed = { 0 }, request = { 0 };
     int fd = connect_to();
     for (unsigned i = 0; i < n; i++)
-        rows[i] = (struct batch_series){ .labels = { w->series[i].labels, LABELS }, .samples = &samples[i], .n_samples = 1 };
+        rows[i] =
+            (struct batch_series){ .labels = { w->series[i].labels, LABELS }, .samples = &samples[i], .n_samples = 1 };
     size_t rounds = (size_t)(cfg.duration_ms / cfg.interval_ms), per_round = n / cfg.per_request + 1;
     w->latency_ns = mem_alloc(rounds * per_round * sizeof(*w->latency_ns));
     for (size_t r = 0; r < rounds; r++) {
         int64_t ts = cfg.end_ms - cfg.duration_ms + (int64_t)(r + 1) * cfg.interval_ms;
         for (unsigned i = 0; i < n; i++)
-            samples[i] = (struct sample){ ts + ((w->first + i / cfg.series) * 37 + 13) % cfg.interval_ms - cfg.interval_ms, series_next(&w->series[i]) };
+            samples[i] =
+                (struct sample){ ts + ((w->first + i / cfg.series) * 37 + 13) % cfg.interval_ms - cfg.interval_ms,
+                                 series_next(&w->series[i]) };
         for (unsigned at = 0; at < n; at += cfg.per_request) {
             struct batch b = { .series = { &rows[at], MIN(cfg.per_request, n - at), 0 } };
             buf_clear(&plain);
@@ -201,9 +218,11 @@ static int by_value(const void *a, const void *b)
 static void read_options(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "url", 1, NULL, 'u' },      { "targets", 1, NULL, 't' },     { "series", 1, NULL, 's' },      { "interval", 1, NULL, 'i' },
-        { "duration", 1, NULL, 'd' }, { "end", 1, NULL, 'e' },         { "connections", 1, NULL, 'c' }, { "per-request", 1, NULL, 'p' },
-        { "seed", 1, NULL, 'S' },     { 0 },
+        { "url", 1, NULL, 'u' },         { "targets", 1, NULL, 't' },
+        { "series", 1, NULL, 's' },      { "interval", 1, NULL, 'i' },
+        { "duration", 1, NULL, 'd' },    { "end", 1, NULL, 'e' },
+        { "connections", 1, NULL, 'c' }, { "per-request", 1, NULL, 'p' },
+        { "seed", 1, NULL, 'S' },        { 0 },
     };
     cfg.end_ms = os_now_ms() / 1000 * 1000;
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -214,22 +233,38 @@ static void read_options(int argc, char **argv)
                 exit(2);
             }
             break;
-        case 't': cfg.targets = (unsigned)atoi(optarg); break;
-        case 's': cfg.series = (unsigned)atoi(optarg); break;
-        case 'i': cfg.interval_ms = atol(optarg) * 1000; break;
+        case 't':
+            cfg.targets = (unsigned)atoi(optarg);
+            break;
+        case 's':
+            cfg.series = (unsigned)atoi(optarg);
+            break;
+        case 'i':
+            cfg.interval_ms = atol(optarg) * 1000;
+            break;
         case 'd':
             if (!num_parse_duration(str_c(optarg), &cfg.duration_ms))
                 exit(2);
             break;
-        case 'e': cfg.end_ms = atol(optarg) * 1000; break;
-        case 'c': cfg.connections = (unsigned)MIN(MAX(atoi(optarg), 1), CONNECTIONS_MAX); break;
-        case 'p': cfg.per_request = (unsigned)MAX(atoi(optarg), 1); break;
-        case 'S': cfg.seed = (uint64_t)atol(optarg); break;
-        default: exit(2);
+        case 'e':
+            cfg.end_ms = atol(optarg) * 1000;
+            break;
+        case 'c':
+            cfg.connections = (unsigned)MIN(MAX(atoi(optarg), 1), CONNECTIONS_MAX);
+            break;
+        case 'p':
+            cfg.per_request = (unsigned)MAX(atoi(optarg), 1);
+            break;
+        case 'S':
+            cfg.seed = (uint64_t)atol(optarg);
+            break;
+        default:
+            exit(2);
         }
     }
     if (!cfg.port || !cfg.targets || !cfg.series || cfg.interval_ms <= 0 || cfg.duration_ms < cfg.interval_ms) {
-        fprintf(stderr, "usage: rwgen --url http://127.0.0.1:PORT/api/v1/write [--targets N] [--series N] [--interval S] [--duration 6h]\n");
+        fprintf(stderr, "usage: rwgen --url http://127.0.0.1:PORT/api/v1/write [--targets N] [--series N] [--interval "
+                        "S] [--duration 6h]\n");
         exit(2);
     }
 }
@@ -264,10 +299,12 @@ int main(int argc, char **argv)
     }
     double wall = (double)(os_mono_ns() - t0) / 1e9;
     qsort(latency.p, latency.n, sizeof(*latency.p), by_value);
-    printf("{\"samples\": %llu, \"requests\": %llu, \"refused\": %llu, \"wall_s\": %.3f, \"ack_p50_ms\": %.3f, \"ack_p99_ms\": %.3f, "
+    printf("{\"samples\": %llu, \"requests\": %llu, \"refused\": %llu, \"wall_s\": %.3f, \"ack_p50_ms\": %.3f, "
+           "\"ack_p99_ms\": %.3f, "
            "\"end\": %lld}\n",
            (unsigned long long)samples, (unsigned long long)requests, (unsigned long long)refused, wall,
-           (double)latency.p[latency.n / 2] / 1e6, (double)latency.p[latency.n * 99 / 100] / 1e6, (long long)(cfg.end_ms / 1000));
+           (double)latency.p[latency.n / 2] / 1e6, (double)latency.p[latency.n * 99 / 100] / 1e6,
+           (long long)(cfg.end_ms / 1000));
     vec_free(&latency);
     mem_free(series);
     return refused ? 1 : 0;

@@ -71,8 +71,9 @@ static void product_row(sqlite3_stmt *st, void *ctx)
 {
     struct demo_response *rs = ctx;
     size_t n = strlen(rs->body);
-    snprintf(rs->body + n, sizeof(rs->body) - n, "%s{\"id\":%d,\"name\":\"%s\",\"category\":\"%s\",\"price\":%.2f,\"stock\":%d}",
-             n > 1 ? "," : "", sqlite3_column_int(st, 0), (const char *)sqlite3_column_text(st, 1),
+    snprintf(rs->body + n, sizeof(rs->body) - n,
+             "%s{\"id\":%d,\"name\":\"%s\",\"category\":\"%s\",\"price\":%.2f,\"stock\":%d}", n > 1 ? "," : "",
+             sqlite3_column_int(st, 0), (const char *)sqlite3_column_text(st, 1),
              (const char *)sqlite3_column_text(st, 2), sqlite3_column_double(st, 3), sqlite3_column_int(st, 4));
 }
 
@@ -88,8 +89,8 @@ static void list_products(const struct demo_request *rq, struct demo_response *r
 static void get_product(const struct demo_request *rq, struct demo_response *rs)
 {
     demo_work(0.002);
-    query("get_product", "SELECT id, name, category, price, stock FROM products WHERE id = ?", atoi(rq->tail), 0, product_row,
-          rs, NULL);
+    query("get_product", "SELECT id, name, category, price, stock FROM products WHERE id = ?", atoi(rq->tail), 0,
+          product_row, rs, NULL);
     if (!rs->body[0])
         rs->status = 404;
 }
@@ -108,8 +109,8 @@ static void place_order(const struct demo_request *rq, struct demo_response *rs)
         return;
     }
     demo_work(0.006);
-    query("take_stock", "UPDATE products SET stock = stock - ?2 WHERE id = ?1 AND stock >= ?2", product, quantity, NULL, NULL,
-          &changes);
+    query("take_stock", "UPDATE products SET stock = stock - ?2 WHERE id = ?1 AND stock >= ?2", product, quantity, NULL,
+          NULL, &changes);
     if (changes == 0) { /* sold out: the warehouse refills at once, the customer comes back */
         query("refill", "UPDATE products SET stock = stock + ?2 WHERE id = ?1", product, STOCK, NULL, NULL, NULL);
         rs->status = 409;
@@ -120,22 +121,25 @@ static void place_order(const struct demo_request *rq, struct demo_response *rs)
 
 static void create_database(void)
 {
-    static const char *const names[PRODUCTS] = { "espresso",  "filter",    "grinder", "kettle", "mug",   "beans-1kg",
-                                                 "beans-250g", "descaler", "scale",   "tamper", "jug",   "gift-card" };
+    static const char *const names[PRODUCTS] = { "espresso",   "filter",   "grinder", "kettle", "mug", "beans-1kg",
+                                                 "beans-250g", "descaler", "scale",   "tamper", "jug", "gift-card" };
     static const char *const categories[] = { "machines", "supplies", "accessories" };
     for (int i = 0; i < CONNECTIONS; i++) {
         if (sqlite3_open_v2("file:catalog?mode=memory&cache=shared", &pool[i],
-                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_FULLMUTEX, NULL) != SQLITE_OK)
+                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_FULLMUTEX,
+                            NULL) != SQLITE_OK)
             exit(1);
         sqlite3_busy_timeout(pool[i], 2000);
     }
     n_idle = CONNECTIONS;
-    sqlite3_exec(pool[0], "PRAGMA read_uncommitted = 1; CREATE TABLE products (id INTEGER PRIMARY KEY, name TEXT, category TEXT, price REAL, stock INTEGER)",
+    sqlite3_exec(pool[0],
+                 "PRAGMA read_uncommitted = 1; CREATE TABLE products (id INTEGER PRIMARY KEY, name TEXT, category "
+                 "TEXT, price REAL, stock INTEGER)",
                  NULL, NULL, NULL);
     for (int i = 0; i < PRODUCTS; i++) {
         char sql[256];
-        snprintf(sql, sizeof(sql), "INSERT INTO products VALUES (%d, '%s', '%s', %d.9, %d)", i + 1, names[i], categories[i % 3],
-                 4 + i * 7, STOCK);
+        snprintf(sql, sizeof(sql), "INSERT INTO products VALUES (%d, '%s', '%s', %d.9, %d)", i + 1, names[i],
+                 categories[i % 3], 4 + i * 7, STOCK);
         sqlite3_exec(pool[0], sql, NULL, NULL, NULL);
         metric_set(inventory, STOCK, LABELS(names[i]));
     }

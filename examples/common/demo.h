@@ -20,7 +20,7 @@ void metric_add(struct metric *m, double v, const char *const *values);
 void metric_set(struct metric *m, double v, const char *const *values);
 void metric_observe(struct metric *m, double seconds, const char *const *values);
 #define LABELS(...) ((const char *const[]){ __VA_ARGS__, NULL })
-#define NO_LABELS ((const char *const[]){ NULL })
+#define NO_LABELS   ((const char *const[]){ NULL })
 
 /* ---- server ---- */
 struct demo_request {
@@ -53,8 +53,8 @@ void demo_wait(struct demo_service *s);
 int demo_call(const char *peer, const char *url, const char *body, char *out, size_t out_bytes, int timeout_ms);
 
 /* ---- chance ---- */
-double demo_random(void);                 /* [0, 1) */
-void demo_work(double mean_seconds);      /* sleeps: log-normal around the mean */
-double demo_now(void);                    /* monotonic seconds */
+double demo_random(void);            /* [0, 1) */
+void demo_work(double mean_seconds); /* sleeps: log-normal around the mean */
+double demo_now(void);               /* monotonic seconds */
 
 #endif

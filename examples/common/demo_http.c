@@ -97,8 +97,8 @@ static enum MHD_Result answer_metrics(struct MHD_Connection *c)
     return ok;
 }
 
-static enum MHD_Result serve(const struct demo_service *s, struct MHD_Connection *c, const char *method, const char *path,
-                             const struct pending *p)
+static enum MHD_Result serve(const struct demo_service *s, struct MHD_Connection *c, const char *method,
+                             const char *path, const struct pending *p)
 {
     if (strcmp(path, "/metrics") == 0)
         return answer_metrics(c);
@@ -194,8 +194,8 @@ struct demo_service *demo_start(int argc, char **argv, const char *name, int por
     signal(SIGPIPE, SIG_IGN);
     struct sockaddr_in loopback = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
     loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    s->daemon = MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD, (uint16_t)port, NULL, NULL,
-                                 on_request, s, MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL, MHD_OPTION_SOCK_ADDR,
+    s->daemon = MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD, (uint16_t)port, NULL,
+                                 NULL, on_request, s, MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL, MHD_OPTION_SOCK_ADDR,
                                  (struct sockaddr *)&loopback, MHD_OPTION_CONNECTION_TIMEOUT, 60u, MHD_OPTION_END);
     if (!s->daemon) {
         fprintf(stderr, "%s: cannot listen on 127.0.0.1:%d (is it in use?); choose another with --port\n", name, port);

@@ -141,8 +141,8 @@ static void render_process(FILE *out)
         started = (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
     }
     getrusage(RUSAGE_SELF, &ru);
-    double cpu = (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
-                 (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
+    double cpu =
+        (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) + (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
     long size = 0, resident = 0;
     FILE *f = fopen("/proc/self/statm", "r");
     if (f) {

@@ -47,7 +47,8 @@ static void checkout(const struct demo_request *rq, struct demo_response *rs)
     static const char *const categories[] = { "machines", "supplies", "accessories" };
     int product = 0, quantity = 0;
     char region[16] = "";
-    if (sscanf(rq->body, "{\"product\":%d,\"quantity\":%d,\"region\":\"%15[a-z]\"}", &product, &quantity, region) != 3 ||
+    if (sscanf(rq->body, "{\"product\":%d,\"quantity\":%d,\"region\":\"%15[a-z]\"}", &product, &quantity, region) !=
+            3 ||
         product < 1) {
         rs->status = 400;
         strcpy(rs->body, "{\"error\":\"product, quantity and region are needed\"}");
@@ -92,10 +93,8 @@ static const char *env_or(const char *name, const char *otherwise)
 int main(int argc, char **argv)
 {
     static const struct demo_route routes[] = {
-        { "GET", "/", "/", front_page },
-        { "GET", "/products/", "/products/{id}", product_page },
-        { "POST", "/cart", "/cart", add_to_cart },
-        { "POST", "/checkout", "/checkout", checkout },
+        { "GET", "/", "/", front_page },           { "GET", "/products/", "/products/{id}", product_page },
+        { "POST", "/cart", "/cart", add_to_cart }, { "POST", "/checkout", "/checkout", checkout },
         { "POST", "/login", "/login", login },
     };
     catalog_url = env_or("CATALOG_URL", "http://127.0.0.1:18082");

@@ -63,8 +63,8 @@ static void one_request(void)
         demo_call("shop", url, "{}", NULL, 0, 5000);
     } else {
         snprintf(url, sizeof(url), "%s/checkout", cfg.shop);
-        snprintf(body, sizeof(body), "{\"product\":%d,\"quantity\":%d,\"region\":\"%s\"}", 1 + (int)(demo_random() * 12),
-                 1 + (int)(demo_random() * 3), regions[(int)(demo_random() * 3)]);
+        snprintf(body, sizeof(body), "{\"product\":%d,\"quantity\":%d,\"region\":\"%s\"}",
+                 1 + (int)(demo_random() * 12), 1 + (int)(demo_random() * 3), regions[(int)(demo_random() * 3)]);
         demo_call("shop", url, body, NULL, 0, 5000);
     }
 }
@@ -110,7 +110,8 @@ static void read_options(int argc, char **argv)
         else if (value && strcmp(argv[i], "--payments") == 0)
             cfg.payments = value;
         else {
-            fprintf(stderr, "usage: traffic [--rate N] [--day SECONDS] [--for SECONDS] [--shop URL] [--payments URL]\n");
+            fprintf(stderr,
+                    "usage: traffic [--rate N] [--day SECONDS] [--for SECONDS] [--shop URL] [--payments URL]\n");
             exit(2);
         }
     }

@@ -35,8 +35,7 @@ void api_set_otlp(struct api *api, const struct otlp_options *opt)
     atomic_store_explicit(&api->otlp, opt, memory_order_release); /* pairs with the load in api_otlp.c */
 }
 
-size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp,
-                  struct http_table tables[API_TABLES_MAX])
+size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struct http_table tables[API_TABLES_MAX])
 {
     const struct http_table rows[] = {
         { api_query_routes, api_query_routes_n, api, mask_main },

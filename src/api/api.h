@@ -44,16 +44,16 @@ struct api_store {
     /* Sorted, without duplicates, in a; at most limit (0 = all). */
     enum err (*series)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
                        size_t limit, struct arena *a, struct labels **ret, size_t *ret_n);
-    enum err (*label_names)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m,
-                            size_t n_matchers, size_t limit, struct arena *a, str **ret, size_t *ret_n);
+    enum err (*label_names)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
+                            size_t limit, struct arena *a, str **ret, size_t *ret_n);
     enum err (*label_values)(void *ctx, int64_t from_ms, int64_t to_ms, str name, const struct matcher *m,
                              size_t n_matchers, size_t limit, struct arena *a, str **ret, size_t *ret_n);
-    enum err (*exemplars)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m,
-                          size_t n_matchers, struct arena *a, struct tsdb_exemplars **ret, size_t *ret_n);
-    enum err (*metadata)(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret,
-                         size_t *ret_n);
+    enum err (*exemplars)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
+                          struct arena *a, struct tsdb_exemplars **ret, size_t *ret_n);
+    enum err (*metadata)(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret, size_t *ret_n);
     enum err (*stats)(void *ctx, bool with_top, struct arena *a, struct tsdb_stats *ret);
-    uint64_t (*known)(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint, hash128 *ret_key); /* tsdb_known(); NULL = nothing is */
+    uint64_t (*known)(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint,
+                      hash128 *ret_key); /* tsdb_known(); NULL = nothing is */
 };
 struct api_store api_store_tsdb(struct tsdb *db);
 
@@ -102,13 +102,11 @@ struct api_target_metadata {
 struct api_scrape {
     void *ctx;
     /* A snapshot, copied into a. want_dropped false: n_dropped is 0. */
-    enum err (*targets)(void *ctx, bool want_active, bool want_dropped, struct arena *a,
-                        struct api_targets *ret);
+    enum err (*targets)(void *ctx, bool want_active, bool want_dropped, struct arena *a, struct api_targets *ret);
     enum err (*pools)(void *ctx, struct arena *a, str **ret, size_t *ret_n); /* names, sorted */
     /* Of the targets that match (NULL = all); metric "" = all; at most limit rows (0 = all). NULL: none are known. */
-    enum err (*metadata)(void *ctx, str metric, bool (*match)(void *match_ctx, struct labels target),
-                         void *match_ctx, size_t limit, struct arena *a, struct api_target_metadata **ret,
-                         size_t *ret_n);
+    enum err (*metadata)(void *ctx, str metric, bool (*match)(void *match_ctx, struct labels target), void *match_ctx,
+                         size_t limit, struct arena *a, struct api_target_metadata **ret, size_t *ret_n);
 };
 
 /* ---- the process as the API sees it ---- */
@@ -122,7 +120,7 @@ struct api_config_state {
 struct api_process {
     void *ctx;
     bool (*ready)(void *ctx); /* false: 503 at /-/ready and for queries and writes */
-    enum err (*config_text)(void *ctx, struct arena *a, str *ret); /* YAML in use, secrets hidden */
+    enum err (*config_text)(void *ctx, struct arena *a, str *ret);           /* YAML in use, secrets hidden */
     void (*external_labels)(void *ctx, struct arena *a, struct labels *ret); /* global, sorted, in a; NULL = none */
     void (*config_state)(void *ctx, struct api_config_state *ret);
     enum err (*reload)(void *ctx, struct err_text *reterr);
@@ -164,8 +162,7 @@ void api_set_otlp(struct api *api, const struct otlp_options *opt); /* must live
 #define API_TABLES_MAX 16
 /* Fill tables for http_server_config: everything on the listeners of mask_main, OTLP, health and /metrics also on
  * those of mask_otlp. Returns how many. The routes live as long as the api. */
-size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp,
-                  struct http_table tables[API_TABLES_MAX]);
+size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struct http_table tables[API_TABLES_MAX]);
 #define API_GRPC_TABLES_MAX 4
 /* The same for grpc_server_config: OTLP services and grpc.health.v1.Health. */
 size_t api_grpc_tables(struct api *api, struct grpc_table tables[API_GRPC_TABLES_MAX]);

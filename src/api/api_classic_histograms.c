@@ -172,9 +172,9 @@ static void lookup_result(struct lookup *l, struct promql_series **ret, size_t *
     *ret_n = l->found.n;
 }
 
-static enum err classic_select(struct promql_view *pv, const struct matcher *m, size_t n_matchers,
-                               int64_t from_ms, int64_t to_ms, size_t series_max, struct arena *a,
-                               struct promql_series **ret, size_t *ret_n)
+static enum err classic_select(struct promql_view *pv, const struct matcher *m, size_t n_matchers, int64_t from_ms,
+                               int64_t to_ms, size_t series_max, struct arena *a, struct promql_series **ret,
+                               size_t *ret_n)
 {
     struct view *v = (void *)pv;
     TRY(v->inner->select(v->v, m, n_matchers, from_ms, to_ms, series_max, a, ret, ret_n));
@@ -290,8 +290,7 @@ static const struct histogram *histogram_at(struct build *b, int64_t ts, double 
     return h;
 }
 
-static enum err build_open(struct reader *r, const struct classic *c, int64_t from_ms, int64_t to_ms,
-                           struct build *b)
+static enum err build_open(struct reader *r, const struct classic *c, int64_t from_ms, int64_t to_ms, struct build *b)
 {
     memset(b, 0, sizeof(*b));
     b->a = &r->a;
@@ -338,8 +337,7 @@ static enum err classic_read(struct promql_reader *pr, uint64_t id, int64_t from
 
 /* ---- the rest passes through ---- */
 
-static enum err classic_open(struct promql_source *src, int64_t from_ms, int64_t to_ms,
-                             struct promql_view **ret)
+static enum err classic_open(struct promql_source *src, int64_t from_ms, int64_t to_ms, struct promql_view **ret)
 {
     struct source *s = (void *)src;
     struct promql_view *inner;
@@ -391,9 +389,8 @@ static bool classic_incomplete(struct promql_view *pv, struct err_text *ret_why)
 struct promql_source *api_classic_histograms_new(struct promql_source *inner)
 {
     struct source *s = mem_zalloc(sizeof(*s));
-    s->vtable =
-        (struct promql_source){ classic_open,        classic_close, classic_select,    classic_reader_new,
-                                classic_reader_free, classic_read,  classic_incomplete };
+    s->vtable = (struct promql_source){ classic_open,        classic_close, classic_select,    classic_reader_new,
+                                        classic_reader_free, classic_read,  classic_incomplete };
     s->inner = inner;
     return &s->vtable;
 }

@@ -85,8 +85,7 @@ void api_fail_param(struct http_response *rs, const char *param, const char *why
 void api_write_fail(struct http_response *rs, enum err e, const char *why)
 {
     const struct api_error *row = api_error_of(e);
-    http_answer(rs, row->write_status, STR("text/plain; charset=utf-8"),
-                str_c(why && why[0] ? why : err_describe(e)));
+    http_answer(rs, row->write_status, STR("text/plain; charset=utf-8"), str_c(why && why[0] ? why : err_describe(e)));
     buf_lit(&rs->body, "\n");
     if (row->write_status == 429 || row->write_status >= 500)
         http_set_header(rs, STR("Retry-After"), e == ERR_NO_SPACE ? STR("30") : STR("2"));

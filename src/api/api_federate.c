@@ -52,7 +52,8 @@ static enum err take_series(struct federation *f, const struct api *api, const s
     return OK;
 }
 
-static enum err select_all(struct federation *f, const struct api *api, const struct api_selector *s, size_t n, const struct http_request *rq)
+static enum err select_all(struct federation *f, const struct api *api, const struct api_selector *s, size_t n,
+                           const struct http_request *rq)
 {
     for (size_t i = 0; i < n; i++) {
         struct promql_series *series;
@@ -69,7 +70,8 @@ static enum err select_all(struct federation *f, const struct api *api, const st
     return OK;
 }
 
-static enum err federation_read(struct federation *f, const struct api *api, const struct api_selector *s, size_t n, const struct http_request *rq)
+static enum err federation_read(struct federation *f, const struct api *api, const struct api_selector *s, size_t n,
+                                const struct http_request *rq)
 {
     struct promql_source *src = api->d.source;
     TRY(src->open(src, f->from_ms, f->to_ms, &f->view));
@@ -132,7 +134,8 @@ static void federate(struct http_request *rq, struct http_response *rs)
     enum err e = federation_read(&f, api, s, n, rq);
     if (e == OK) {
         api_external_labels(api, rq->a, &external);
-        rs->content_type = format == EXPO_OPENMETRICS ? STR(EXPO_CONTENT_TYPE_OPENMETRICS) : STR(EXPO_CONTENT_TYPE_TEXT);
+        rs->content_type =
+            format == EXPO_OPENMETRICS ? STR(EXPO_CONTENT_TYPE_OPENMETRICS) : STR(EXPO_CONTENT_TYPE_TEXT);
         federation_write(&f, external, format, &rs->body);
     } else {
         api_fail_err(rs, e, NULL);

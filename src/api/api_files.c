@@ -4,8 +4,8 @@
 
 static bool wants_page(const struct http_request *rq)
 {
-    static const str machine[] = { STR_INIT("/api/"), STR_INIT("/v1/"), STR_INIT("/-/"),
-                                   STR_INIT("/metrics/"), STR_INIT("/assets/") };
+    static const str machine[] = { STR_INIT("/api/"), STR_INIT("/v1/"), STR_INIT("/-/"), STR_INIT("/metrics/"),
+                                   STR_INIT("/assets/") };
     for (size_t i = 0; i < ARRAY_LEN(machine); i++)
         if (str_has_prefix(rq->path, machine[i]))
             return false;
@@ -49,9 +49,8 @@ static void openapi(struct http_request *rq, struct http_response *rs)
     buf_add(&rs->body, api_openapi, api_openapi_n);
 }
 
-#define ALL                                                                                  \
-    (HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT) | HTTP_BIT(HTTP_DELETE) | \
-     HTTP_BIT(HTTP_PATCH))
+#define ALL \
+    (HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT) | HTTP_BIT(HTTP_DELETE) | HTTP_BIT(HTTP_PATCH))
 const struct http_route api_file_routes[] = {
     { HTTP_BIT(HTTP_GET), "/api/openapi.yaml", openapi, HTTP_CONTROL, NULL, HTTP_CORS },
     { ALL, "/{path*}", file, HTTP_CONTROL, NULL, HTTP_NO_FORM },

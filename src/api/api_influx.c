@@ -7,7 +7,8 @@
 
 #include "api/api_int.h"
 
-static struct stat lines_refused = STAT_COUNTER("vane_influx_lines_refused_total", "Lines of InfluxDB line protocol that were refused", "");
+static struct stat lines_refused =
+    STAT_COUNTER("vane_influx_lines_refused_total", "Lines of InfluxDB line protocol that were refused", "");
 
 /* 1.x: {"error":...}; 2.x: {"code":...,"message":...}. */
 static void influx_fail(const struct http_request *rq, struct http_response *rs, int status, const char *text)
@@ -19,7 +20,10 @@ static void influx_fail(const struct http_request *rq, struct http_response *rs,
     struct json_out j = json_out_init(&rs->body);
     json_obj(&j);
     if (v2) {
-        const char *code = status == 413 ? "request too large" : status == 429 ? "too many requests" : status >= 500 ? "unavailable" : "invalid";
+        const char *code = status == 413   ? "request too large"
+                           : status == 429 ? "too many requests"
+                           : status >= 500 ? "unavailable"
+                                           : "invalid";
         json_kstr(&j, "code", str_c(code));
     }
     json_key(&j, v2 ? STR("message") : STR("error"));
@@ -29,7 +33,8 @@ static void influx_fail(const struct http_request *rq, struct http_response *rs,
         http_set_header(rs, STR("Retry-After"), STR("2"));
 }
 
-static void influx_partial(const struct http_request *rq, struct http_response *rs, const struct wire_rejects *rejects, const struct tsdb_write_result *r)
+static void influx_partial(const struct http_request *rq, struct http_response *rs, const struct wire_rejects *rejects,
+                           const struct tsdb_write_result *r)
 {
     struct err_text text;
     const char *phrase = api_reject_text(r);
@@ -75,7 +80,10 @@ static void ping(struct http_request *rq, struct http_response *rs)
     rs->status = 204;
 }
 
-static const struct http_limits limits = { .body_bytes_max = 32 << 20, .decoded_bytes_max = 128 << 20, .body_ms_max = 60000, .arena_bytes_max = (size_t)512 << 20 };
+static const struct http_limits limits = { .body_bytes_max = 32 << 20,
+                                           .decoded_bytes_max = 128 << 20,
+                                           .body_ms_max = 60000,
+                                           .arena_bytes_max = (size_t)512 << 20 };
 const struct http_route api_influx_routes[] = {
     { HTTP_BIT(HTTP_POST), "/write", influx_write, HTTP_INGEST, &limits, HTTP_NO_FORM },
     { HTTP_BIT(HTTP_POST), "/api/v2/write", influx_write, HTTP_INGEST, &limits, HTTP_NO_FORM },

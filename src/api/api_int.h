@@ -61,14 +61,13 @@ bool api_not_ready(const struct api *api, struct http_response *rs);
 #define API_TIME_MAX 9223372036854775ll
 bool api_parse_time(str s, int64_t *ret_ms);
 bool api_parse_duration(str s, int64_t *ret_ms, const char **ret_why);
-bool api_time_param(const struct http_request *rq, struct http_response *rs, const char *name,
-                    int64_t fallback, int64_t *ret_ms);
+bool api_time_param(const struct http_request *rq, struct http_response *rs, const char *name, int64_t fallback,
+                    int64_t *ret_ms);
 bool api_limit_param(const struct http_request *rq, struct http_response *rs, const char *name, size_t *ret);
 /* -1 = all, as metadata routes read their limits. */
 bool api_count_param(const struct http_request *rq, struct http_response *rs, const char *name, int64_t *ret);
 /* start and end with the whole range as default; end may lie before start (nothing is found then). */
-bool api_range_params(const struct http_request *rq, struct http_response *rs, int64_t *ret_from,
-                      int64_t *ret_to);
+bool api_range_params(const struct http_request *rq, struct http_response *rs, int64_t *ret_from, int64_t *ret_to);
 struct api_selector {
     struct matcher *m;
     size_t n;
@@ -82,8 +81,8 @@ void api_selectors_deinit(struct api_selector *s, size_t n);
 struct json_out api_begin(struct http_response *rs); /* {"status":"success","data": */
 /* ...,"warnings":[...],"infos":[...]} */
 void api_end(struct json_out *j, const struct promql_note *notes, size_t n_notes);
-void api_end_truncated(struct json_out *j, bool truncated);       /* with upstream's warning */
-void api_json_value(struct json_out *j, int64_t ts_ms, double v); /* [1.5,"2"] */
+void api_end_truncated(struct json_out *j, bool truncated);                            /* with upstream's warning */
+void api_json_value(struct json_out *j, int64_t ts_ms, double v);                      /* [1.5,"2"] */
 void api_json_histogram(struct json_out *j, int64_t ts_ms, const struct histogram *h); /* [1.5,{...}] */
 void api_json_result(struct json_out *j, const struct promql_result *r, size_t limit);
 void api_json_rfc3339(struct json_out *j, int64_t ts_ms); /* 0: "0001-01-01T00:00:00Z" */

@@ -5,8 +5,7 @@
  * Spec: opentelemetry.io/docs/specs/otlp, "OTLP/gRPC" and "OTLP/HTTP". */
 #include "api/api_int.h"
 
-static struct stat points_refused =
-    STAT_COUNTER("vane_otlp_points_refused_total", "OTLP data points refused", "");
+static struct stat points_refused = STAT_COUNTER("vane_otlp_points_refused_total", "OTLP data points refused", "");
 
 /* What a failure tells the sender: an HTTP status, a gRPC code, and after how long repeating may help (0: never). */
 struct verdict {
@@ -38,8 +37,8 @@ static void http_fail(struct http_request *rq, struct http_response *rs, enum ot
 }
 
 /* How many points were left out, and the first reason. */
-static uint64_t refused(struct arena *a, const struct wire_rejects *rejects,
-                        const struct tsdb_write_result *r, str *ret_why)
+static uint64_t refused(struct arena *a, const struct wire_rejects *rejects, const struct tsdb_write_result *r,
+                        str *ret_why)
 {
     uint64_t n = rejects->samples;
     for (size_t i = 0; i < TSDB_REJECT_N; i++)
@@ -55,8 +54,8 @@ static uint64_t refused(struct arena *a, const struct wire_rejects *rejects,
 
 /* One ExportMetricsServiceRequest, whatever brought it: decode, store, wait until it is durable, and the answer to it. On
  * failure why says something. */
-static enum err metrics_take(struct api *api, struct arena *a, str body, enum otlp_coding coding,
-                             struct buf *answer, struct err_text *why)
+static enum err metrics_take(struct api *api, struct arena *a, str body, enum otlp_coding coding, struct buf *answer,
+                             struct err_text *why)
 {
     struct batch batch = { .a = a };
     struct wire_rejects rejects = { 0 };

@@ -57,8 +57,8 @@ static str quoted(struct arena *a, str s)
     return q;
 }
 
-bool api_time_param(const struct http_request *rq, struct http_response *rs, const char *name,
-                    int64_t fallback, int64_t *ret_ms)
+bool api_time_param(const struct http_request *rq, struct http_response *rs, const char *name, int64_t fallback,
+                    int64_t *ret_ms)
 {
     str s = http_param(rq, str_c(name));
     if (s.n == 0) {
@@ -69,8 +69,7 @@ bool api_time_param(const struct http_request *rq, struct http_response *rs, con
         return true;
     str q = quoted(rq->a, s);
     api_fail(rs, API_BAD_DATA,
-             "invalid parameter \"%s\": Invalid time value for '%s': cannot parse " STR_FMT
-             " to a valid timestamp",
+             "invalid parameter \"%s\": Invalid time value for '%s': cannot parse " STR_FMT " to a valid timestamp",
              name, name, STR_ARG(q));
     return false;
 }
@@ -84,8 +83,7 @@ bool api_limit_param(const struct http_request *rq, struct http_response *rs, co
         return true;
     if (!str_to_i64(s, &v)) {
         str q = quoted(rq->a, s);
-        api_fail(rs, API_BAD_DATA,
-                 "invalid parameter \"%s\": strconv.Atoi: parsing " STR_FMT ": invalid syntax", name,
+        api_fail(rs, API_BAD_DATA, "invalid parameter \"%s\": strconv.Atoi: parsing " STR_FMT ": invalid syntax", name,
                  STR_ARG(q));
         return false;
     }
@@ -97,8 +95,7 @@ bool api_limit_param(const struct http_request *rq, struct http_response *rs, co
     return true;
 }
 
-bool api_range_params(const struct http_request *rq, struct http_response *rs, int64_t *ret_from,
-                      int64_t *ret_to)
+bool api_range_params(const struct http_request *rq, struct http_response *rs, int64_t *ret_from, int64_t *ret_to)
 {
     return api_time_param(rq, rs, "start", API_TIME_MIN, ret_from) &&
            api_time_param(rq, rs, "end", API_TIME_MAX, ret_to);

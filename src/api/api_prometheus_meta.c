@@ -43,8 +43,8 @@ static void strs_answer(struct http_response *rs, const str *p, size_t n, size_t
 
 /* ---- series ---- */
 
-static enum err series_collect(struct http_request *rq, const struct api_selector *sel, size_t n_sel,
-                               int64_t from, int64_t to, size_t limit, struct labels **ret, size_t *ret_n)
+static enum err series_collect(struct http_request *rq, const struct api_selector *sel, size_t n_sel, int64_t from,
+                               int64_t to, size_t limit, struct labels **ret, size_t *ret_n)
 {
     const struct api_store *st = &api_of(rq)->d.store;
     VEC(struct labels) all = { 0 };

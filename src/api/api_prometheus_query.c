@@ -10,8 +10,7 @@ static struct stat_hist query_seconds =
     STAT_HIST("vane_query_duration_seconds", "Duration of PromQL queries, parsing to result", "");
 static struct stat queries_failed =
     STAT_COUNTER("vane_queries_failed_total", "PromQL queries that ended with an error", "");
-static struct stat samples_read =
-    STAT_COUNTER("vane_query_samples_total", "Samples read by PromQL queries", "");
+static struct stat samples_read = STAT_COUNTER("vane_query_samples_total", "Samples read by PromQL queries", "");
 
 /* The reason in upstream's words: `cannot parse "x" to a valid duration`. */
 static bool duration_param(const struct http_request *rq, struct http_response *rs, const char *name,
@@ -27,8 +26,8 @@ static bool duration_param(const struct http_request *rq, struct http_response *
     if (prefix)
         api_fail(rs, API_BAD_DATA, "%s: cannot parse " STR_FMT " %s", prefix, STR_ARG(buf_str(&b)), why);
     else
-        api_fail(rs, API_BAD_DATA, "invalid parameter \"%s\": cannot parse " STR_FMT " %s", name,
-                 STR_ARG(buf_str(&b)), why);
+        api_fail(rs, API_BAD_DATA, "invalid parameter \"%s\": cannot parse " STR_FMT " %s", name, STR_ARG(buf_str(&b)),
+                 why);
     buf_deinit(&b);
     return false;
 }
@@ -49,8 +48,7 @@ static bool common_params(const struct http_request *rq, struct http_response *r
 }
 
 /* An error of the engine. Instant queries name the parameter when the text does not parse. */
-static void query_failed(struct http_response *rs, const struct promql_query *q, enum err e,
-                         const struct err_text *why)
+static void query_failed(struct http_response *rs, const struct promql_query *q, enum err e, const struct err_text *why)
 {
     stat_add(&queries_failed, 1);
     if (e == ERR_PARSE && q->instant)
@@ -58,8 +56,7 @@ static void query_failed(struct http_response *rs, const struct promql_query *q,
     else if (e == ERR_TIMEOUT)
         api_fail(rs, API_TIMEOUT, "%s", why->msg[0] ? why->msg : "query timed out in expression evaluation");
     else if (e == ERR_CANCELLED)
-        api_fail(rs, API_CANCELED, "%s",
-                 why->msg[0] ? why->msg : "query was canceled in expression evaluation");
+        api_fail(rs, API_CANCELED, "%s", why->msg[0] ? why->msg : "query was canceled in expression evaluation");
     else if (e == ERR_INVALID)
         api_fail(rs, API_BAD_DATA, "%s", why->msg);
     else
@@ -68,8 +65,7 @@ static void query_failed(struct http_response *rs, const struct promql_query *q,
 
 static void stats_json(struct json_out *j, const struct promql_stats *s)
 {
-    double total = (double)(s->parse_ns + s->prepare_ns + s->exec_ns) * 1e-9,
-           exec = (double)s->exec_ns * 1e-9;
+    double total = (double)(s->parse_ns + s->prepare_ns + s->exec_ns) * 1e-9, exec = (double)s->exec_ns * 1e-9;
     json_key(j, STR("stats"));
     json_obj(j);
     json_key(j, STR("timings"));
@@ -123,8 +119,7 @@ static void run(struct http_request *rq, struct http_response *rs, const struct 
         notes[result.n_notes] = (struct promql_note){ .text = STR(API_TRUNCATED) };
     api_end(&j, notes, result.n_notes + truncated);
     if (rs->body.failed)
-        api_fail(rs, API_EXECUTION,
-                 "the answer would be larger than %zu bytes: aggregate, or ask for fewer points",
+        api_fail(rs, API_EXECUTION, "the answer would be larger than %zu bytes: aggregate, or ask for fewer points",
                  ANSWER_BYTES_MAX);
 }
 
@@ -141,8 +136,7 @@ static void query(struct http_request *rq, struct http_response *rs)
 }
 
 /* start and end of query_range have no default, and their own message. */
-static bool required_time(const struct http_request *rq, struct http_response *rs, const char *name,
-                          int64_t *ret_ms)
+static bool required_time(const struct http_request *rq, struct http_response *rs, const char *name, int64_t *ret_ms)
 {
     str s = http_param(rq, str_c(name));
     if (api_parse_time(s, ret_ms))
@@ -150,8 +144,8 @@ static bool required_time(const struct http_request *rq, struct http_response *r
     struct buf b;
     buf_init(&b, 0);
     json_escape(&b, str_take(s, 200));
-    api_fail(rs, API_BAD_DATA, "invalid parameter \"%s\": cannot parse " STR_FMT " to a valid timestamp",
-             name, STR_ARG(buf_str(&b)));
+    api_fail(rs, API_BAD_DATA, "invalid parameter \"%s\": cannot parse " STR_FMT " to a valid timestamp", name,
+             STR_ARG(buf_str(&b)));
     buf_deinit(&b);
     return false;
 }
@@ -171,9 +165,8 @@ static bool range_params(const struct http_request *rq, struct http_response *rs
     if (!duration_param(rq, rs, "step", NULL, &q->step_ms))
         return false;
     if (q->step_ms <= 0) {
-        api_fail_param(
-            rs, "step",
-            "zero or negative query resolution step widths are not accepted. Try a positive integer");
+        api_fail_param(rs, "step",
+                       "zero or negative query resolution step widths are not accepted. Try a positive integer");
         return false;
     }
     if (((uint64_t)q->to_ms - (uint64_t)q->from_ms) / (uint64_t)q->step_ms > POINTS_MAX) {
@@ -189,8 +182,8 @@ static void query_range(struct http_request *rq, struct http_response *rs)
 {
     struct promql_query q = { 0 };
     size_t limit;
-    if (api_not_ready(api_of(rq), rs) || !api_limit_param(rq, rs, "limit", &limit) ||
-        !range_params(rq, rs, &q) || !common_params(rq, rs, &q))
+    if (api_not_ready(api_of(rq), rs) || !api_limit_param(rq, rs, "limit", &limit) || !range_params(rq, rs, &q) ||
+        !common_params(rq, rs, &q))
         return;
     run(rq, rs, &q, limit);
 }
@@ -249,8 +242,7 @@ static void exemplars_answer(struct http_request *rq, struct http_response *rs, 
     for (size_t i = 0; i < sel->n; i++) {
         struct tsdb_exemplars *found;
         size_t n;
-        enum err e =
-            st->exemplars(st->ctx, from, to, sel->p[i]->matchers, sel->p[i]->n_matchers, rq->a, &found, &n);
+        enum err e = st->exemplars(st->ctx, from, to, sel->p[i]->matchers, sel->p[i]->n_matchers, rq->a, &found, &n);
         if (e != OK) {
             api_fail_err(rs, e, NULL);
             return;

@@ -7,16 +7,20 @@
 
 #include "api/api_int.h"
 
-static struct stat imported = STAT_COUNTER("vane_import_samples_total", "Samples taken by /api/v1/import/prometheus", "");
+static struct stat imported =
+    STAT_COUNTER("vane_import_samples_total", "Samples taken by /api/v1/import/prometheus", "");
 
 /* curl's default type is taken as text. protobuf: is it taken here? */
 static bool body_format(const struct http_request *rq, struct http_response *rs, bool protobuf, enum expo_format *ret)
 {
     bool pb = str_eq(rq->content_type, STR("application/vnd.google.protobuf"));
-    *ret = pb ? EXPO_PROTOBUF : str_eq(rq->content_type, STR("application/openmetrics-text")) ? EXPO_OPENMETRICS : EXPO_TEXT;
+    *ret = pb                                                              ? EXPO_PROTOBUF
+           : str_eq(rq->content_type, STR("application/openmetrics-text")) ? EXPO_OPENMETRICS
+                                                                           : EXPO_TEXT;
     if (!pb || protobuf)
         return true;
-    api_write_fail(rs, ERR_UNSUPPORTED, "protobuf exposition is not supported here: send text (text/plain; version=0.0.4) or OpenMetrics");
+    api_write_fail(rs, ERR_UNSUPPORTED,
+                   "protobuf exposition is not supported here: send text (text/plain; version=0.0.4) or OpenMetrics");
     return false;
 }
 
@@ -41,7 +45,8 @@ static enum err extra_labels(const struct http_request *rq, struct labels *ret, 
     return OK;
 }
 
-static enum err import_batch(struct http_request *rq, enum expo_format format, struct batch *batch, struct wire_rejects *rejects, struct err_text *why)
+static enum err import_batch(struct http_request *rq, enum expo_format format, struct batch *batch,
+                             struct wire_rejects *rejects, struct err_text *why)
 {
     struct api *api = api_of(rq);
     struct expo_batch_options opt = { .format = format, .now_ms = api_now_ms(api) };
@@ -113,14 +118,20 @@ static void push_group(struct http_request *rq, struct http_response *rs)
     } else {
         if (!body_format(rq, rs, true, &format))
             return;
-        e = push_put(api_of(rq)->d.push, key, rq->method == HTTP_PUT ? PUSH_REPLACE : PUSH_MERGE, format, rq->body, &why);
+        e = push_put(api_of(rq)->d.push, key, rq->method == HTTP_PUT ? PUSH_REPLACE : PUSH_MERGE, format, rq->body,
+                     &why);
     }
     if (e != OK)
         push_failed(rs, e, &why);
 }
 
-static const struct http_limits import_limits = { .body_bytes_max = 32 << 20, .decoded_bytes_max = 128 << 20, .body_ms_max = 60000, .arena_bytes_max = (size_t)512 << 20 };
-static const struct http_limits push_limits = { .body_bytes_max = 8 << 20, .decoded_bytes_max = 32 << 20, .body_ms_max = 60000, .arena_bytes_max = (size_t)256 << 20 };
+static const struct http_limits import_limits = { .body_bytes_max = 32 << 20,
+                                                  .decoded_bytes_max = 128 << 20,
+                                                  .body_ms_max = 60000,
+                                                  .arena_bytes_max = (size_t)512 << 20 };
+static const struct http_limits push_limits = {
+    .body_bytes_max = 8 << 20, .decoded_bytes_max = 32 << 20, .body_ms_max = 60000, .arena_bytes_max = (size_t)256 << 20
+};
 #define PUSH_METHODS (HTTP_BIT(HTTP_PUT) | HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_DELETE))
 const struct http_route api_push_routes[] = {
     { HTTP_BIT(HTTP_POST), "/api/v1/import/prometheus", import_prometheus, HTTP_INGEST, &import_limits, HTTP_NO_FORM },

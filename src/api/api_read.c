@@ -6,7 +6,12 @@
 
 #include "api/api_int.h"
 
-enum { BODY_BYTES_MAX = 32 << 20, PIECE_BYTES = 1 << 20, SAMPLES_MAX = 50 * 1000 * 1000, SERIES_MAX = 10 * 1000 * 1000 };
+enum {
+    BODY_BYTES_MAX = 32 << 20,
+    PIECE_BYTES = 1 << 20,
+    SAMPLES_MAX = 50 * 1000 * 1000,
+    SERIES_MAX = 10 * 1000 * 1000
+};
 
 static struct stat reads = STAT_COUNTER("vane_remote_read_queries_total", "Queries of remote read", "");
 
@@ -113,7 +118,8 @@ static enum err answer_query(struct remote_read *r, struct buf *plain, struct er
     while (series_next(r, &ls, &p, &e)) {
         rr_series(plain, ls, &p);
         if (r->samples > SAMPLES_MAX || plain->n > UINT32_MAX / 2)
-            return err_fail(why, ERR_LIMIT, "exceeded sample limit (%d): ask for less, or for streamed chunks", SAMPLES_MAX);
+            return err_fail(why, ERR_LIMIT, "exceeded sample limit (%d): ask for less, or for streamed chunks",
+                            SAMPLES_MAX);
     }
     rr_result_close(plain, at);
     return e;

@@ -46,8 +46,8 @@ static void render_process(const struct api *api, struct buf *out)
     family(out, "process_max_fds", "gauge", "Maximum number of open file descriptors.", (double)fds.rlim_cur);
     family(out, "process_open_fds", "gauge", "Number of open file descriptors.", (double)open_fds());
     family(out, "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", (double)os_rss());
-    family(out, "process_start_time_seconds", "gauge",
-           "Start time of the process since unix epoch in seconds.", (double)api->d.start_ms / 1000);
+    family(out, "process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.",
+           (double)api->d.start_ms / 1000);
     family(out, "process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", virtual_bytes());
 }
 
@@ -66,14 +66,13 @@ static void render_build(const struct api *api, struct buf *out)
     const struct {
         const char *name;
         str value;
-    } labels[] = { { "branch", b->branch },
-                   { "compiler", b->compiler },
-                   { "revision", b->revision },
-                   { "version", b->version } };
+    } labels[] = {
+        { "branch", b->branch }, { "compiler", b->compiler }, { "revision", b->revision }, { "version", b->version }
+    };
     static const char *const families[] = { "prometheus_build_info", "vane_build_info" };
     for (size_t f = 0; f < ARRAY_LEN(families); f++) {
-        buf_printf(out, "# HELP %s What this binary was built from.\n# TYPE %s gauge\n%s{", families[f],
-                   families[f], families[f]);
+        buf_printf(out, "# HELP %s What this binary was built from.\n# TYPE %s gauge\n%s{", families[f], families[f],
+                   families[f]);
         for (size_t i = 0; i < ARRAY_LEN(labels); i++) {
             buf_printf(out, "%s%s=\"", i ? "," : "", labels[i].name);
             label_value(out, labels[i].value);
@@ -94,8 +93,7 @@ static void render_config(const struct api *api, struct buf *out)
     family(out, "prometheus_config_last_reload_successful", "gauge",
            "Whether the last configuration reload attempt was successful.", s.reload_ok);
     family(out, "prometheus_ready", "gauge",
-           "Whether startup was fully completed and the server is ready for normal operation.",
-           api_ready(api));
+           "Whether startup was fully completed and the server is ready for normal operation.", api_ready(api));
 }
 
 static void render_store(const struct api *api, struct buf *out)
@@ -114,11 +112,10 @@ static void render_store(const struct api *api, struct buf *out)
            (double)s.head_min_ms / 1000);
     family(out, "prometheus_tsdb_head_series", "gauge", "Total number of series in the head block.",
            (double)s.head_series);
-    family(out, "prometheus_tsdb_lowest_timestamp_seconds", "gauge",
-           "Lowest timestamp value stored in the database.", (double)s.min_ms / 1000);
+    family(out, "prometheus_tsdb_lowest_timestamp_seconds", "gauge", "Lowest timestamp value stored in the database.",
+           (double)s.min_ms / 1000);
     family(out, "prometheus_tsdb_storage_blocks_bytes", "gauge",
-           "The number of bytes that are currently used for local storage by all blocks.",
-           (double)s.segment_bytes);
+           "The number of bytes that are currently used for local storage by all blocks.", (double)s.segment_bytes);
     family(out, "prometheus_tsdb_wal_storage_size_bytes", "gauge", "Size of the write log directory.",
            (double)s.wal_bytes);
 }
@@ -156,8 +153,8 @@ static const struct {
       "prometheus_tsdb_compactions_failed_total", "counter" },
     { "vane_query_duration_seconds_sum", "prometheus_engine_query_duration_seconds",
       "prometheus_engine_query_duration_seconds_sum{slice=\"inner_eval\"}", "summary" },
-    { "vane_query_duration_seconds_count", NULL,
-      "prometheus_engine_query_duration_seconds_count{slice=\"inner_eval\"}", "" },
+    { "vane_query_duration_seconds_count", NULL, "prometheus_engine_query_duration_seconds_count{slice=\"inner_eval\"}",
+      "" },
 };
 
 /* The value of a rendered series without labels, or STR_NONE. */

@@ -17,8 +17,7 @@ static struct tsdb_cursor *cursor_of(struct promql_reader *r)
     return (void *)r;
 }
 
-static enum err source_open(struct promql_source *src, int64_t from_ms, int64_t to_ms,
-                            struct promql_view **ret)
+static enum err source_open(struct promql_source *src, int64_t from_ms, int64_t to_ms, struct promql_view **ret)
 {
     struct tsdb_source *s = (void *)src;
     struct tsdb_query *q;
@@ -32,9 +31,9 @@ static void source_close(struct promql_view *v)
     tsdb_query_close(query_of(v));
 }
 
-static enum err source_select(struct promql_view *v, const struct matcher *m, size_t n_matchers,
-                              int64_t from_ms, int64_t to_ms, size_t series_max, struct arena *a,
-                              struct promql_series **ret, size_t *ret_n)
+static enum err source_select(struct promql_view *v, const struct matcher *m, size_t n_matchers, int64_t from_ms,
+                              int64_t to_ms, size_t series_max, struct arena *a, struct promql_series **ret,
+                              size_t *ret_n)
 {
     struct tsdb_series *found;
     size_t n;
@@ -106,9 +105,8 @@ static enum err store_wait(void *ctx, uint64_t lsn)
     return tsdb_wait(ctx, lsn);
 }
 
-static enum err store_series(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m,
-                             size_t n_matchers, size_t limit, struct arena *a, struct labels **ret,
-                             size_t *ret_n)
+static enum err store_series(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
+                             size_t limit, struct arena *a, struct labels **ret, size_t *ret_n)
 {
     struct tsdb_query *q;
     struct tsdb_series *found;
@@ -127,8 +125,8 @@ static enum err store_series(void *ctx, int64_t from_ms, int64_t to_ms, const st
     return e;
 }
 
-static enum err store_label_names(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m,
-                                  size_t n_matchers, size_t limit, struct arena *a, str **ret, size_t *ret_n)
+static enum err store_label_names(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
+                                  size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     struct tsdb_query *q;
     TRY(tsdb_query_open(ctx, from_ms, to_ms, &q));
@@ -137,9 +135,8 @@ static enum err store_label_names(void *ctx, int64_t from_ms, int64_t to_ms, con
     return e;
 }
 
-static enum err store_label_values(void *ctx, int64_t from_ms, int64_t to_ms, str name,
-                                   const struct matcher *m, size_t n_matchers, size_t limit, struct arena *a,
-                                   str **ret, size_t *ret_n)
+static enum err store_label_values(void *ctx, int64_t from_ms, int64_t to_ms, str name, const struct matcher *m,
+                                   size_t n_matchers, size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     struct tsdb_query *q;
     TRY(tsdb_query_open(ctx, from_ms, to_ms, &q));
@@ -148,9 +145,8 @@ static enum err store_label_values(void *ctx, int64_t from_ms, int64_t to_ms, st
     return e;
 }
 
-static enum err store_exemplars(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m,
-                                size_t n_matchers, struct arena *a, struct tsdb_exemplars **ret,
-                                size_t *ret_n)
+static enum err store_exemplars(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
+                                struct arena *a, struct tsdb_exemplars **ret, size_t *ret_n)
 {
     struct tsdb_query *q;
     TRY(tsdb_query_open(ctx, from_ms, to_ms, &q));

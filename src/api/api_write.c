@@ -17,8 +17,7 @@ static struct stat requests_refused =
     STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"refused\"");
 static struct stat requests_later =
     STAT_COUNTER("vane_remote_write_requests_total", "Remote write requests", "result=\"later\"");
-static struct stat samples_taken =
-    STAT_COUNTER("vane_ingested_samples_total", "Samples taken over push protocols", "");
+static struct stat samples_taken = STAT_COUNTER("vane_ingested_samples_total", "Samples taken over push protocols", "");
 static struct stat samples_refused =
     STAT_COUNTER("vane_refused_samples_total", "Samples refused over push protocols", "");
 
@@ -37,8 +36,7 @@ const char *api_reject_text(const struct tsdb_write_result *r)
     return NULL;
 }
 
-enum err api_store_write(struct api *api, const struct batch *b, struct tsdb_write_result *ret,
-                         struct err_text *reterr)
+enum err api_store_write(struct api *api, const struct batch *b, struct tsdb_write_result *ret, struct err_text *reterr)
 {
     const struct api_store *st = &api->d.store;
     memset(ret, 0, sizeof(*ret));
@@ -100,8 +98,7 @@ static void written_headers(struct http_response *rs, enum err e, const struct t
     written_header(rs, "Exemplars", e == OK ? r->exemplars : 0);
 }
 
-void api_partial_fail(struct http_response *rs, const struct wire_rejects *rejects,
-                           const struct tsdb_write_result *r)
+void api_partial_fail(struct http_response *rs, const struct wire_rejects *rejects, const struct tsdb_write_result *r)
 {
     const char *phrase = api_reject_text(r);
     struct err_text text;
@@ -146,7 +143,6 @@ static const struct http_limits write_limits = { .body_bytes_max = 32 << 20,
                                                  .body_ms_max = 60000,
                                                  .arena_bytes_max = (size_t)256 << 20 };
 const struct http_route api_write_routes[] = {
-    { HTTP_BIT(HTTP_POST), "/api/v1/write", remote_write, HTTP_INGEST, &write_limits,
-      HTTP_RAW_BODY | HTTP_NO_FORM },
+    { HTTP_BIT(HTTP_POST), "/api/v1/write", remote_write, HTTP_INGEST, &write_limits, HTTP_RAW_BODY | HTTP_NO_FORM },
 };
 const size_t api_write_routes_n = ARRAY_LEN(api_write_routes);

@@ -119,7 +119,7 @@ static size_t run_deferred(void)
     if (left == 0)
         vec_free(&deferred_calls);
     pthread_mutex_unlock(&deferred_mu);
-    vec_each(struct deferred, d, &ready)
+    vec_each (struct deferred, d, &ready)
         d->fn(d->p);
     vec_free(&ready);
     return left;

@@ -11,7 +11,7 @@ typedef struct hash128 {
 uint64_t hash64(str s);
 uint64_t hash64_seed(str s, uint64_t seed);
 hash128 hash128_seed(str s, uint64_t seed);
-uint32_t crc32c(uint32_t crc, str s); /* start with 0; continues over pieces */
+uint32_t crc32c(uint32_t crc, str s);       /* start with 0; continues over pieces */
 static inline uint64_t hash_u64(uint64_t x) /* splitmix64 finaliser */
 {
     x ^= x >> 30;

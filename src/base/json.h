@@ -19,20 +19,21 @@ void json_obj_end(struct json_out *j);
 void json_arr(struct json_out *j);
 void json_arr_end(struct json_out *j);
 void json_key(struct json_out *j, str key);
-void json_str(struct json_out *j, str s); /* invalid UTF-8 becomes U+FFFD; <, >, & and U+2028/9 are escaped as Go does */
+void json_str(struct json_out *j,
+              str s); /* invalid UTF-8 becomes U+FFFD; <, >, & and U+2028/9 are escaped as Go does */
 void json_i64(struct json_out *j, int64_t v);
 void json_u64(struct json_out *j, uint64_t v);
-void json_f64(struct json_out *j, double v);     /* a JSON number; NaN and ±Inf become null */
-void json_f64_str(struct json_out *j, double v); /* "1.5", "NaN", "+Inf": Prometheus sample values */
+void json_f64(struct json_out *j, double v);          /* a JSON number; NaN and ±Inf become null */
+void json_f64_str(struct json_out *j, double v);      /* "1.5", "NaN", "+Inf": Prometheus sample values */
 void json_ms_as_s(struct json_out *j, int64_t ts_ms); /* 1435781430.781: Prometheus times */
 void json_bool(struct json_out *j, bool v);
 void json_put_null(struct json_out *j);
 void json_raw(struct json_out *j, str json); /* a finished JSON value */
 /* "key": value */
-#define json_kstr(j, k, v) (json_key((j), STR(k)), json_str((j), (v)))
-#define json_ki64(j, k, v) (json_key((j), STR(k)), json_i64((j), (v)))
-#define json_ku64(j, k, v) (json_key((j), STR(k)), json_u64((j), (v)))
-#define json_kf64(j, k, v) (json_key((j), STR(k)), json_f64((j), (v)))
+#define json_kstr(j, k, v)  (json_key((j), STR(k)), json_str((j), (v)))
+#define json_ki64(j, k, v)  (json_key((j), STR(k)), json_i64((j), (v)))
+#define json_ku64(j, k, v)  (json_key((j), STR(k)), json_u64((j), (v)))
+#define json_kf64(j, k, v)  (json_key((j), STR(k)), json_f64((j), (v)))
 #define json_kbool(j, k, v) (json_key((j), STR(k)), json_bool((j), (v)))
 void json_escape(struct buf *b, str s); /* with the quotes */
 
@@ -54,13 +55,13 @@ enum json_tok {
 };
 struct json_in {
     const char *start, *p, *end;
-    struct arena *a;        /* unescaped strings are made here */
-    str text;               /* KEY, STR: decoded; NUM: its digits */
-    enum json_tok tok;      /* the token last returned */
+    struct arena *a;   /* unescaped strings are made here */
+    str text;          /* KEY, STR: decoded; NUM: its digits */
+    enum json_tok tok; /* the token last returned */
     unsigned depth;
     uint8_t stack[JSON_DEPTH_MAX + 1];
     uint8_t state;
-    const char *error;      /* JSON_TOK_ERR: what; position is p - start */
+    const char *error; /* JSON_TOK_ERR: what; position is p - start */
 };
 void json_in_init(struct json_in *j, struct arena *a, str text);
 enum json_tok json_next(struct json_in *j);

@@ -19,16 +19,19 @@
 #include "base/mem.h"
 
 #ifndef map_each
-#define map_each(NAME, slot, m) \
-    for (struct { size_t i; struct NAME##_slot *s; } slot##_it = { 0, NULL }; \
+#define map_each(NAME, slot, m)                                   \
+    for (struct {                                                 \
+             size_t i;                                            \
+             struct NAME##_slot *s;                               \
+         } slot##_it = { 0, NULL };                               \
          (slot##_it.s = NAME##_next((m), &slot##_it.i)) != NULL;) \
         for (struct NAME##_slot *slot = slot##_it.s; slot; slot = NULL)
 #endif
 
 #define MAP_CAT_(a, b) a##b
-#define MAP_CAT(a, b) MAP_CAT_(a, b)
-#define MAP_FN(f) MAP_CAT(MAP_NAME, f)
-#define MAP_SLOT struct MAP_FN(_slot)
+#define MAP_CAT(a, b)  MAP_CAT_(a, b)
+#define MAP_FN(f)      MAP_CAT(MAP_NAME, f)
+#define MAP_SLOT       struct MAP_FN(_slot)
 
 MAP_SLOT
 {

@@ -54,11 +54,11 @@ static inline void *arena_alloc(struct arena *a, size_t n)
     return arena_alloc_align(a, n, 16);
 }
 void *arena_zalloc(struct arena *a, size_t n);
-#define arena_new(a, T) ((T *)arena_zalloc((a), sizeof(T)))
-#define arena_array(a, T, n) ((T *)arena_alloc((a), sizeof(T) * (size_t)(n)))
+#define arena_new(a, T)       ((T *)arena_zalloc((a), sizeof(T)))
+#define arena_array(a, T, n)  ((T *)arena_alloc((a), sizeof(T) * (size_t)(n)))
 #define arena_zarray(a, T, n) ((T *)arena_zalloc((a), sizeof(T) * (size_t)(n)))
-str arena_str(struct arena *a, str s);      /* copy; a NUL follows it */
-char *arena_cstr(struct arena *a, str s);   /* NUL-terminated copy */
+str arena_str(struct arena *a, str s);    /* copy; a NUL follows it */
+char *arena_cstr(struct arena *a, str s); /* NUL-terminated copy */
 str arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #endif

@@ -30,7 +30,8 @@ static uint16_t port_of(int fd)
     memset(&a, 0, sizeof(a));
     if (getsockname(fd, (struct sockaddr *)(void *)&a, &n) != 0)
         return 0;
-    in_port_t port = a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&a)->sin6_port : ((struct sockaddr_in *)(void *)&a)->sin_port;
+    in_port_t port = a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&a)->sin6_port
+                                             : ((struct sockaddr_in *)(void *)&a)->sin_port;
     return ntohs(port);
 }
 
@@ -48,7 +49,8 @@ static int open_one(const struct addrinfo *ai, enum net_kind kind)
     return -1;
 }
 
-enum err net_listen(enum net_kind kind, str host, uint16_t port, int *ret_fd, uint16_t *ret_port, struct err_text *reterr)
+enum err net_listen(enum net_kind kind, str host, uint16_t port, int *ret_fd, uint16_t *ret_port,
+                    struct err_text *reterr)
 {
     char port_text[8];
     struct addrinfo hints, *list = NULL;

@@ -130,7 +130,8 @@ static size_t format_f64(char *out, double v, int plain_from, int plain_below)
     if (sign)
         out[0] = '-';
     double abs = fabs(v);
-    if (abs < 1e15 && abs == (double)(int64_t)abs && (abs < 1e6 || plain_below > 15)) { /* small integers, the common case */
+    if (abs < 1e15 && abs == (double)(int64_t)abs &&
+        (abs < 1e6 || plain_below > 15)) { /* small integers, the common case */
         char text[20];
         size_t at = sizeof(text);
         for (uint64_t u = (uint64_t)abs; at == sizeof(text) || u; u /= 10)
@@ -221,7 +222,8 @@ bool num_parse_duration(str s, int64_t *ret_ms)
         s = str_skip(s, digits);
         int unit = duration_unit_at(s);
         int64_t part;
-        if (unit <= last || count > INT64_MAX || __builtin_mul_overflow((int64_t)count, duration_units[unit].ms, &part) ||
+        if (unit <= last || count > INT64_MAX ||
+            __builtin_mul_overflow((int64_t)count, duration_units[unit].ms, &part) ||
             __builtin_add_overflow(total, part, &total))
             return false;
         if (total > INT64_MAX / 1000000) /* Go's durations are nanoseconds in 64 bits */

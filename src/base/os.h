@@ -6,7 +6,7 @@
 #include "base/str.h"
 
 struct clock {
-    int64_t (*now_ms)(struct clock *c);  /* wall clock, milliseconds since the epoch */
+    int64_t (*now_ms)(struct clock *c);   /* wall clock, milliseconds since the epoch */
     uint64_t (*mono_ns)(struct clock *c); /* monotonic */
 };
 struct clock *os_clock(void); /* the real one */
@@ -24,8 +24,8 @@ uint64_t os_cpu_ns(void); /* CPU time of this process */
 void os_sleep_ms(unsigned ms);
 void os_random(void *p, size_t n); /* getrandom */
 uint64_t os_random_u64(void);
-unsigned os_cores(void);           /* CPUs this process may use */
-uint64_t os_memory_limit(void);    /* bytes: the smaller of RAM and cgroup limit */
+unsigned os_cores(void);        /* CPUs this process may use */
+uint64_t os_memory_limit(void); /* bytes: the smaller of RAM and cgroup limit */
 uint64_t os_rss(void);
 
 /* Deterministic generator for tests and jitter (xorshift64*). */

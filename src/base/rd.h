@@ -49,14 +49,14 @@ static inline uint8_t rd_u8(struct rd *r)
     }
     return (uint8_t)*r->p++;
 }
-#define RD_FIXED(name, T)                      \
-    static inline T name(struct rd *r)         \
-    {                                          \
-        T v = 0;                               \
-        str s = rd_bytes(r, sizeof(T));        \
-        if (s.n)                               \
-            memcpy(&v, s.p, sizeof(T));        \
-        return v;                              \
+#define RD_FIXED(name, T)               \
+    static inline T name(struct rd *r)  \
+    {                                   \
+        T v = 0;                        \
+        str s = rd_bytes(r, sizeof(T)); \
+        if (s.n)                        \
+            memcpy(&v, s.p, sizeof(T)); \
+        return v;                       \
     }
 RD_FIXED(rd_u16, uint16_t)
 RD_FIXED(rd_u32, uint32_t)

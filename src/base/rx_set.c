@@ -122,7 +122,7 @@ static bool parse_alternation(struct set_parser *s, struct strings *out)
         struct strings branch = { 0 };
         if (!parse_sequence(s, &branch) || out->v.n + branch.v.n > SET_MAX)
             return false;
-        vec_each(str, x, &branch.v)
+        vec_each (str, x, &branch.v)
             avec_push(&s->a, &out->v, *x);
         if (s->p == s->end || *s->p != '|')
             return true;

@@ -143,7 +143,7 @@ void stats_render(struct buf *out)
     }
     vec_free(&rows);
     pthread_mutex_lock(&render_mu);
-    vec_each(struct render_cb, cb, &render_cbs)
+    vec_each (struct render_cb, cb, &render_cbs)
         cb->fn(cb->ctx, out);
     pthread_mutex_unlock(&render_mu);
 }

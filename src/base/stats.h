@@ -19,8 +19,14 @@ struct stat {
     atomic_int_least64_t value;
     struct stat *next;
 };
-#define STAT_COUNTER(name_, help_, labels_) { .name = (name_), .help = (help_), .labels = (labels_), .kind = STAT_KIND_COUNTER }
-#define STAT_GAUGE(name_, help_, labels_) { .name = (name_), .help = (help_), .labels = (labels_), .kind = STAT_KIND_GAUGE }
+#define STAT_COUNTER(name_, help_, labels_)                                              \
+    {                                                                                    \
+        .name = (name_), .help = (help_), .labels = (labels_), .kind = STAT_KIND_COUNTER \
+    }
+#define STAT_GAUGE(name_, help_, labels_)                                              \
+    {                                                                                  \
+        .name = (name_), .help = (help_), .labels = (labels_), .kind = STAT_KIND_GAUGE \
+    }
 
 void stat_register(struct stat *s); /* also without a first increment, so that it shows 0 */
 static inline void stat_add(struct stat *s, int64_t n)
@@ -49,7 +55,10 @@ struct stat_hist {
     atomic_uint_least64_t sum_ns;
     struct stat_hist *next;
 };
-#define STAT_HIST(name_, help_, labels_) { .name = (name_), .help = (help_), .labels = (labels_) }
+#define STAT_HIST(name_, help_, labels_)                      \
+    {                                                         \
+        .name = (name_), .help = (help_), .labels = (labels_) \
+    }
 void stat_hist_observe_ns(struct stat_hist *h, uint64_t ns);
 
 /* Callback families: write whole exposition lines (with # HELP / # TYPE) into out. */

@@ -13,9 +13,12 @@ typedef struct str {
 } str;
 
 #define STR(lit) ((str){ "" lit, sizeof(lit) - 1 })
-#define STR_INIT(lit) { "" lit, sizeof(lit) - 1 } /* for static tables */
-#define STR_NONE ((str){ 0 })
-#define STR_FMT "%.*s"
+#define STR_INIT(lit)           \
+    {                           \
+        "" lit, sizeof(lit) - 1 \
+    } /* for static tables */
+#define STR_NONE   ((str){ 0 })
+#define STR_FMT    "%.*s"
 #define STR_ARG(s) (int)(s).n, (s).p
 
 static inline str str_c(const char *c)
@@ -58,18 +61,18 @@ static inline str str_take(str s, size_t k)
     return k >= s.n ? s : (str){ s.p, k };
 }
 
-bool str_ieq(str a, str b);                      /* ASCII case folded */
+bool str_ieq(str a, str b);                       /* ASCII case folded */
 bool str_cut(str *rest, char sep, str *ret_head); /* "a,b": head "a", rest "b"; false when rest was empty */
-str str_trim(str s);                             /* ASCII white space at both ends */
-size_t str_find(str hay, str needle);            /* SIZE_MAX if absent */
+str str_trim(str s);                              /* ASCII white space at both ends */
+size_t str_find(str hay, str needle);             /* SIZE_MAX if absent */
 static inline bool str_contains(str hay, str needle)
 {
     return str_find(hay, needle) != SIZE_MAX;
 }
-size_t str_find_char(str s, char c);             /* SIZE_MAX if absent */
-bool str_to_u64(str s, uint64_t *ret);           /* decimal, whole string */
+size_t str_find_char(str s, char c);   /* SIZE_MAX if absent */
+bool str_to_u64(str s, uint64_t *ret); /* decimal, whole string */
 bool str_to_i64(str s, int64_t *ret);
-bool str_to_bool(str s, bool *ret);              /* true/false only */
+bool str_to_bool(str s, bool *ret); /* true/false only */
 /* Length of the longest valid UTF-8 prefix (no surrogates, no overlong forms); == s.n if all valid. */
 size_t str_utf8_valid_len(str s);
 static inline bool str_utf8_ok(str s)

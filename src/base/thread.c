@@ -34,7 +34,7 @@ static void rank_pop(unsigned rank)
 }
 #else
 #define rank_push(rank) ((void)0)
-#define rank_pop(rank) ((void)0)
+#define rank_pop(rank)  ((void)0)
 #endif
 
 void mtx_init(struct mtx *m, unsigned rank)

@@ -54,6 +54,6 @@ struct epoch_pin {
 struct epoch_pin epoch_enter(void);
 void epoch_leave(struct epoch_pin p);
 void epoch_defer(void (*fn)(void *p), void *p); /* fn(p) runs on some later epoch_* call, on any thread */
-void epoch_drain(void);                         /* waits until all deferred calls have run; no pins may be held by the caller */
+void epoch_drain(void); /* waits until all deferred calls have run; no pins may be held by the caller */
 
 #endif

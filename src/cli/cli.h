@@ -14,9 +14,9 @@
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 struct cli_command {
-    const char *name;    /* "serve", "check config" */
-    const char *summary; /* one line of `vane --help` */
-    const char *help;    /* what `vane NAME --help` prints */
+    const char *name;                                                  /* "serve", "check config" */
+    const char *summary;                                               /* one line of `vane --help` */
+    const char *help;                                                  /* what `vane NAME --help` prints */
     int (*run)(const struct cli_command *self, int argc, char **argv); /* argv[0] is the last word of the name */
 };
 extern const struct cli_command cli_serve, cli_query, cli_check_config, cli_fsck, cli_version;

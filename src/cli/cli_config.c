@@ -34,7 +34,8 @@ static enum err read_one_listen(struct conf_ctx *cx, const struct conf_node *n, 
     str s;
     TRY(conf_read_str(cx, n, &s));
     if (!cli_listen_parse(s, ret))
-        return conf_error(cx, n, "not a listen address: \"" STR_FMT "\" (examples: 127.0.0.1:9090, [::1]:9090, :9090)", STR_ARG(s));
+        return conf_error(cx, n, "not a listen address: \"" STR_FMT "\" (examples: 127.0.0.1:9090, [::1]:9090, :9090)",
+                          STR_ARG(s));
     return OK;
 }
 
@@ -58,12 +59,14 @@ static void print_listen(struct conf_out *out, const void *field)
         buf_lit(out->b, " []");
     buf_u8(out->b, '\n');
     for (size_t i = 0; i < l.n; i++)
-        buf_printf(out->b, str_find_char(l.p[i].host, ':') == SIZE_MAX ? "- %.*s:%u\n" : "- \"[%.*s]:%u\"\n", STR_ARG(l.p[i].host),
-                   l.p[i].port);
+        buf_printf(out->b, str_find_char(l.p[i].host, ':') == SIZE_MAX ? "- %.*s:%u\n" : "- \"[%.*s]:%u\"\n",
+                   STR_ARG(l.p[i].host), l.p[i].port);
 }
 
-#define SCHEMA(var, T, name, rows, ...) \
-    static const struct conf_schema var = { .type_name = (name), .size = sizeof(T), .fields = (rows), .n_fields = ARRAY_LEN(rows), ##__VA_ARGS__ }
+#define SCHEMA(var, T, name, rows, ...)                                                                      \
+    static const struct conf_schema var = {                                                                  \
+        .type_name = (name), .size = sizeof(T), .fields = (rows), .n_fields = ARRAY_LEN(rows), ##__VA_ARGS__ \
+    }
 
 #define F(m, key, t, ...) CF(struct cli_retention, m, key, t, ##__VA_ARGS__)
 static const struct cli_retention retention_defaults = { .time_ms = 15ll * 86400000 };
@@ -75,8 +78,12 @@ static const struct conf_field retention_fields[] = {
 SCHEMA(retention_schema, struct cli_retention, "retention", retention_fields, .defaults = &retention_defaults);
 
 #define F(m, key, t, ...) CF(struct cli_limits, m, key, t, .flags = CONF_ALWAYS)
-static const struct cli_limits limits_defaults = { .ooo_window_ms = 2 * 3600000, .future_ms = 600000, .labels = 64,
-                                                   .label_name_bytes = 1024, .label_value_bytes = 4096, .exemplars = 100000 };
+static const struct cli_limits limits_defaults = { .ooo_window_ms = 2 * 3600000,
+                                                   .future_ms = 600000,
+                                                   .labels = 64,
+                                                   .label_name_bytes = 1024,
+                                                   .label_value_bytes = 4096,
+                                                   .exemplars = 100000 };
 static const struct conf_field limits_fields[] = {
     F(memory_bytes, "memory", CONF_BYTES),
     F(series, "series", CONF_UINT),
@@ -101,7 +108,8 @@ static const struct conf_field host_fields[] = {
     F(interval_ms, "interval", CONF_DURATION, .flags = CONF_POSITIVE),
 };
 #undef F
-SCHEMA(host_schema, struct cli_host, "host_metrics", host_fields, .defaults = &host_defaults, .from_scalar = host_from_scalar);
+SCHEMA(host_schema, struct cli_host, "host_metrics", host_fields, .defaults = &host_defaults,
+       .from_scalar = host_from_scalar);
 
 static void check_compat(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
@@ -110,7 +118,9 @@ static void check_compat(struct conf_ctx *cx, const struct conf_node *n, void *o
         FAIL("graphite and statsd listen on one address each");
 }
 #define F(m, key, t, ...) CF(struct cli_compat, m, key, t, ##__VA_ARGS__)
-static const struct cli_compat compat_defaults = { .statsd_flush_ms = 10000, .statsd_idle_ms = 300000, .statsd_series_max = 100000 };
+static const struct cli_compat compat_defaults = { .statsd_flush_ms = 10000,
+                                                   .statsd_idle_ms = 300000,
+                                                   .statsd_series_max = 100000 };
 static const struct conf_field compat_fields[] = {
     F(graphite, "graphite", CONF_CUSTOM, .read = read_listen, .print = print_listen),
     F(statsd, "statsd", CONF_CUSTOM, .read = read_listen, .print = print_listen),
@@ -119,14 +129,17 @@ static const struct conf_field compat_fields[] = {
     F(statsd_series_max, "statsd_max_series", CONF_UINT, .flags = CONF_POSITIVE),
 };
 #undef F
-SCHEMA(compat_schema, struct cli_compat, "compat_listeners", compat_fields, .defaults = &compat_defaults, .check = check_compat);
+SCHEMA(compat_schema, struct cli_compat, "compat_listeners", compat_fields, .defaults = &compat_defaults,
+       .check = check_compat);
 
 static enum err push_from_scalar(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     return conf_read_bool(cx, n, &((struct cli_push *)obj)->enabled);
 }
 #define F(m, key, t, ...) CF(struct cli_push, m, key, t, ##__VA_ARGS__)
-static const struct cli_push push_defaults = { .enabled = true, .interval_ms = 15000, .groups_max = 10000, .bytes_max = 256 << 20 };
+static const struct cli_push push_defaults = {
+    .enabled = true, .interval_ms = 15000, .groups_max = 10000, .bytes_max = 256 << 20
+};
 static const struct conf_field push_fields[] = {
     F(enabled, "enabled", CONF_BOOL, .flags = CONF_ALWAYS),
     F(interval_ms, "interval", CONF_DURATION, .flags = CONF_POSITIVE),
@@ -134,7 +147,8 @@ static const struct conf_field push_fields[] = {
     F(bytes_max, "max_bytes", CONF_BYTES, .flags = CONF_POSITIVE),
 };
 #undef F
-SCHEMA(push_schema, struct cli_push, "pushed_groups", push_fields, .defaults = &push_defaults, .from_scalar = push_from_scalar);
+SCHEMA(push_schema, struct cli_push, "pushed_groups", push_fields, .defaults = &push_defaults,
+       .from_scalar = push_from_scalar);
 
 static const char *const level_names[] = { "debug", "info", "warn", "error", NULL };
 static const char *const format_names[] = { "logfmt", "json", NULL };
@@ -180,7 +194,8 @@ static void check_exposed(struct conf_ctx *cx, const struct conf_node *n, const 
     for (size_t i = 0; i < count; i++)
         if (!cli_listen_is_loopback(&p[i]))
             FAIL(STR_FMT ":%u is reachable from outside and no authentication is configured: bind to 127.0.0.1, or "
-                         "set insecure: true to accept that", STR_ARG(p[i].host), p[i].port);
+                         "set insecure: true to accept that",
+                 STR_ARG(p[i].host), p[i].port);
 }
 
 static void check_config(struct conf_ctx *cx, const struct conf_node *n, void *obj)
@@ -197,9 +212,10 @@ static void check_config(struct conf_ctx *cx, const struct conf_node *n, void *o
 }
 
 /* The keys that are Prometheus' own: checked by the room scrape, only named here. */
-#define PROM_KEYS(X) \
-    X(global) X(runtime) X(alerting) X(rule_files) X(scrape_config_files) X(scrape_configs) X(storage) X(tracing) X(remote_write) \
-    X(remote_read) X(otlp)
+#define PROM_KEYS(X)                                                                                    \
+    X(global)                                                                                           \
+    X(runtime) X(alerting) X(rule_files) X(scrape_config_files) X(scrape_configs) X(storage) X(tracing) \
+        X(remote_write) X(remote_read) X(otlp)
 struct file { /* the decoded object, with the places of Prometheus' keys behind */
     struct cli_config c;
     const struct conf_node *prom[11];
@@ -208,17 +224,18 @@ enum {
 #define X(key) KEY_##key,
     PROM_KEYS(X)
 #undef X
-    KEYS_N
+        KEYS_N
 };
 _Static_assert(KEYS_N == ARRAY_LEN(((struct file *)0)->prom), "one place per key");
 
 static struct cli_listen default_listen[] = { { STR_INIT("127.0.0.1"), 9090 } };
 static struct cli_listen default_otlp[] = { { STR_INIT("127.0.0.1"), 4318 } };
 static struct cli_listen default_otlp_grpc[] = { { STR_INIT("127.0.0.1"), 4317 } };
-static const struct file file_defaults = {
-    .c = { .listen = { default_listen, 1 }, .otlp_listen = { default_otlp, 1 }, .otlp_grpc_listen = { default_otlp_grpc, 1 },
-           .data_dir = STR_INIT("./vane-data"), .self_metrics = true }
-};
+static const struct file file_defaults = { .c = { .listen = { default_listen, 1 },
+                                                  .otlp_listen = { default_otlp, 1 },
+                                                  .otlp_grpc_listen = { default_otlp_grpc, 1 },
+                                                  .data_dir = STR_INIT("./vane-data"),
+                                                  .self_metrics = true } };
 #define F(m, key, t, ...) CF(struct file, c.m, key, t, ##__VA_ARGS__)
 static const struct conf_field fields[] = {
     F(listen, "listen", CONF_CUSTOM, .read = read_listen, .print = print_listen),
@@ -241,12 +258,16 @@ static const struct conf_field fields[] = {
 #undef X
 };
 #undef F
-const struct conf_schema cli_config_schema = { .type_name = "vane.yaml", .size = sizeof(struct file), .defaults = &file_defaults,
-                                               .fields = fields, .n_fields = ARRAY_LEN(fields), .check = check_config };
+const struct conf_schema cli_config_schema = { .type_name = "vane.yaml",
+                                               .size = sizeof(struct file),
+                                               .defaults = &file_defaults,
+                                               .fields = fields,
+                                               .n_fields = ARRAY_LEN(fields),
+                                               .check = check_config };
 
 static bool is_prom_key(str key)
 {
-#define X(name) \
+#define X(name)                  \
     if (str_eq(key, STR(#name))) \
         return true;
     PROM_KEYS(X)
@@ -290,7 +311,8 @@ static str relative_to(struct arena *a, str file, str path)
     return arena_printf(a, STR_FMT STR_FMT, STR_ARG(str_take(file, slash)), STR_ARG(path));
 }
 
-static enum err load_prom(struct cli_config *c, const struct conf_node *root, struct buf *diags_out, struct err_text *reterr)
+static enum err load_prom(struct cli_config *c, const struct conf_node *root, struct buf *diags_out,
+                          struct err_text *reterr)
 {
     const struct conf_node *inline_part = prom_part(c->ctx->a, root);
     if (c->prometheus_file.n && inline_part->n) {
@@ -331,7 +353,8 @@ static enum err read_root(struct conf_ctx *cx, const char *path, struct conf_nod
     return conf_read(cx, path, CONF_EXPAND, ret);
 }
 
-static enum err load(struct conf_ctx *cx, const char *path, struct cli_config **ret, struct buf *diags_out, struct err_text *reterr)
+static enum err load(struct conf_ctx *cx, const char *path, struct cli_config **ret, struct buf *diags_out,
+                     struct err_text *reterr)
 {
     struct conf_node *root;
     struct file *f = arena_new(cx->a, struct file);

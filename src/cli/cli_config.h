@@ -29,7 +29,7 @@ enum cli_log_level { CLI_LOG_DEBUG, CLI_LOG_INFO, CLI_LOG_WARN, CLI_LOG_ERROR };
 enum cli_log_format { CLI_LOG_LOGFMT, CLI_LOG_JSON };
 
 struct cli_listen { /* one address, taken apart */
-    str host; /* "127.0.0.1", "::1", "0.0.0.0" */
+    str host;       /* "127.0.0.1", "::1", "0.0.0.0" */
     uint16_t port;
 };
 struct cli_config {
@@ -79,7 +79,8 @@ struct cli_config {
 extern const struct conf_schema cli_config_schema;
 
 /* path NULL: the defaults. Errors and warnings with source lines go to diags_out (may be NULL). */
-enum err cli_config_load(const char *path, struct cli_config **ret, struct buf *diags_out, struct err_text *reterr) MUST_CHECK;
+enum err cli_config_load(const char *path, struct cli_config **ret, struct buf *diags_out,
+                         struct err_text *reterr) MUST_CHECK;
 void cli_config_free(struct cli_config *c); /* NULL is fine */
 /* vane's own part, then the Prometheus part, as YAML without secrets. */
 void cli_config_print(const struct cli_config *c, struct buf *out);

@@ -48,9 +48,10 @@ static enum err check_record(void *ctx, enum store_signal s, const struct store_
 
 static int run(const struct cli_command *self, int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "output", required_argument, NULL, 'o' }, { "verbose", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' }, { 0 }
-    };
+    static const struct option options[] = { { "output", required_argument, NULL, 'o' },
+                                             { "verbose", no_argument, NULL, 'v' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { 0 } };
     enum cli_output output = CLI_TABLE;
     struct fsck_run r = { 0 };
     for (int opt, code; (opt = getopt_long(argc, argv, "o:vh", options, NULL)) != -1;) {
@@ -71,9 +72,11 @@ static int run(const struct cli_command *self, int argc, char **argv)
         json_key(&j, STR("findings"));
         json_arr(&j);
     }
-    struct store_fsck fsck = {
-        .ctx = &r, .report = on_finding, .progress = on_progress, .segment_check = check_segment, .record_check = check_record
-    };
+    struct store_fsck fsck = { .ctx = &r,
+                               .report = on_finding,
+                               .progress = on_progress,
+                               .segment_check = check_segment,
+                               .record_check = check_record };
     struct store_fsck_result result = { 0 };
     struct err_text why = { 0 };
     cli_progress_start(&r.progress, "checking");
@@ -92,9 +95,10 @@ static int run(const struct cli_command *self, int argc, char **argv)
         json_obj_end(&j);
         printf("%.*s\n", (int)b.n, b.p);
     } else {
-        printf("%s: %llu segments (%llu bytes, %llu pages), %llu log files (%llu records): %llu damaged\n", argv[optind],
-               (unsigned long long)result.segments, (unsigned long long)result.segment_bytes, (unsigned long long)result.pages,
-               (unsigned long long)result.wal_files, (unsigned long long)result.records, (unsigned long long)result.damages);
+        printf("%s: %llu segments (%llu bytes, %llu pages), %llu log files (%llu records): %llu damaged\n",
+               argv[optind], (unsigned long long)result.segments, (unsigned long long)result.segment_bytes,
+               (unsigned long long)result.pages, (unsigned long long)result.wal_files,
+               (unsigned long long)result.records, (unsigned long long)result.damages);
     }
     return result.damages ? CLI_FAILED : CLI_OK;
 }
@@ -104,7 +108,8 @@ const struct cli_command cli_fsck = {
     .summary = "verify a data folder",
     .help = "usage: vane fsck DIR [--verbose] [--output table|json]\n"
             "\n"
-            "Reads every byte of a data folder that no process has open: MANIFEST, write-ahead log, segments (file hash, page\n"
+            "Reads every byte of a data folder that no process has open: MANIFEST, write-ahead log, segments (file "
+            "hash, page\n"
             "checksums, structure). Writes nothing. Exit code 0 when all is sound, 1 when something is damaged.\n"
             "  -v, --verbose         also notes that are no damage (a torn tail after a crash)\n",
     .run = run,

@@ -43,10 +43,14 @@ static json_t *ask(const struct query_options *o, const char *path, const struct
     struct err_text why = { 0 };
     str body = { 0 };
     size_t n = strlen(o->url);
-    str url = arena_printf(&a, "%.*s/api/v1/%s%s%.*s", (int)(n && o->url[n - 1] == '/' ? n - 1 : n), o->url, path, get ? "?" : "",
-                           get ? (int)form->n : 0, form->p ? form->p : "");
+    str url = arena_printf(&a, "%.*s/api/v1/%s%s%.*s", (int)(n && o->url[n - 1] == '/' ? n - 1 : n), o->url, path,
+                           get ? "?" : "", get ? (int)form->n : 0, form->p ? form->p : "");
     struct http_pair type = { STR("Content-Type"), STR("application/x-www-form-urlencoded") };
-    struct http_fetch fetch = { .url = url, .accept_encoding = STR("gzip"), .timeout_ms = 130000, .body_bytes_max = 1u << 30, .follow_redirects = true };
+    struct http_fetch fetch = { .url = url,
+                                .accept_encoding = STR("gzip"),
+                                .timeout_ms = 130000,
+                                .body_bytes_max = 1u << 30,
+                                .follow_redirects = true };
     if (!get) {
         fetch.method = HTTP_POST;
         fetch.body = buf_str(form);
@@ -65,7 +69,10 @@ static json_t *ask(const struct query_options *o, const char *path, const struct
     else if (!(doc = json_loadb(body.p, body.n, JSON_DECODE_ANY, &error)))
         cli_fail("%s: status %d and no JSON: %s", o->url, result.status, error.text);
     http_client_close(client);
-    if (doc && strcmp(json_string_value(json_object_get(doc, "status")) ? json_string_value(json_object_get(doc, "status")) : "", "success") != 0) {
+    if (doc &&
+        strcmp(json_string_value(json_object_get(doc, "status")) ? json_string_value(json_object_get(doc, "status"))
+                                                                 : "",
+               "success") != 0) {
         const char *type_text = json_string_value(json_object_get(doc, "errorType"));
         const char *text = json_string_value(json_object_get(doc, "error"));
         cli_fail("%s: %s", type_text ? type_text : "error", text ? text : "the server did not say why");
@@ -89,7 +96,8 @@ static str series_text(struct arena *a, const json_t *metric)
     if (name)
         buf_str_add(&b, str_c(name));
     const char *sep = "{";
-    json_object_foreach((json_t *)(uintptr_t)metric, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)metric, key, value)
+    {
         if (strcmp(key, "__name__") == 0)
             continue;
         buf_printf(&b, "%s%s=", sep, key);
@@ -128,7 +136,8 @@ static void print_points(struct arena *a, struct cli_table *t, str series, const
 {
     size_t i;
     json_t *p;
-    json_array_foreach(points, i, p) {
+    json_array_foreach(points, i, p)
+    {
         str cells[] = { series, time_text(a, json_array_get(p, 0)), point_text(a, json_array_get(p, 1)) };
         cli_table_row(t, cells);
     }
@@ -148,11 +157,14 @@ static void print_result(const json_t *data)
     } else {
         size_t i;
         json_t *row;
-        json_array_foreach(result, i, row) {
+        json_array_foreach(result, i, row)
+        {
             str series = series_text(&a, json_object_get(row, "metric"));
-            json_t *value = json_object_get(row, "value") ? json_object_get(row, "value") : json_object_get(row, "histogram");
+            json_t *value =
+                json_object_get(row, "value") ? json_object_get(row, "value") : json_object_get(row, "histogram");
             if (value) {
-                str cells[] = { series, time_text(&a, json_array_get(value, 0)), point_text(&a, json_array_get(value, 1)) };
+                str cells[] = { series, time_text(&a, json_array_get(value, 0)),
+                                point_text(&a, json_array_get(value, 1)) };
                 cli_table_row(t, cells);
             }
             print_points(&a, t, series, json_object_get(row, "values"));
@@ -168,18 +180,15 @@ static void print_list(const json_t *data)
     arena_init(&a, 0);
     size_t i;
     json_t *row;
-    json_array_foreach(data, i, row)
-        printf("%s\n", json_is_object(row) ? series_text(&a, row).p : text_of(row));
+    json_array_foreach(data, i, row) printf("%s\n", json_is_object(row) ? series_text(&a, row).p : text_of(row));
 }
 
 static int print_document(const struct query_options *o, json_t *doc)
 {
     size_t i;
     json_t *note;
-    json_array_foreach(json_object_get(doc, "warnings"), i, note)
-        fprintf(stderr, "warning: %s\n", text_of(note));
-    json_array_foreach(json_object_get(doc, "infos"), i, note)
-        fprintf(stderr, "info: %s\n", text_of(note));
+    json_array_foreach(json_object_get(doc, "warnings"), i, note) fprintf(stderr, "warning: %s\n", text_of(note));
+    json_array_foreach(json_object_get(doc, "infos"), i, note) fprintf(stderr, "info: %s\n", text_of(note));
     const json_t *data = json_object_get(doc, "data");
     if (o->output == CLI_JSON) {
         json_dumpf(data, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
@@ -277,13 +286,27 @@ static int run(const struct cli_command *self, int argc, char **argv)
         if (cli_option_ends(self, opt, &code))
             return code;
         switch (opt) {
-        case 'u': o.url = optarg; break;
-        case 't': o.time = optarg; break;
-        case 's': o.start = optarg; break;
-        case 'e': o.end = optarg; break;
-        case 'S': o.step = optarg; break;
-        case 'r': o.range = optarg; break;
-        case 'x': o.stats = true; break;
+        case 'u':
+            o.url = optarg;
+            break;
+        case 't':
+            o.time = optarg;
+            break;
+        case 's':
+            o.start = optarg;
+            break;
+        case 'e':
+            o.end = optarg;
+            break;
+        case 'S':
+            o.step = optarg;
+            break;
+        case 'r':
+            o.range = optarg;
+            break;
+        case 'x':
+            o.stats = true;
+            break;
         default:
             if (!cli_parse_output(optarg, &o.output))
                 return cli_usage(self, "--output is table or json, not '%s'", optarg);

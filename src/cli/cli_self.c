@@ -15,7 +15,8 @@ struct cli_self {
     bool closing;
 };
 
-static void add_series(struct cli_self *s, struct batch *b, struct labels own, struct metric_meta meta, int64_t ts_ms, double v)
+static void add_series(struct cli_self *s, struct batch *b, struct labels own, struct metric_meta meta, int64_t ts_ms,
+                       double v)
 {
     struct label *p = arena_array(b->a, struct label, own.n + 2);
     size_t n = own.n;
@@ -27,7 +28,8 @@ static void add_series(struct cli_self *s, struct batch *b, struct labels own, s
         return;
     struct sample *sample = arena_new(b->a, struct sample);
     *sample = (struct sample){ ts_ms, v };
-    avec_push(b->a, &b->series, ((struct batch_series){ .labels = { p, n }, .samples = sample, .n_samples = 1, .meta = meta }));
+    avec_push(b->a, &b->series,
+              ((struct batch_series){ .labels = { p, n }, .samples = sample, .n_samples = 1, .meta = meta }));
     b->n_samples++;
 }
 

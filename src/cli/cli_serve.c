@@ -70,9 +70,11 @@ static enum err open_compat(struct serve *s, struct err_text *reterr)
     };
     TRY(compat_open(&compat, &s->compat, reterr));
     if (compat.graphite.on)
-        LOG_INFO("listening", "address", arena_cstr(&s->a, compat.graphite.host), "port", LOG_I64(compat_graphite_port(s->compat)), "for", "Graphite plaintext over TCP");
+        LOG_INFO("listening", "address", arena_cstr(&s->a, compat.graphite.host), "port",
+                 LOG_I64(compat_graphite_port(s->compat)), "for", "Graphite plaintext over TCP");
     if (compat.statsd.on)
-        LOG_INFO("listening", "address", arena_cstr(&s->a, compat.statsd.host), "port", LOG_I64(compat_statsd_port(s->compat)), "for", "StatsD over UDP");
+        LOG_INFO("listening", "address", arena_cstr(&s->a, compat.statsd.host), "port",
+                 LOG_I64(compat_statsd_port(s->compat)), "for", "StatsD over UDP");
     return OK;
 }
 
@@ -80,10 +82,12 @@ static enum err check_addresses(const struct cli_listen *p, size_t n, struct err
 {
     for (size_t i = 0; i < n; i++)
         if (!cli_listen_is_loopback(&p[i]))
-            return err_fail(reterr, ERR_PERMISSION,
-                            STR_FMT ":%u is reachable from other machines and there is no authentication: anybody there could read and "
-                                    "write. Listen on 127.0.0.1, or say --insecure if the network is yours alone",
-                            STR_ARG(p[i].host), p[i].port);
+            return err_fail(
+                reterr, ERR_PERMISSION,
+                STR_FMT
+                ":%u is reachable from other machines and there is no authentication: anybody there could read and "
+                "write. Listen on 127.0.0.1, or say --insecure if the network is yours alone",
+                STR_ARG(p[i].host), p[i].port);
     return OK;
 }
 
@@ -163,7 +167,9 @@ static enum err open_http(struct serve *s, struct err_text *reterr)
     TRY(http_server_open(&http, &s->server, reterr));
     for (size_t i = 0; i < n; i++)
         LOG_INFO("listening", "address", listeners[i].address, "port", LOG_I64(http_server_port(s->server, i)), "for",
-                 mask_otlp & 1u << i ? "OTLP/HTTP" : cert ? "https UI and APIs" : "http UI and APIs");
+                 mask_otlp & 1u << i ? "OTLP/HTTP"
+                 : cert              ? "https UI and APIs"
+                                     : "http UI and APIs");
     return OK;
 }
 
@@ -194,7 +200,8 @@ static enum err open_grpc(struct serve *s, struct err_text *reterr)
     };
     TRY(grpc_server_open(&grpc, &s->grpc, reterr));
     for (size_t i = 0; i < n; i++)
-        LOG_INFO("listening", "address", listeners[i].address, "port", LOG_I64(grpc_server_port(s->grpc, i)), "for", "OTLP/gRPC");
+        LOG_INFO("listening", "address", listeners[i].address, "port", LOG_I64(grpc_server_port(s->grpc, i)), "for",
+                 "OTLP/gRPC");
     return OK;
 }
 

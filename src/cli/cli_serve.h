@@ -16,7 +16,8 @@ enum { SERVE_LISTENERS_MAX = 8 };
 /* What the command line says; it wins over the file. Zero = not given. */
 struct serve_options {
     const char *config_path, *data_dir, *log_level, *log_format, *external_url, *cors_origin;
-    struct cli_listen listen[SERVE_LISTENERS_MAX], otlp_listen[SERVE_LISTENERS_MAX], otlp_grpc_listen[SERVE_LISTENERS_MAX];
+    struct cli_listen listen[SERVE_LISTENERS_MAX], otlp_listen[SERVE_LISTENERS_MAX],
+        otlp_grpc_listen[SERVE_LISTENERS_MAX];
     size_t n_listen, n_otlp_listen, n_otlp_grpc_listen;
     int64_t retention_ms; /* -1: not given */
     uint64_t retention_bytes;
@@ -27,14 +28,14 @@ struct serve_options {
     struct arena *a;
 };
 /* Returns CLI_OK to go on; otherwise *ret_exit is the exit code (also after --help). */
-bool serve_options_parse(const struct cli_command *self, int argc, char **argv, struct arena *a, struct serve_options *ret,
-                         int *ret_exit);
+bool serve_options_parse(const struct cli_command *self, int argc, char **argv, struct arena *a,
+                         struct serve_options *ret, int *ret_exit);
 extern const char serve_help[];
 
 struct serve {
     struct arena a;
     struct serve_options opt;
-    struct mtx mu;             /* guards cfg, reload_*: rank 1 */
+    struct mtx mu; /* guards cfg, reload_*: rank 1 */
     struct cli_config *cfg;
     bool reload_ok;
     int64_t reload_ms, start_ms;

@@ -58,7 +58,9 @@ static void process_quit(void *ctx)
 
 static enum err scrape_targets(void *ctx, bool want_active, bool want_dropped, struct arena *a, struct api_targets *ret)
 {
-    static const enum api_health health[] = { [SCRAPE_UNKNOWN] = API_HEALTH_UNKNOWN, [SCRAPE_UP] = API_HEALTH_UP, [SCRAPE_DOWN] = API_HEALTH_DOWN };
+    static const enum api_health health[] = {
+        [SCRAPE_UNKNOWN] = API_HEALTH_UNKNOWN, [SCRAPE_UP] = API_HEALTH_UP, [SCRAPE_DOWN] = API_HEALTH_DOWN
+    };
     struct serve *s = ctx;
     struct scrape_status st;
     scrape_status(s->scrape, STR(""), STR(""), a, &st);
@@ -106,8 +108,9 @@ static enum err scrape_pools(void *ctx, struct arena *a, str **ret, size_t *ret_
     return OK;
 }
 
-static enum err scrape_metadata_rows(void *ctx, str metric, bool (*match)(void *match_ctx, struct labels target), void *match_ctx,
-                                     size_t limit, struct arena *a, struct api_target_metadata **ret, size_t *ret_n)
+static enum err scrape_metadata_rows(void *ctx, str metric, bool (*match)(void *match_ctx, struct labels target),
+                                     void *match_ctx, size_t limit, struct arena *a, struct api_target_metadata **ret,
+                                     size_t *ret_n)
 {
     struct scrape_target_metadata *rows;
     size_t n;
@@ -147,7 +150,9 @@ static str retention_text(struct serve *s)
 void serve_api_deps(struct serve *s, struct api_deps *d)
 {
     char text[1024] = "";
-    s->api_scrape = (struct api_scrape){ .ctx = s, .targets = scrape_targets, .pools = scrape_pools, .metadata = scrape_metadata_rows };
+    s->api_scrape = (struct api_scrape){
+        .ctx = s, .targets = scrape_targets, .pools = scrape_pools, .metadata = scrape_metadata_rows
+    };
     s->api_process = (struct api_process){
         .ctx = s,
         .ready = process_ready,
@@ -167,8 +172,12 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .process = &s->api_process,
         .flags = s->opt.flags,
         .n_flags = s->opt.n_flags,
-        .build = { .version = str_c(cli_version_text), .revision = str_c(cli_version_revision), .branch = str_c(cli_version_branch),
-                   .build_user = STR(""), .build_date = STR(""), .compiler = str_c(cli_version_compiler) },
+        .build = { .version = str_c(cli_version_text),
+                   .revision = str_c(cli_version_revision),
+                   .branch = str_c(cli_version_branch),
+                   .build_user = STR(""),
+                   .build_date = STR(""),
+                   .compiler = str_c(cli_version_compiler) },
         .clock = os_clock(),
         .start_ms = s->start_ms,
         .storage_retention = retention_text(s),

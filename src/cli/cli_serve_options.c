@@ -67,12 +67,14 @@ static const struct option long_options[] = {
 const char serve_help[] =
     "usage: vane serve [options]\n"
     "\n"
-    "Collects, stores, answers and shows. Without options: http://127.0.0.1:9090, OTLP/HTTP on 127.0.0.1:4318, OTLP/gRPC on\n"
+    "Collects, stores, answers and shows. Without options: http://127.0.0.1:9090, OTLP/HTTP on 127.0.0.1:4318, "
+    "OTLP/gRPC on\n"
     "127.0.0.1:4317, data in ./vane-data, this machine's own metrics, 15 days of retention.\n"
     "\n"
     "  --config FILE           vane.yaml or prometheus.yml (SIGHUP or POST /-/reload read it again)\n"
     "  --data DIR              where data is kept (default ./vane-data)\n"
-    "  --listen ADDR:PORT      UI and all HTTP APIs; may be repeated; port 0 takes a free one (default 127.0.0.1:9090)\n"
+    "  --listen ADDR:PORT      UI and all HTTP APIs; may be repeated; port 0 takes a free one (default "
+    "127.0.0.1:9090)\n"
     "  --otlp-listen ADDR:PORT OTLP/HTTP (default 127.0.0.1:4318); --no-otlp-listen turns it off\n"
     "  --otlp-grpc-listen ADDR:PORT\n"
     "                          OTLP/gRPC (default 127.0.0.1:4317); --no-otlp-grpc-listen turns it off\n"
@@ -141,13 +143,24 @@ static int take(const struct cli_command *self, struct serve_options *o, int opt
 {
     str bad;
     switch (opt) {
-    case OPT_CONFIG: o->config_path = optarg; break;
-    case OPT_DATA: o->data_dir = optarg; break;
-    case OPT_LISTEN: return take_listen(self, o->listen, &o->n_listen);
-    case OPT_OTLP_LISTEN: return take_listen(self, o->otlp_listen, &o->n_otlp_listen);
-    case OPT_OTLP_GRPC_LISTEN: return take_listen(self, o->otlp_grpc_listen, &o->n_otlp_grpc_listen);
-    case OPT_NO_OTLP_GRPC: o->no_otlp_grpc = true; break;
-    case OPT_NO_OTLP: o->no_otlp = true; break;
+    case OPT_CONFIG:
+        o->config_path = optarg;
+        break;
+    case OPT_DATA:
+        o->data_dir = optarg;
+        break;
+    case OPT_LISTEN:
+        return take_listen(self, o->listen, &o->n_listen);
+    case OPT_OTLP_LISTEN:
+        return take_listen(self, o->otlp_listen, &o->n_otlp_listen);
+    case OPT_OTLP_GRPC_LISTEN:
+        return take_listen(self, o->otlp_grpc_listen, &o->n_otlp_grpc_listen);
+    case OPT_NO_OTLP_GRPC:
+        o->no_otlp_grpc = true;
+        break;
+    case OPT_NO_OTLP:
+        o->no_otlp = true;
+        break;
     case OPT_RETENTION:
         if (!parse_retention(optarg, &o->retention_ms))
             return cli_usage(self, "'%s' is no duration (15d, 8w, 1y, 0)", optarg);
@@ -157,19 +170,36 @@ static int take(const struct cli_command *self, struct serve_options *o, int opt
             return cli_usage(self, "'%s' is no size (512MB, 10GiB, 0)", optarg);
         o->retention_bytes_given = true;
         break;
-    case OPT_INSECURE: o->insecure = true; break;
-    case OPT_NO_HOST: o->no_host_metrics = true; break;
-    case OPT_NO_SELF: o->no_self_metrics = true; break;
+    case OPT_INSECURE:
+        o->insecure = true;
+        break;
+    case OPT_NO_HOST:
+        o->no_host_metrics = true;
+        break;
+    case OPT_NO_SELF:
+        o->no_self_metrics = true;
+        break;
     case OPT_FEATURE:
         if (!parse_features(optarg, &o->features, &bad))
             return cli_usage(self, "unknown feature '" STR_FMT "'", STR_ARG(bad));
         break;
-    case OPT_LOG_LEVEL: o->log_level = optarg; break;
-    case OPT_LOG_FORMAT: o->log_format = optarg; break;
-    case OPT_EXTERNAL_URL: o->external_url = optarg; break;
-    case OPT_CORS: o->cors_origin = optarg; break;
-    case OPT_LIFECYCLE: o->lifecycle = true; break;
-    default: break;
+    case OPT_LOG_LEVEL:
+        o->log_level = optarg;
+        break;
+    case OPT_LOG_FORMAT:
+        o->log_format = optarg;
+        break;
+    case OPT_EXTERNAL_URL:
+        o->external_url = optarg;
+        break;
+    case OPT_CORS:
+        o->cors_origin = optarg;
+        break;
+    case OPT_LIFECYCLE:
+        o->lifecycle = true;
+        break;
+    default:
+        break;
     }
     return CLI_OK;
 }
@@ -186,10 +216,12 @@ static void show_flag(struct serve_options *o, const char *name, const char *val
         o->flags[o->n_flags++] = (struct http_pair){ str_c(name), arena_str(o->a, str_c(value)) };
 }
 
-bool serve_options_parse(const struct cli_command *self, int argc, char **argv, struct arena *a, struct serve_options *o,
-                         int *ret_exit)
+bool serve_options_parse(const struct cli_command *self, int argc, char **argv, struct arena *a,
+                         struct serve_options *o, int *ret_exit)
 {
-    *o = (struct serve_options){ .retention_ms = -1, .features = PROMQL_DURATION_EXPR, .a = a }; /* on by default since Prometheus 3.14 */
+    *o = (struct serve_options){ .retention_ms = -1,
+                                 .features = PROMQL_DURATION_EXPR,
+                                 .a = a }; /* on by default since Prometheus 3.14 */
     enum log_level level;
     for (int opt, at = 0; (opt = getopt_long(argc, argv, "h", long_options, &at)) != -1;) {
         if (cli_option_ends(self, opt, ret_exit))

@@ -6,7 +6,9 @@
 
 static int run(const struct cli_command *self, int argc, char **argv)
 {
-    static const struct option options[] = { { "output", required_argument, NULL, 'o' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+    static const struct option options[] = { { "output", required_argument, NULL, 'o' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { 0 } };
     enum cli_output output = CLI_TABLE;
     for (int opt, code; (opt = getopt_long(argc, argv, "o:h", options, NULL)) != -1;) {
         if (cli_option_ends(self, opt, &code))

@@ -27,16 +27,16 @@ struct compat_listen {
 };
 struct compat_config {
     struct compat_sink sink;
-    struct clock *clock;          /* NULL: os_clock() */
-    struct wire_limits limits;    /* zero: the defaults */
+    struct clock *clock;       /* NULL: os_clock() */
+    struct wire_limits limits; /* zero: the defaults */
     struct compat_listen graphite, statsd;
-    int64_t statsd_flush_ms;      /* 0: 10 s */
-    int64_t statsd_idle_ms;       /* 0: 5 min */
-    size_t statsd_series_max;     /* 0: 100,000; events of further series are dropped */
+    int64_t statsd_flush_ms;  /* 0: 10 s */
+    int64_t statsd_idle_ms;   /* 0: 5 min */
+    size_t statsd_series_max; /* 0: 100,000; events of further series are dropped */
 };
 struct compat;
 enum err compat_open(const struct compat_config *cfg, struct compat **ret, struct err_text *reterr) MUST_CHECK;
-void compat_close(struct compat *c); /* writes what StatsD has gathered. NULL is fine */
+void compat_close(struct compat *c);                   /* writes what StatsD has gathered. NULL is fine */
 uint16_t compat_graphite_port(const struct compat *c); /* 0 = off */
 uint16_t compat_statsd_port(const struct compat *c);
 

@@ -16,10 +16,14 @@
 enum { CONNECTIONS_MAX = 256, LINE_BYTES_MAX = 8192, READ_BYTES = 65536, POLL_MS = 100, RETRIES_MAX = 50 };
 
 static struct stat taken = STAT_COUNTER("vane_graphite_lines_total", "Lines of Graphite plaintext", "result=\"taken\"");
-static struct stat malformed = STAT_COUNTER("vane_graphite_lines_total", "Lines of Graphite plaintext", "result=\"malformed\"");
-static struct stat dropped = STAT_COUNTER("vane_graphite_lines_total", "Lines of Graphite plaintext", "result=\"dropped\"");
-static struct stat connections = STAT_GAUGE("vane_graphite_connections", "Open connections of the Graphite listener", "");
-static struct stat refused = STAT_COUNTER("vane_graphite_connections_refused_total", "Connections beyond the limit, closed at once", "");
+static struct stat malformed =
+    STAT_COUNTER("vane_graphite_lines_total", "Lines of Graphite plaintext", "result=\"malformed\"");
+static struct stat dropped =
+    STAT_COUNTER("vane_graphite_lines_total", "Lines of Graphite plaintext", "result=\"dropped\"");
+static struct stat connections =
+    STAT_GAUGE("vane_graphite_connections", "Open connections of the Graphite listener", "");
+static struct stat refused =
+    STAT_COUNTER("vane_graphite_connections_refused_total", "Connections beyond the limit, closed at once", "");
 
 struct conn {
     int fd;
@@ -92,7 +96,8 @@ static void batch_store(struct graphite *g)
     size_t n = g->batch.n_samples;
     if (n) {
         enum err e = sink->append(sink->ctx, &g->batch);
-        for (int i = 0; i < RETRIES_MAX && (e == ERR_BUSY || e == ERR_NO_SPACE) && !atomic_load(&g->shared->stopping); i++) {
+        for (int i = 0; i < RETRIES_MAX && (e == ERR_BUSY || e == ERR_NO_SPACE) && !atomic_load(&g->shared->stopping);
+             i++) {
             os_sleep_ms(POLL_MS);
             e = sink->append(sink->ctx, &g->batch);
         }

@@ -16,9 +16,11 @@ static struct stat lines[] = {
     [STATSD_MALFORMED] = STAT_COUNTER("vane_statsd_lines_total", "Lines of StatsD", "result=\"malformed\""),
     [STATSD_DROPPED] = STAT_COUNTER("vane_statsd_lines_total", "Lines of StatsD", "result=\"dropped\""),
 };
-static struct stat packets_dropped = STAT_COUNTER("vane_statsd_packets_dropped_total", "Datagrams that the kernel dropped because its buffer was full", "");
+static struct stat packets_dropped = STAT_COUNTER("vane_statsd_packets_dropped_total",
+                                                  "Datagrams that the kernel dropped because its buffer was full", "");
 static struct stat series_now = STAT_GAUGE("vane_statsd_series", "Series that the StatsD listener keeps", "");
-static struct stat flushes_failed = STAT_COUNTER("vane_statsd_flushes_failed_total", "Flushes whose samples the store did not take", "");
+static struct stat flushes_failed =
+    STAT_COUNTER("vane_statsd_flushes_failed_total", "Flushes whose samples the store did not take", "");
 
 struct statsd {
     struct compat_shared *shared;

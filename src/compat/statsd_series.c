@@ -193,15 +193,22 @@ static const struct histogram *histogram_of(const struct series *s, struct arena
         else
             spans[n++] = (struct hist_span){ index - next, 1 };
     }
-    *h = (struct histogram){ .schema = SCHEMA, .zero_threshold = ZERO_THRESHOLD, .zero_count = s->zero, .count = s->count, .sum = s->sum,
+    *h = (struct histogram){ .schema = SCHEMA,
+                             .zero_threshold = ZERO_THRESHOLD,
+                             .zero_count = s->zero,
+                             .count = s->count,
+                             .sum = s->sum,
                              .pos = { spans, n, counts, s->buckets.n } };
     return h;
 }
 
 static void series_write(struct series *s, int64_t now_ms, bool ends, struct batch *out)
 {
-    static const enum metric_type types[] = { [STATSD_COUNTER] = METRIC_COUNTER, [STATSD_GAUGE] = METRIC_GAUGE, [STATSD_TIMER] = METRIC_HISTOGRAM,
-                                              [STATSD_HISTOGRAM] = METRIC_HISTOGRAM, [STATSD_SET] = METRIC_GAUGE };
+    static const enum metric_type types[] = { [STATSD_COUNTER] = METRIC_COUNTER,
+                                              [STATSD_GAUGE] = METRIC_GAUGE,
+                                              [STATSD_TIMER] = METRIC_HISTOGRAM,
+                                              [STATSD_HISTOGRAM] = METRIC_HISTOGRAM,
+                                              [STATSD_SET] = METRIC_GAUGE };
     bool hist = s->type == STATSD_TIMER || s->type == STATSD_HISTOGRAM;
     struct batch_series bs = { .labels = labels_copy(out->a, s->labels), .meta = { .type = types[s->type] } };
     if (hist && !ends) {
@@ -211,7 +218,9 @@ static void series_write(struct series *s, int64_t now_ms, bool ends, struct bat
         bs.n_hists = 1;
     } else {
         struct sample *x = arena_new(out->a, struct sample);
-        *x = (struct sample){ now_ms, ends ? f64_from_bits(STALE_NAN_BITS) : s->type == STATSD_SET ? (double)s->members.n : s->value };
+        *x = (struct sample){ now_ms, ends                    ? f64_from_bits(STALE_NAN_BITS)
+                                      : s->type == STATSD_SET ? (double)s->members.n
+                                                              : s->value };
         bs.samples = x;
         bs.n_samples = 1;
     }

@@ -38,8 +38,8 @@ struct conf_node {
     bool plain;            /* scalar without quotes: may be a null, bool or number */
     uint32_t line, column; /* from 1 */
     const struct conf_doc *doc;
-    str text;                    /* scalar, decoded (and expanded) */
-    struct conf_node **items;    /* CONF_SEQ: n; CONF_MAP: 2 n, key and value in turn */
+    str text;                 /* scalar, decoded (and expanded) */
+    struct conf_node **items; /* CONF_SEQ: n; CONF_MAP: 2 n, key and value in turn */
     size_t n;
     uint32_t weight; /* nodes in this subtree, aliases expanded */
 };
@@ -128,15 +128,24 @@ struct conf_dict { /* keys[i] -> element i of p; in the file's order */
     void *p;
     size_t n;
 };
-#define CONF_LIST_OF(T) struct { T *p; size_t n; }
-#define CONF_DICT_OF(T) struct { str *keys; T *p; size_t n; }
+#define CONF_LIST_OF(T) \
+    struct {            \
+        T *p;           \
+        size_t n;       \
+    }
+#define CONF_DICT_OF(T) \
+    struct {            \
+        str *keys;      \
+        T *p;           \
+        size_t n;       \
+    }
 
 struct conf_schema;
 struct conf_out;
 struct conf_field {
     const char *key;
     enum conf_type type;
-    enum conf_type of;                /* LIST, DICT: type of an element (not LIST or DICT) */
+    enum conf_type of; /* LIST, DICT: type of an element (not LIST or DICT) */
     uint32_t offset;
     const struct conf_schema *schema; /* STRUCT, PTR, INLINE and lists of them */
     const char *const *names;         /* ENUM: NULL-terminated */
@@ -155,7 +164,7 @@ enum conf_field_flags {
 struct conf_schema {
     const char *type_name; /* "config.GlobalConfig": said in errors */
     size_t size;
-    const void *defaults;  /* copied before decoding; NULL = zero */
+    const void *defaults; /* copied before decoding; NULL = zero */
     const struct conf_field *fields;
     size_t n_fields;
     /* After the fields: cross-field rules, derived values. n may be CONF_NULL. Reports with conf_error. */
@@ -165,8 +174,10 @@ struct conf_schema {
     bool (*is_empty)(const void *obj); /* printing: leave out; NULL: never */
 };
 /* Table helpers: CF(struct T, member, "key", CONF_STR), with designated extras behind. */
-#define CF(T, member, key_, type_, ...) \
-    { .key = (key_), .type = (type_), .offset = (uint32_t)offsetof(T, member), ##__VA_ARGS__ }
+#define CF(T, member, key_, type_, ...)                                                        \
+    {                                                                                          \
+        .key = (key_), .type = (type_), .offset = (uint32_t)offsetof(T, member), ##__VA_ARGS__ \
+    }
 
 /* Decode a node (NULL or CONF_NULL: only the defaults) into obj (schema->size bytes, overwritten).
  * ERR_INVALID when at least one error was added. */
@@ -174,7 +185,8 @@ enum err conf_decode(struct conf_ctx *cx, const struct conf_node *n, const struc
 /* Was the key given in this mapping (and not null)? For checks. */
 bool conf_has(const struct conf_node *map, const char *key);
 /* read + decode into a new object of the arena. */
-enum err conf_load(struct conf_ctx *cx, const char *path, const struct conf_schema *s, unsigned flags, void **ret) MUST_CHECK;
+enum err conf_load(struct conf_ctx *cx, const char *path, const struct conf_schema *s, unsigned flags,
+                   void **ret) MUST_CHECK;
 /* Single values, for custom readers; an error is added on failure. */
 enum err conf_read_str(struct conf_ctx *cx, const struct conf_node *n, str *ret);
 enum err conf_read_bool(struct conf_ctx *cx, const struct conf_node *n, bool *ret);

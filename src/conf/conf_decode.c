@@ -64,10 +64,12 @@ static const char *yaml_tag(const struct conf_node *n)
 static enum err wrong_type(struct conf_ctx *cx, const struct conf_node *n, const char *want, const char *go_type)
 {
     if (n->kind == CONF_SCALAR)
-        return conf_error(cx, n, "expected %s, got \"" STR_FMT "\" (yaml: unmarshal errors: cannot unmarshal %s `" STR_FMT "` into %s)",
+        return conf_error(cx, n,
+                          "expected %s, got \"" STR_FMT "\" (yaml: unmarshal errors: cannot unmarshal %s `" STR_FMT
+                          "` into %s)",
                           want, STR_ARG(str_take(n->text, 60)), yaml_tag(n), STR_ARG(str_take(n->text, 60)), go_type);
-    return conf_error(cx, n, "expected %s, got %s (yaml: unmarshal errors: cannot unmarshal %s into %s)", want, kind_name(n),
-                      yaml_tag(n), go_type);
+    return conf_error(cx, n, "expected %s, got %s (yaml: unmarshal errors: cannot unmarshal %s into %s)", want,
+                      kind_name(n), yaml_tag(n), go_type);
 }
 
 /* ---- scalars ---- */
@@ -89,7 +91,8 @@ enum err conf_read_duration(struct conf_ctx *cx, const struct conf_node *n, int6
     else if (s.n == 0)
         return conf_error(cx, n, "empty duration string");
     else if (!num_parse_duration(s, ret_ms))
-        return conf_error(cx, n, "not a valid duration string: \"" STR_FMT "\" (examples: 30s, 1m30s, 2h, 15d)", STR_ARG(s));
+        return conf_error(cx, n, "not a valid duration string: \"" STR_FMT "\" (examples: 30s, 1m30s, 2h, 15d)",
+                          STR_ARG(s));
     return OK;
 }
 
@@ -116,7 +119,8 @@ static enum err read_bytes(struct conf_ctx *cx, const struct conf_node *n, uint6
         unit = str_skip(unit, 1);
     if (unit.n == s.n)
         return conf_error(cx, n, "units: invalid " STR_FMT " (examples: 512KB, 15MB, 1.5GB)", STR_ARG(s));
-    return conf_error(cx, n, "units: unknown unit " STR_FMT " in " STR_FMT " (examples: 512KB, 15MB, 1.5GB)", STR_ARG(unit), STR_ARG(s));
+    return conf_error(cx, n, "units: unknown unit " STR_FMT " in " STR_FMT " (examples: 512KB, 15MB, 1.5GB)",
+                      STR_ARG(unit), STR_ARG(s));
 }
 
 enum err conf_regex_compile(struct conf_ctx *cx, str source, struct conf_regex *ret)
@@ -142,7 +146,8 @@ enum err conf_check_url(str url, bool http_only, struct err_text *reterr)
 {
     for (size_t i = 0; i < url.n; i++)
         if ((unsigned char)url.p[i] < 0x20 || url.p[i] == 0x7f)
-            return err_fail(reterr, ERR_INVALID, "parse \"" STR_FMT "\": net/url: invalid control character in URL", STR_ARG(url));
+            return err_fail(reterr, ERR_INVALID, "parse \"" STR_FMT "\": net/url: invalid control character in URL",
+                            STR_ARG(url));
     size_t colon = str_find(url, STR("://"));
     str scheme = colon == SIZE_MAX ? STR_NONE : str_take(url, colon);
     if (http_only && !str_ieq(scheme, STR("http")) && !str_ieq(scheme, STR("https")))
@@ -160,13 +165,14 @@ enum err conf_check_url(str url, bool http_only, struct err_text *reterr)
         return err_fail(reterr, ERR_INVALID, "host is missing in URL");
     for (size_t i = 0; i < host.n; i++)
         if (host.p[i] == ' ' || host.p[i] == '<' || host.p[i] == '>' || host.p[i] == '"')
-            return err_fail(reterr, ERR_INVALID, "parse \"" STR_FMT "\": invalid character \"%c\" in host name", STR_ARG(url), host.p[i]);
+            return err_fail(reterr, ERR_INVALID, "parse \"" STR_FMT "\": invalid character \"%c\" in host name",
+                            STR_ARG(url), host.p[i]);
     size_t port = host.n && host.p[0] == '[' ? str_find(host, STR("]:")) : str_find_char(host, ':');
     if (port != SIZE_MAX) {
         str digits = str_skip(host, port + (host.p[0] == '[' ? 2 : 1));
         if (digits.n && !all_digits(digits))
-            return err_fail(reterr, ERR_INVALID, "parse \"" STR_FMT "\": invalid port \":" STR_FMT "\" after host", STR_ARG(url),
-                            STR_ARG(digits));
+            return err_fail(reterr, ERR_INVALID, "parse \"" STR_FMT "\": invalid port \":" STR_FMT "\" after host",
+                            STR_ARG(url), STR_ARG(digits));
     }
     return OK;
 }
@@ -180,7 +186,8 @@ static enum err read_url(struct conf_ctx *cx, const struct conf_node *n, str *re
     return OK;
 }
 
-static enum err read_number(struct conf_ctx *cx, const struct conf_node *n, enum conf_type t, uint32_t flags, void *field)
+static enum err read_number(struct conf_ctx *cx, const struct conf_node *n, enum conf_type t, uint32_t flags,
+                            void *field)
 {
     double d;
     int64_t i;
@@ -202,7 +209,8 @@ static enum err read_number(struct conf_ctx *cx, const struct conf_node *n, enum
         positive = u > 0;
     } else {
         return t == CONF_FLOAT ? wrong_type(cx, n, "a number", "float64")
-                               : wrong_type(cx, n, t == CONF_INT ? "a whole number" : "a whole number >= 0", t == CONF_INT ? "int" : "uint");
+                               : wrong_type(cx, n, t == CONF_INT ? "a whole number" : "a whole number >= 0",
+                                            t == CONF_INT ? "int" : "uint");
     }
     if ((flags & CONF_POSITIVE) && !positive)
         return conf_error(cx, n, "must be greater than 0");
@@ -235,14 +243,17 @@ static enum err read_enum(struct conf_ctx *cx, const struct conf_node *n, const 
         }
         buf_printf(&list, "%s%s", list.n ? ", " : "", names[i]);
     }
-    return conf_error(cx, n, "unknown value \"" STR_FMT "\", expected one of: " STR_FMT, STR_ARG(s), STR_ARG(buf_str(&list)));
+    return conf_error(cx, n, "unknown value \"" STR_FMT "\", expected one of: " STR_FMT, STR_ARG(s),
+                      STR_ARG(buf_str(&list)));
 }
 
 /* ---- structs, lists, dicts ---- */
 
-static enum err read_value(struct conf_ctx *cx, const struct conf_node *n, enum conf_type t, const struct conf_field *f, void *field);
+static enum err read_value(struct conf_ctx *cx, const struct conf_node *n, enum conf_type t, const struct conf_field *f,
+                           void *field);
 
-static enum err read_list(struct conf_ctx *cx, const struct conf_node *n, const struct conf_field *f, struct conf_list *ret)
+static enum err read_list(struct conf_ctx *cx, const struct conf_node *n, const struct conf_field *f,
+                          struct conf_list *ret)
 {
     *ret = (struct conf_list){ 0 };
     if (n->kind == CONF_NULL)
@@ -264,7 +275,8 @@ static enum err read_list(struct conf_ctx *cx, const struct conf_node *n, const 
     return OK;
 }
 
-static enum err read_dict(struct conf_ctx *cx, const struct conf_node *n, const struct conf_field *f, struct conf_dict *ret)
+static enum err read_dict(struct conf_ctx *cx, const struct conf_node *n, const struct conf_field *f,
+                          struct conf_dict *ret)
 {
     *ret = (struct conf_dict){ 0 };
     if (n->kind == CONF_NULL)
@@ -317,7 +329,8 @@ static enum err read_ptr(struct conf_ctx *cx, const struct conf_node *n, const s
     return e;
 }
 
-static enum err read_value(struct conf_ctx *cx, const struct conf_node *n, enum conf_type t, const struct conf_field *f, void *field)
+static enum err read_value(struct conf_ctx *cx, const struct conf_node *n, enum conf_type t, const struct conf_field *f,
+                           void *field)
 {
     cx->at = n;
     switch (t) {
@@ -410,7 +423,8 @@ static void unknown_key(struct conf_ctx *cx, const struct conf_node *k, const st
         IGNORE_ERR(conf_error(cx, k, "field " STR_FMT " not found in type %s, did you mean \"" STR_FMT "\"?",
                               STR_ARG(str_take(k->text, 100)), s->type_name, STR_ARG(near)));
     else
-        IGNORE_ERR(conf_error(cx, k, "field " STR_FMT " not found in type %s", STR_ARG(str_take(k->text, 100)), s->type_name));
+        IGNORE_ERR(
+            conf_error(cx, k, "field " STR_FMT " not found in type %s", STR_ARG(str_take(k->text, 100)), s->type_name));
 }
 
 static void check_inlines(struct conf_ctx *cx, const struct conf_node *n, const struct conf_schema *s, void *obj)

@@ -268,7 +268,9 @@ static void print_value(struct conf_out *o, enum conf_type t, const struct conf_
     if (!in_list)
         buf_u8(o->b, ' ');
     if (t == CONF_SECRET)
-        buf_str_add(o->b, o->reveal ? ((const struct conf_secret *)v)->value : ((const struct conf_secret *)v)->value.n ? STR("<secret>") : STR("\"\""));
+        buf_str_add(o->b, o->reveal                                  ? ((const struct conf_secret *)v)->value
+                          : ((const struct conf_secret *)v)->value.n ? STR("<secret>")
+                                                                     : STR("\"\""));
     else if (t == CONF_URL && !o->reveal)
         url_redacted(o->b, *(const str *)v);
     else if (t == CONF_STR || t == CONF_URL)
@@ -301,7 +303,8 @@ static void print_fields(struct conf_out *o, const struct conf_schema *s, const 
             print_fields(o, f->schema, v);
             continue;
         }
-        if (f->type == CONF_CUSTOM ? !f->print : !(f->flags & CONF_ALWAYS) && value_empty(f->type, f, v) && default_empty(s, f))
+        if (f->type == CONF_CUSTOM ? !f->print
+                                   : !(f->flags & CONF_ALWAYS) && value_empty(f->type, f, v) && default_empty(s, f))
             continue;
         size_t before = o->b->n;
         bool at_start = o->at_start;

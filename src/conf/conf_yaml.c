@@ -237,7 +237,8 @@ static enum err expand_one(struct conf_ctx *cx, const struct conf_node *at, str 
     else if (v)
         buf_add(out, v, strlen(v));
     else
-        return conf_error(cx, at, "environment variable " STR_FMT " is not set (write ${" STR_FMT ":-default} to allow that)",
+        return conf_error(cx, at,
+                          "environment variable " STR_FMT " is not set (write ${" STR_FMT ":-default} to allow that)",
                           STR_ARG(name), STR_ARG(name));
     return OK;
 }
@@ -324,7 +325,8 @@ str conf_expand_env(struct conf_ctx *cx, str s)
 
 bool conf_text_is_null(str s)
 {
-    return s.n == 0 || str_eq(s, STR("~")) || str_eq(s, STR("null")) || str_eq(s, STR("Null")) || str_eq(s, STR("NULL"));
+    return s.n == 0 || str_eq(s, STR("~")) || str_eq(s, STR("null")) || str_eq(s, STR("Null")) ||
+           str_eq(s, STR("NULL"));
 }
 
 bool conf_text_bool(str s, bool *ret)
@@ -492,7 +494,8 @@ static enum err resolve_merges(struct loader *l, struct conf_node *n)
             for (size_t f = 0; f < n_from; f++) {
                 const struct conf_node *from = v->kind == CONF_SEQ ? v->items[f] : v;
                 if (from->kind != CONF_MAP)
-                    return load_error(l, ERR_PARSE, k->line, k->column, "yaml: map merge requires map or sequence of maps as the value");
+                    return load_error(l, ERR_PARSE, k->line, k->column,
+                                      "yaml: map merge requires map or sequence of maps as the value");
                 if (from->n * out.n > 4 * CONF_NODES_MAX)
                     return too_big(l, k);
                 for (size_t j = 0; j < from->n; j++)
@@ -533,7 +536,8 @@ static enum err load_alias(struct loader *l, const yaml_event_t *ev, struct conf
     if (!found)
         return load_error(l, ERR_PARSE, line, column, "yaml: unknown anchor '" STR_FMT "' referenced", STR_ARG(name));
     if (!*found)
-        return load_error(l, ERR_PARSE, line, column, "yaml: anchor '" STR_FMT "' value contains itself", STR_ARG(name));
+        return load_error(l, ERR_PARSE, line, column, "yaml: anchor '" STR_FMT "' value contains itself",
+                          STR_ARG(name));
     *ret = *found;
     return OK;
 }
@@ -541,8 +545,8 @@ static enum err load_alias(struct loader *l, const yaml_event_t *ev, struct conf
 static enum err load_node(struct loader *l, yaml_event_t *ev, unsigned depth, bool is_key, struct conf_node **ret)
 {
     if (l->cx->n_nodes >= CONF_NODES_MAX)
-        return load_error(l, ERR_LIMIT, (uint32_t)ev->start_mark.line + 1, 1, "document is too large: more than %u values",
-                          CONF_NODES_MAX);
+        return load_error(l, ERR_LIMIT, (uint32_t)ev->start_mark.line + 1, 1,
+                          "document is too large: more than %u values", CONF_NODES_MAX);
     switch ((int)ev->type) {
     case YAML_SCALAR_EVENT:
         TRY(load_scalar(l, ev, is_key, ret));
@@ -570,7 +574,8 @@ static enum err load_document(struct loader *l, struct conf_node **ret)
         bool done = ev.type == YAML_STREAM_END_EVENT;
         bool is_structure = done || ev.type == YAML_STREAM_START_EVENT || ev.type == YAML_DOCUMENT_END_EVENT;
         if (ev.type == YAML_DOCUMENT_START_EVENT && root)
-            e = load_error(l, ERR_PARSE, (uint32_t)ev.start_mark.line + 1, 1, "yaml: more than one document in the file");
+            e = load_error(l, ERR_PARSE, (uint32_t)ev.start_mark.line + 1, 1,
+                           "yaml: more than one document in the file");
         else if (!is_structure && ev.type != YAML_DOCUMENT_START_EVENT)
             e = load_node(l, &ev, 0, false, &root);
         yaml_event_delete(&ev);

@@ -21,12 +21,12 @@ struct host_sink {
 };
 struct host_config {
     struct host_sink sink;
-    int64_t interval_ms;      /* 0 = 15 s */
-    const char *root;         /* prefix of /proc and /sys; NULL = none (tests bring a fake one) */
-    const char *job;          /* label job; NULL = "node" */
-    const char *instance;     /* label instance; NULL = the host name */
-    unsigned top_processes;   /* process groups by CPU and by memory; 0 = 20 */
-    struct clock *clock;      /* NULL = the real one */
+    int64_t interval_ms;    /* 0 = 15 s */
+    const char *root;       /* prefix of /proc and /sys; NULL = none (tests bring a fake one) */
+    const char *job;        /* label job; NULL = "node" */
+    const char *instance;   /* label instance; NULL = the host name */
+    unsigned top_processes; /* process groups by CPU and by memory; 0 = 20 */
+    struct clock *clock;    /* NULL = the real one */
 };
 struct host;
 enum err host_open(const struct host_config *cfg, struct host **ret) MUST_CHECK;

@@ -35,7 +35,8 @@ static void cgroup_put(struct host *h, str id)
     } cpu[] = {
         { STR_INIT("usage_usec"), "container_cpu_usage_seconds_total", "Cumulative cpu time consumed in seconds." },
         { STR_INIT("user_usec"), "container_cpu_user_seconds_total", "Cumulative user cpu time consumed in seconds." },
-        { STR_INIT("system_usec"), "container_cpu_system_seconds_total", "Cumulative system cpu time consumed in seconds." },
+        { STR_INIT("system_usec"), "container_cpu_system_seconds_total",
+          "Cumulative system cpu time consumed in seconds." },
         { STR_INIT("throttled_usec"), "container_cpu_cfs_throttled_seconds_total",
           "Total time duration the container has been throttled." },
     };
@@ -53,9 +54,11 @@ static void cgroup_put(struct host *h, str id)
                  v > inactive ? v - inactive : 0, HL("id", id));
     }
     if (cgroup_file(h, id, "memory.max", &text) && num_parse_f64(str_trim(text), &v))
-        host_put(h, "container_spec_memory_limit_bytes", METRIC_GAUGE, "Memory limit for the container.", v, HL("id", id));
+        host_put(h, "container_spec_memory_limit_bytes", METRIC_GAUGE, "Memory limit for the container.", v,
+                 HL("id", id));
     if (cgroup_file(h, id, "pids.current", &text) && num_parse_f64(str_trim(text), &v))
-        host_put(h, "container_processes", METRIC_GAUGE, "Number of processes running inside the container.", v, HL("id", id));
+        host_put(h, "container_processes", METRIC_GAUGE, "Number of processes running inside the container.", v,
+                 HL("id", id));
 }
 
 static void cgroup_walk(struct host *h, str id, unsigned depth, size_t *n)

@@ -18,8 +18,8 @@ static bool disk_ignored(str device)
         return false;
     if (str_has_prefix(device, STR("nvme")) || str_has_prefix(device, STR("mmcblk")))
         return str_find_char(str_skip(device, 4), 'p') != SIZE_MAX;
-    return str_has_prefix(device, STR("sd")) || str_has_prefix(device, STR("vd")) || str_has_prefix(device, STR("hd")) ||
-           str_has_prefix(device, STR("xvd"));
+    return str_has_prefix(device, STR("sd")) || str_has_prefix(device, STR("vd")) ||
+           str_has_prefix(device, STR("hd")) || str_has_prefix(device, STR("xvd"));
 }
 
 enum err host_diskstats(struct host *h)
@@ -33,7 +33,8 @@ enum err host_diskstats(struct host *h)
         { "node_disk_reads_completed_total", 1, METRIC_COUNTER, "The total number of reads completed successfully." },
         { "node_disk_reads_merged_total", 1, METRIC_COUNTER, "The total number of reads merged." },
         { "node_disk_read_bytes_total", 512, METRIC_COUNTER, "The total number of bytes read successfully." },
-        { "node_disk_read_time_seconds_total", 0.001, METRIC_COUNTER, "The total number of seconds spent by all reads." },
+        { "node_disk_read_time_seconds_total", 0.001, METRIC_COUNTER,
+          "The total number of seconds spent by all reads." },
         { "node_disk_writes_completed_total", 1, METRIC_COUNTER, "The total number of writes completed successfully." },
         { "node_disk_writes_merged_total", 1, METRIC_COUNTER, "The number of writes merged." },
         { "node_disk_written_bytes_total", 512, METRIC_COUNTER, "The total number of bytes written successfully." },
@@ -59,11 +60,12 @@ enum err host_diskstats(struct host *h)
 static bool fstype_ignored(str type)
 {
     static const str ignored[] = {
-        STR_INIT("autofs"),     STR_INIT("binfmt_misc"), STR_INIT("bpf"),      STR_INIT("cgroup"),   STR_INIT("cgroup2"),
-        STR_INIT("configfs"),   STR_INIT("debugfs"),     STR_INIT("devpts"),   STR_INIT("devtmpfs"), STR_INIT("fusectl"),
-        STR_INIT("hugetlbfs"),  STR_INIT("iso9660"),     STR_INIT("mqueue"),   STR_INIT("nsfs"),     STR_INIT("overlay"),
-        STR_INIT("proc"),       STR_INIT("procfs"),      STR_INIT("pstore"),   STR_INIT("rpc_pipefs"), STR_INIT("securityfs"),
-        STR_INIT("selinuxfs"),  STR_INIT("squashfs"),    STR_INIT("sysfs"),    STR_INIT("tracefs"),
+        STR_INIT("autofs"),    STR_INIT("binfmt_misc"), STR_INIT("bpf"),        STR_INIT("cgroup"),
+        STR_INIT("cgroup2"),   STR_INIT("configfs"),    STR_INIT("debugfs"),    STR_INIT("devpts"),
+        STR_INIT("devtmpfs"),  STR_INIT("fusectl"),     STR_INIT("hugetlbfs"),  STR_INIT("iso9660"),
+        STR_INIT("mqueue"),    STR_INIT("nsfs"),        STR_INIT("overlay"),    STR_INIT("proc"),
+        STR_INIT("procfs"),    STR_INIT("pstore"),      STR_INIT("rpc_pipefs"), STR_INIT("securityfs"),
+        STR_INIT("selinuxfs"), STR_INIT("squashfs"),    STR_INIT("sysfs"),      STR_INIT("tracefs"),
     };
     for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
         if (str_eq(type, ignored[i]))
@@ -95,8 +97,8 @@ static void filesystem_put(struct host *h, str device, str mountpoint, str type,
     char path[1024];
     snprintf(path, sizeof(path), "%s" STR_FMT, h->cfg.root ? h->cfg.root : "", STR_ARG(mountpoint));
     bool ok = statvfs(path, &st) == 0;
-    host_emit(h, "node_filesystem_device_error", METRIC_GAUGE, "Whether an error occurred while getting statistics for the given device.",
-              ok ? 0 : 1, labels, 3);
+    host_emit(h, "node_filesystem_device_error", METRIC_GAUGE,
+              "Whether an error occurred while getting statistics for the given device.", ok ? 0 : 1, labels, 3);
     if (!ok)
         return;
     double unit = (double)st.f_frsize;
@@ -106,7 +108,8 @@ static void filesystem_put(struct host *h, str device, str mountpoint, str type,
     } rows[] = {
         { "node_filesystem_size_bytes", "Filesystem size in bytes.", (double)st.f_blocks * unit },
         { "node_filesystem_free_bytes", "Filesystem free space in bytes.", (double)st.f_bfree * unit },
-        { "node_filesystem_avail_bytes", "Filesystem space available to non-root users in bytes.", (double)st.f_bavail * unit },
+        { "node_filesystem_avail_bytes", "Filesystem space available to non-root users in bytes.",
+          (double)st.f_bavail * unit },
         { "node_filesystem_files", "Filesystem total file nodes.", (double)st.f_files },
         { "node_filesystem_files_free", "Filesystem total free file nodes.", (double)st.f_ffree },
         { "node_filesystem_readonly", "Filesystem read-only status.", readonly ? 1 : 0 },

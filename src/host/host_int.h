@@ -35,16 +35,16 @@ struct host_label {
 /* Append one sample. type/help may be given for each; labels besides job and instance in any order. */
 void host_emit(struct host *h, const char *name, enum metric_type type, const char *help, double v,
                const struct host_label *labels, size_t n_labels);
-#define host_put(h, name, type, help, v, ...)                                                     \
-    host_emit((h), (name), (type), (help), (v), (const struct host_label[]){ __VA_ARGS__ },       \
+#define host_put(h, name, type, help, v, ...)                                               \
+    host_emit((h), (name), (type), (help), (v), (const struct host_label[]){ __VA_ARGS__ }, \
               sizeof((const struct host_label[]){ __VA_ARGS__ }) / sizeof(struct host_label))
 #define host_put0(h, name, type, help, v) host_emit((h), (name), (type), (help), (v), NULL, 0)
 
 /* A whole file below the root, in the batch's arena. */
 enum err host_read(struct host *h, const char *path, str *ret) MUST_CHECK;
-bool host_line(str *rest, str *ret_line);      /* next line without its newline */
-bool host_word(str *rest, str *ret_word);      /* next run without blanks */
-bool host_word_f64(str *rest, double *ret);    /* next word as a number */
+bool host_line(str *rest, str *ret_line);   /* next line without its newline */
+bool host_word(str *rest, str *ret_word);   /* next run without blanks */
+bool host_word_f64(str *rest, double *ret); /* next word as a number */
 
 enum err host_cpu(struct host *h);
 enum err host_stat(struct host *h);

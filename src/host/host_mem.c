@@ -28,7 +28,8 @@ enum err host_meminfo(struct host *h)
             continue;
         key.n--;
         bool kilobytes = host_word(&line, &unit) && str_eq(unit, STR("kB"));
-        const char *help = arena_printf(h->a, "Memory information field " STR_FMT "%s.", STR_ARG(key), kilobytes ? "_bytes" : "").p;
+        const char *help =
+            arena_printf(h->a, "Memory information field " STR_FMT "%s.", STR_ARG(key), kilobytes ? "_bytes" : "").p;
         host_put0(h, meminfo_name(h, key, kilobytes), METRIC_GAUGE, help, kilobytes ? v * 1024 : v);
     }
     return OK;
@@ -36,7 +37,7 @@ enum err host_meminfo(struct host *h)
 
 enum err host_vmstat(struct host *h)
 {
-    static const str keep[] = { STR_INIT("pgpgin"),  STR_INIT("pgpgout"), STR_INIT("pswpin"),  STR_INIT("pswpout"),
+    static const str keep[] = { STR_INIT("pgpgin"),  STR_INIT("pgpgout"),    STR_INIT("pswpin"),  STR_INIT("pswpout"),
                                 STR_INIT("pgfault"), STR_INIT("pgmajfault"), STR_INIT("oom_kill") };
     str rest, line, key;
     TRY(host_read(h, "/proc/vmstat", &rest));

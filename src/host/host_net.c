@@ -6,9 +6,10 @@
 enum err host_netdev(struct host *h)
 {
     static const char *const names[] = {
-        "receive_bytes",    "receive_packets",  "receive_errs",  "receive_drop",  "receive_fifo",  "receive_frame",
-        "receive_compressed", "receive_multicast", "transmit_bytes", "transmit_packets", "transmit_errs", "transmit_drop",
-        "transmit_fifo",    "transmit_colls",   "transmit_carrier", "transmit_compressed",
+        "receive_bytes",  "receive_packets",  "receive_errs",       "receive_drop",
+        "receive_fifo",   "receive_frame",    "receive_compressed", "receive_multicast",
+        "transmit_bytes", "transmit_packets", "transmit_errs",      "transmit_drop",
+        "transmit_fifo",  "transmit_colls",   "transmit_carrier",   "transmit_compressed",
     };
     str rest, line;
     TRY(host_read(h, "/proc/net/dev", &rest));
@@ -39,7 +40,10 @@ enum err host_sockstat(struct host *h)
         while (host_word(&line, &field) && host_word_f64(&line, &v))
             host_put0(h, arena_printf(h->a, "node_sockstat_" STR_FMT "_" STR_FMT, STR_ARG(protocol), STR_ARG(field)).p,
                       METRIC_GAUGE,
-                      arena_printf(h->a, "Number of " STR_FMT " sockets in state " STR_FMT ".", STR_ARG(protocol), STR_ARG(field)).p, v);
+                      arena_printf(h->a, "Number of " STR_FMT " sockets in state " STR_FMT ".", STR_ARG(protocol),
+                                   STR_ARG(field))
+                          .p,
+                      v);
     }
     return OK;
 }

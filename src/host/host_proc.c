@@ -80,8 +80,8 @@ static void proc_put(struct host *h, const struct proc_row *r)
              HL("groupname", name), HL("mode", STR("system")));
     host_put(h, "namedprocess_namegroup_memory_bytes", METRIC_GAUGE, "number of bytes of memory in use", r->g.rss_bytes,
              HL("groupname", name), HL("memtype", STR("resident")));
-    host_put(h, "namedprocess_namegroup_memory_bytes", METRIC_GAUGE, "number of bytes of memory in use", r->g.virtual_bytes,
-             HL("groupname", name), HL("memtype", STR("virtual")));
+    host_put(h, "namedprocess_namegroup_memory_bytes", METRIC_GAUGE, "number of bytes of memory in use",
+             r->g.virtual_bytes, HL("groupname", name), HL("memtype", STR("virtual")));
     host_put(h, "namedprocess_namegroup_num_procs", METRIC_GAUGE, "number of processes in this group", r->g.n,
              HL("groupname", name));
     host_put(h, "namedprocess_namegroup_num_threads", METRIC_GAUGE, "number of threads in this group", r->g.threads,

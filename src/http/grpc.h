@@ -47,19 +47,17 @@ const char *grpc_code_name(enum grpc_code c); /* "UNAVAILABLE" */
 
 struct grpc_request {
     struct arena *a;
-    str path;    /* "/package.Service/Method" */
-    str message; /* one protobuf message, decompressed; borrowed: lives as long as the arena */
+    str path;                         /* "/package.Service/Method" */
+    str message;                      /* one protobuf message, decompressed; borrowed: lives as long as the arena */
     const struct http_pair *metadata; /* as sent, pseudo-headers left out; "-bin" values still in base64 */
     size_t n_metadata;
-    str remote;           /* "127.0.0.1:53412" */
-    uint64_t start_ns;    /* monotonic */
-    uint64_t deadline_ns; /* monotonic, from grpc-timeout; 0 = none */
-    const atomic_bool
-        *cancelled; /* the client went away or reset, the deadline passed, the server gave up waiting */
-    void *ctx;      /* of the table the method came with */
+    str remote;                   /* "127.0.0.1:53412" */
+    uint64_t start_ns;            /* monotonic */
+    uint64_t deadline_ns;         /* monotonic, from grpc-timeout; 0 = none */
+    const atomic_bool *cancelled; /* the client went away or reset, the deadline passed, the server gave up waiting */
+    void *ctx;                    /* of the table the method came with */
 };
-str grpc_metadata(const struct grpc_request *rq,
-                  str name); /* first; names are lower case; p == NULL if absent */
+str grpc_metadata(const struct grpc_request *rq, str name); /* first; names are lower case; p == NULL if absent */
 
 /* The answer: GRPC_OK with a message, or a code with a text (grpc_fail). */
 struct grpc_response {
@@ -89,8 +87,8 @@ struct grpc_server_config { /* 0 = default */
     size_t n_listeners; /* at most HTTP_LISTENERS_MAX */
     const struct grpc_table *tables;
     size_t n_tables;
-    struct pool *ingest;    /* runs HTTP_INGEST methods, must outlive the server; NULL = a pool of its own */
-    unsigned event_threads; /* 2 */
+    struct pool *ingest;               /* runs HTTP_INGEST methods, must outlive the server; NULL = a pool of its own */
+    unsigned event_threads;            /* 2 */
     unsigned connections_max;          /* 4,000; further ones wait in the backlog */
     unsigned streams_max;              /* per connection, handlers of reset streams included; 256 */
     unsigned calls_max;                /* all connections: 8,192; beyond: REFUSED_STREAM */
@@ -104,9 +102,9 @@ struct grpc_server_config { /* 0 = default */
     unsigned keepalive_ms;             /* silence before the server sends PING; 60 s */
     unsigned keepalive_timeout_ms;     /* and how long it waits for any byte; 20 s */
     unsigned send_ms_max;              /* the client takes nothing of what is waiting for it; 30 s */
-    unsigned pings_burst;  /* pings accepted at once; one more each second and with each call; 60 */
-    unsigned resets_burst; /* RST_STREAMs accepted at once; 100 more each second; 1,000 */
-    unsigned drain_ms;     /* grpc_server_close waits this long for calls in progress; 10 s */
+    unsigned pings_burst;              /* pings accepted at once; one more each second and with each call; 60 */
+    unsigned resets_burst;             /* RST_STREAMs accepted at once; 100 more each second; 1,000 */
+    unsigned drain_ms;                 /* grpc_server_close waits this long for calls in progress; 10 s */
 };
 
 struct grpc_server;

@@ -20,18 +20,18 @@
 enum { BODY_GRACE_MS = 5000, BODY_FIRST_BYTES = 4096, NV_MAX = 8, SEND_RATE_MIN = 4096 };
 #define MS 1000000ull
 
-static struct stat refused_malformed = STAT_COUNTER(
-    "vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"malformed\"");
-static struct stat refused_size = STAT_COUNTER(
-    "vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"too_large\"");
-static struct stat refused_queue = STAT_COUNTER(
-    "vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"queue_full\"");
+static struct stat refused_malformed =
+    STAT_COUNTER("vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"malformed\"");
+static struct stat refused_size =
+    STAT_COUNTER("vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"too_large\"");
+static struct stat refused_queue =
+    STAT_COUNTER("vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"queue_full\"");
 static struct stat refused_memory = STAT_COUNTER(
     "vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"message_memory\"");
-static struct stat refused_unknown = STAT_COUNTER(
-    "vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"unimplemented\"");
-static struct stat late = STAT_COUNTER("vane_grpc_deadline_exceeded_total",
-                                       "gRPC calls that were not answered before their deadline", "");
+static struct stat refused_unknown =
+    STAT_COUNTER("vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"unimplemented\"");
+static struct stat late =
+    STAT_COUNTER("vane_grpc_deadline_exceeded_total", "gRPC calls that were not answered before their deadline", "");
 static struct stat bytes_in =
     STAT_COUNTER("vane_grpc_received_message_bytes_total", "Bytes of gRPC messages as sent", "");
 
@@ -142,14 +142,12 @@ static void count(struct grpc_call *call, enum grpc_code code)
     if (code == GRPC_DEADLINE_EXCEEDED)
         stat_add(&late, 1);
     if (r->method)
-        LOG_DEBUG("grpc call", "method", r->method->path, "code", grpc_code_name(code), "us",
-                  LOG_I64(ns / 1000));
+        LOG_DEBUG("grpc call", "method", r->method->path, "code", grpc_code_name(code), "us", LOG_I64(ns / 1000));
 }
 
 static void cancel(struct grpc_call *call)
 {
-    atomic_store_explicit(&call->cancelled, true,
-                          memory_order_relaxed); /* a hint: nothing is published with it */
+    atomic_store_explicit(&call->cancelled, true, memory_order_relaxed); /* a hint: nothing is published with it */
 }
 
 void grpc_call_stream_closed(struct grpc_call *call)
@@ -202,8 +200,7 @@ static void sending(struct grpc_call *call, size_t bytes)
 {
     call->state = CALL_SENDING;
     call->state_ns = os_mono_ns();
-    call->limit_ns =
-        call->state_ns + (call->server->cfg.send_ms_max + (uint64_t)bytes * 1000 / SEND_RATE_MIN) * MS;
+    call->limit_ns = call->state_ns + (call->server->cfg.send_ms_max + (uint64_t)bytes * 1000 / SEND_RATE_MIN) * MS;
     grpc_loop_by(call->loop, call->limit_ns);
     grpc_conn_dirty(call->conn);
 }
@@ -231,8 +228,8 @@ void grpc_call_refuse(struct grpc_call *call, enum grpc_code code, unsigned retr
     trailers_only(call, code, retry_ms, str_c(why));
 }
 
-static ssize_t read_answer(nghttp2_session *session, int32_t stream_id, uint8_t *out, size_t max,
-                           uint32_t *flags, nghttp2_data_source *source, void *conn)
+static ssize_t read_answer(nghttp2_session *session, int32_t stream_id, uint8_t *out, size_t max, uint32_t *flags,
+                           nghttp2_data_source *source, void *conn)
 {
     (void)conn;
     struct grpc_call *call = source->ptr;
@@ -293,8 +290,7 @@ static void unpack_and_handle(struct grpc_call *call)
         enum err e = decompress(CODING_GZIP, rq->message, call->limits.decoded_bytes_max, &call->plain, &why);
         if (e == ERR_LIMIT) {
             stat_add(&refused_size, 1);
-            grpc_fail(&call->rs, GRPC_RESOURCE_EXHAUSTED, 0,
-                      "the message is larger than %zu bytes when decompressed",
+            grpc_fail(&call->rs, GRPC_RESOURCE_EXHAUSTED, 0, "the message is larger than %zu bytes when decompressed",
                       call->limits.decoded_bytes_max);
             return;
         }
@@ -382,8 +378,7 @@ void grpc_call_header(struct grpc_call *call, str name, str value)
 static bool is_grpc(str content_type)
 {
     str type = str_take(content_type, str_find_char(content_type, ';'));
-    return str_ieq(str_trim(type), STR("application/grpc")) ||
-           str_ieq(str_trim(type), STR("application/grpc+proto"));
+    return str_ieq(str_trim(type), STR("application/grpc")) || str_ieq(str_trim(type), STR("application/grpc+proto"));
 }
 
 static void refuse_counted(struct grpc_call *call, struct stat *counter, enum grpc_code code, int http_status,
@@ -402,8 +397,7 @@ static bool head_ok(struct grpc_call *call)
     else if (!str_eq(call->method, STR("POST")))
         refuse_counted(call, &refused_malformed, GRPC_INTERNAL, 405, "gRPC calls are POST requests");
     else if (!is_grpc(call->content_type))
-        refuse_counted(call, &refused_malformed, GRPC_INTERNAL, 415,
-                       "the content-type is not application/grpc");
+        refuse_counted(call, &refused_malformed, GRPC_INTERNAL, 415, "the content-type is not application/grpc");
     else if (!str_ieq(str_trim(call->te), STR("trailers")))
         refuse_counted(call, &refused_malformed, GRPC_INTERNAL, 400,
                        "the header te: trailers is missing: is a proxy on the way that cannot pass on gRPC?");
@@ -480,8 +474,7 @@ void grpc_call_data(struct grpc_call *call, const uint8_t *p, size_t n)
     stat_add(&bytes_in, (int64_t)n);
     if (atomic_fetch_add(&s->message_bytes_inflight, n) + n > s->cfg.message_bytes_inflight_max) {
         stat_add(&refused_memory, 1);
-        grpc_call_refuse(call, GRPC_UNAVAILABLE, 1000,
-                         "overloaded: no memory for more messages right now, try again");
+        grpc_call_refuse(call, GRPC_UNAVAILABLE, 1000, "overloaded: no memory for more messages right now, try again");
         return;
     }
     if (!grpc_reader_feed(&call->reader, p, n)) {
@@ -510,8 +503,7 @@ void grpc_call_end_of_body(struct grpc_call *call)
 static bool body_slow(const struct grpc_call *call, uint64_t now_ns)
 {
     uint64_t ms = (now_ns - call->state_ns) / MS;
-    return now_ns >= call->limit_ns ||
-           (ms > BODY_GRACE_MS && call->body_seen < ms * call->limits.body_rate_min / 1000);
+    return now_ns >= call->limit_ns || (ms > BODY_GRACE_MS && call->body_seen < ms * call->limits.body_rate_min / 1000);
 }
 
 uint64_t grpc_call_tick(struct grpc_call *call, uint64_t now_ns)
@@ -521,8 +513,7 @@ uint64_t grpc_call_tick(struct grpc_call *call, uint64_t now_ns)
         return next;
     if (call->rq.deadline_ns && call->state != CALL_SENDING) {
         if (now_ns >= call->rq.deadline_ns)
-            grpc_call_refuse(call, GRPC_DEADLINE_EXCEEDED, 0,
-                             "the deadline passed before the call was answered");
+            grpc_call_refuse(call, GRPC_DEADLINE_EXCEEDED, 0, "the deadline passed before the call was answered");
         else
             next = call->rq.deadline_ns;
     }
@@ -547,8 +538,7 @@ uint64_t grpc_call_tick(struct grpc_call *call, uint64_t now_ns)
                 call->conn->ending = true;
             else
                 grpc_count_cut("send");
-            nghttp2_submit_rst_stream(call->conn->session, NGHTTP2_FLAG_NONE, call->stream_id,
-                                      NGHTTP2_CANCEL);
+            nghttp2_submit_rst_stream(call->conn->session, NGHTTP2_FLAG_NONE, call->stream_id, NGHTTP2_CANCEL);
             call->limit_ns = UINT64_MAX;
             grpc_conn_dirty(call->conn);
         }

@@ -109,8 +109,7 @@ static bool tls_open(struct grpc_conn *c, const struct grpc_listen *l)
            gnutls_alpn_set_protocols(c->tls, &h2, 1, GNUTLS_ALPN_MANDATORY) == 0;
 }
 
-void grpc_conn_open(struct grpc_loop *loop, const struct grpc_listen *l, int fd,
-                    const struct sockaddr_storage *sa)
+void grpc_conn_open(struct grpc_loop *loop, const struct grpc_listen *l, int fd, const struct sockaddr_storage *sa)
 {
     struct grpc_conn *c = mem_zalloc(sizeof(*c));
     int on = 1;
@@ -224,8 +223,7 @@ void grpc_conn_flush(struct grpc_conn *c)
         grpc_conn_close(c, "broken");
         return;
     }
-    bool over =
-        c->ending || (!nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session));
+    bool over = c->ending || (!nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session));
     if (c->ending && c->blocked) { /* it was told as far as it would listen */
         grpc_conn_close(c, "send");
         return;
@@ -293,8 +291,7 @@ static void handshake(struct grpc_conn *c)
         return;
     }
     if (r != 0 || gnutls_alpn_get_selected_protocol(c->tls, &alpn) != 0) {
-        LOG_DEBUG("gRPC TLS handshake failed", "client", c->remote, "err",
-                  r ? gnutls_strerror(r) : "no ALPN h2");
+        LOG_DEBUG("gRPC TLS handshake failed", "client", c->remote, "err", r ? gnutls_strerror(r) : "no ALPN h2");
         grpc_conn_close(c, "tls");
         return;
     }

@@ -98,10 +98,9 @@ struct grpc_conn {
     gnutls_session_t tls; /* NULL: plain */
     nghttp2_session *session;
     enum grpc_conn_state state;
-    bool ending; /* send what is waiting (GOAWAY), then close */
-    bool
-        lingering; /* our side is closed; what still arrives is dropped for a moment so that GOAWAY is read */
-    bool blocked;  /* the socket takes nothing now: reading pauses, too */
+    bool ending;    /* send what is waiting (GOAWAY), then close */
+    bool lingering; /* our side is closed; what still arrives is dropped for a moment so that GOAWAY is read */
+    bool blocked;   /* the socket takes nothing now: reading pauses, too */
     bool shutting, shut_final; /* GOAWAY: notice, last id */
     bool ping_sent, dirty;
     const char *cut; /* why it ends before its time, for the counter */
@@ -173,18 +172,15 @@ uint64_t grpc_call_tick(struct grpc_call *call, uint64_t now_ns);
 /* ---- grpc_session.c ---- */
 enum err grpc_session_setup(struct grpc_server *s) MUST_CHECK; /* callbacks and options */
 enum err grpc_session_open(struct grpc_conn *c) MUST_CHECK;
-void grpc_session_shutdown(
-    struct grpc_conn *c); /* GOAWAY in two steps: notice, and the last id a little later */
+void grpc_session_shutdown(struct grpc_conn *c); /* GOAWAY in two steps: notice, and the last id a little later */
 void grpc_session_shutdown_final(struct grpc_conn *c);
-void grpc_session_flood(struct grpc_conn *c, const char *reason,
-                        const char *debug); /* GOAWAY ENHANCE_YOUR_CALM */
+void grpc_session_flood(struct grpc_conn *c, const char *reason, const char *debug); /* GOAWAY ENHANCE_YOUR_CALM */
 
 /* ---- grpc_conn.c ---- */
-void grpc_conn_open(struct grpc_loop *loop, const struct grpc_listen *l, int fd,
-                    const struct sockaddr_storage *sa);
+void grpc_conn_open(struct grpc_loop *loop, const struct grpc_listen *l, int fd, const struct sockaddr_storage *sa);
 void grpc_conn_event(struct grpc_conn *c, uint32_t events);
-void grpc_conn_flush(struct grpc_conn *c); /* send what the session has; may close and free c */
-void grpc_conn_dirty(struct grpc_conn *c); /* to be flushed before the loop sleeps */
+void grpc_conn_flush(struct grpc_conn *c);                     /* send what the session has; may close and free c */
+void grpc_conn_dirty(struct grpc_conn *c);                     /* to be flushed before the loop sleeps */
 void grpc_conn_close(struct grpc_conn *c, const char *reason); /* frees c; reason NULL: an orderly end */
 /* Time limits; may close and free c. Returns when to look again. */
 uint64_t grpc_conn_tick(struct grpc_conn *c, uint64_t now_ns);

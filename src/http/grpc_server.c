@@ -27,10 +27,11 @@ enum { EVENTS_MAX = 64, ACCEPTS_PER_TURN = 16, SWEEP_MS_MIN = 20, ACCEPT_PAUSE_M
 
 /* ---- counters ---- */
 
-#define CUTS(X)                                                                                        \
-    X(idle)                                                                                            \
-    X(handshake) X(tls) X(headers) X(body) X(send) X(keepalive) X(too_many_pings) X(resets) X(control) \
-        X(protocol) X(gone) X(broken) X(drain) X(error)
+#define CUTS(X)                                                                                               \
+    X(idle)                                                                                                   \
+    X(handshake)                                                                                              \
+    X(tls) X(headers) X(body) X(send) X(keepalive) X(too_many_pings) X(resets) X(control) X(protocol) X(gone) \
+        X(broken) X(drain) X(error)
 void grpc_count_cut(const char *reason)
 {
 #define X(name)                                                                                            \
@@ -50,8 +51,7 @@ static struct stat accepted = STAT_COUNTER("vane_grpc_connections_total", "gRPC 
 
 static void gauge(struct buf *out, const char *name, const char *help, uint64_t v)
 {
-    buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %llu\n", name, help, name, name,
-               (unsigned long long)v);
+    buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %llu\n", name, help, name, name, (unsigned long long)v);
 }
 
 static const char *route_name(const struct grpc_route *r)
@@ -74,13 +74,14 @@ static void render_codes(const struct grpc_route *r, struct buf *out)
 
 static void render_durations(const struct grpc_route *r, struct buf *out)
 {
-    static const char *const bounds[HTTP_BUCKETS + 1] = { "0.1", "0.2", "0.4", "1",   "3",
-                                                          "8",   "20",  "60",  "120", "+Inf" };
+    static const char *const bounds[HTTP_BUCKETS + 1] = {
+        "0.1", "0.2", "0.4", "1", "3", "8", "20", "60", "120", "+Inf"
+    };
     unsigned long long n = 0;
     for (int i = 0; i <= HTTP_BUCKETS; i++) {
         n += get(&r->bucket[i]);
-        buf_printf(out, "vane_grpc_call_duration_seconds_bucket{method=\"%s\",le=\"%s\"} %llu\n",
-                   route_name(r), bounds[i], n);
+        buf_printf(out, "vane_grpc_call_duration_seconds_bucket{method=\"%s\",le=\"%s\"} %llu\n", route_name(r),
+                   bounds[i], n);
     }
     buf_printf(out, "vane_grpc_call_duration_seconds_sum{method=\"%s\"} %.9g\n", route_name(r),
                (double)get(&r->duration_ns) * 1e-9);
@@ -93,8 +94,7 @@ static void render(void *ctx, struct buf *out)
     gauge(out, "vane_grpc_connections", "Open gRPC connections.", (uint64_t)atomic_load(&s->n_conns));
     gauge(out, "vane_grpc_calls_in_flight", "gRPC calls being read, handled or answered.",
           (uint64_t)atomic_load(&s->n_calls));
-    gauge(out, "vane_grpc_message_bytes", "Memory held by gRPC messages.",
-          atomic_load(&s->message_bytes_inflight));
+    gauge(out, "vane_grpc_message_bytes", "Memory held by gRPC messages.", atomic_load(&s->message_bytes_inflight));
     buf_lit(out, "# HELP vane_grpc_calls_total gRPC calls by method and status.\n# TYPE "
                  "vane_grpc_calls_total counter\n");
     for (size_t i = 0; i <= s->n_routes; i++)
@@ -318,8 +318,7 @@ static enum err loop_open(struct grpc_server *s, struct grpc_loop *loop)
     struct epoll_event ev = { .events = EPOLLIN, .data.ptr = loop };
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (loop->epoll_fd < 0 || loop->wake_fd < 0 ||
-        epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &ev) != 0)
+    if (loop->epoll_fd < 0 || loop->wake_fd < 0 || epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &ev) != 0)
         return err_from_errno(errno);
     char name[16];
     snprintf(name, sizeof(name), "grpc/%u", (unsigned)(loop - s->loops));
@@ -371,8 +370,7 @@ static enum err tls_load(struct grpc_listen *l, const struct http_listener *cfg,
                        k = { (unsigned char *)key, (unsigned)strlen(key) };
         int r = gnutls_certificate_set_x509_key_mem(l->cred, &c, &k, GNUTLS_X509_FMT_PEM);
         if (r < 0)
-            e = err_fail(reterr, ERR_INVALID, "TLS certificate %s: %s", cfg->tls_cert_file,
-                         gnutls_strerror(r));
+            e = err_fail(reterr, ERR_INVALID, "TLS certificate %s: %s", cfg->tls_cert_file, gnutls_strerror(r));
     }
     if (key)
         explicit_bzero(key, strlen(key));
@@ -422,8 +420,7 @@ static enum err server_start(struct grpc_server *s, struct err_text *reterr)
     return OK;
 }
 
-enum err grpc_server_open(const struct grpc_server_config *cfg, struct grpc_server **ret,
-                          struct err_text *reterr)
+enum err grpc_server_open(const struct grpc_server_config *cfg, struct grpc_server **ret, struct err_text *reterr)
 {
     struct grpc_server *s = mem_zalloc(sizeof(*s));
     s->cfg = *cfg;

@@ -12,13 +12,7 @@
 #include "base/stats.h"
 #include "http/grpc_int.h"
 
-enum {
-    CONTROL_BURST = 10000,
-    CONTROL_PER_S = 1000,
-    RESETS_PER_S = 100,
-    CONTINUATIONS_MAX = 16,
-    SHUTDOWN_GAP_MS = 100
-};
+enum { CONTROL_BURST = 10000, CONTROL_PER_S = 1000, RESETS_PER_S = 100, CONTINUATIONS_MAX = 16, SHUTDOWN_GAP_MS = 100 };
 
 static struct stat streams_refused = STAT_COUNTER(
     "vane_grpc_streams_refused_total", "Streams refused before their headers were read (REFUSED_STREAM)", "");
@@ -127,8 +121,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     return 0;
 }
 
-static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *p, size_t n,
-                   void *ctx)
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *p, size_t n, void *ctx)
 {
     (void)flags, (void)ctx;
     struct grpc_call *call = nghttp2_session_get_stream_user_data(session, stream_id);
@@ -191,8 +184,7 @@ enum err grpc_session_open(struct grpc_conn *c)
     c->control = bucket(CONTROL_BURST, CONTROL_PER_S);
     if (nghttp2_session_server_new2(&c->session, c->server->callbacks, c, c->server->option) != 0 ||
         nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings)) != 0 ||
-        nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0,
-                                              (int32_t)cfg->conn_window_bytes) != 0)
+        nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, (int32_t)cfg->conn_window_bytes) != 0)
         return ERR_LIMIT;
     return OK;
 }

@@ -28,8 +28,7 @@ static bool refuse(struct grpc_reader *r, enum grpc_code code, const char *why)
 
 static bool head_done(struct grpc_reader *r)
 {
-    r->length =
-        (uint32_t)r->head[1] << 24 | (uint32_t)r->head[2] << 16 | (uint32_t)r->head[3] << 8 | r->head[4];
+    r->length = (uint32_t)r->head[1] << 24 | (uint32_t)r->head[2] << 16 | (uint32_t)r->head[3] << 8 | r->head[4];
     r->compressed = r->head[0] == 1;
     if (r->head[0] > 1)
         return refuse(r, GRPC_INTERNAL, "malformed message prefix: the compressed flag is neither 0 nor 1");

@@ -25,16 +25,7 @@
 #include "base/thread.h"
 #include "base/vec.h"
 
-enum http_method {
-    HTTP_GET,
-    HTTP_HEAD,
-    HTTP_POST,
-    HTTP_PUT,
-    HTTP_DELETE,
-    HTTP_PATCH,
-    HTTP_OPTIONS,
-    HTTP_METHODS
-};
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_PATCH, HTTP_OPTIONS, HTTP_METHODS };
 #define HTTP_BIT(method) (1u << (method))
 str http_method_name(enum http_method m); /* "GET" */
 
@@ -151,18 +142,16 @@ struct http_server_config {
     size_t n_listeners; /* at most HTTP_LISTENERS_MAX */
     const struct http_table *tables;
     size_t n_tables;
-    unsigned event_threads;   /* per listener; 0 = 2 */
-    unsigned connections_max; /* per listener; default 12,000; further ones wait in the backlog */
-    unsigned idle_ms;         /* keep-alive; default 300 s */
-    unsigned header_ms_max;   /* request line and headers, whole; default 10 s; beyond: 408 */
-    unsigned drain_ms;        /* http_server_close waits this long for requests in progress; default 10 s */
-    size_t
-        body_bytes_inflight_max; /* bodies of all requests being read or handled; default 256 MiB; beyond: 503 */
-    unsigned threads[HTTP_POOLS]; /* 0 = default: control 4, ingest 16, query max(4, 2 x cores) */
-    unsigned
-        queue[HTTP_POOLS];   /* waiting requests; 0 = default: 256, 1024, 64; beyond: 503 with Retry-After */
-    const char *cors_origin; /* regex of allowed origins; NULL or ".*": any ("*") */
-    struct clock *clock;     /* NULL = the real one */
+    unsigned event_threads;         /* per listener; 0 = 2 */
+    unsigned connections_max;       /* per listener; default 12,000; further ones wait in the backlog */
+    unsigned idle_ms;               /* keep-alive; default 300 s */
+    unsigned header_ms_max;         /* request line and headers, whole; default 10 s; beyond: 408 */
+    unsigned drain_ms;              /* http_server_close waits this long for requests in progress; default 10 s */
+    size_t body_bytes_inflight_max; /* bodies of all requests being read or handled; default 256 MiB; beyond: 503 */
+    unsigned threads[HTTP_POOLS];   /* 0 = default: control 4, ingest 16, query max(4, 2 x cores) */
+    unsigned queue[HTTP_POOLS];     /* waiting requests; 0 = default: 256, 1024, 64; beyond: 503 with Retry-After */
+    const char *cors_origin;        /* regex of allowed origins; NULL or ".*": any ("*") */
+    struct clock *clock;            /* NULL = the real one */
 };
 #define HTTP_LISTENERS_MAX 8
 
@@ -186,12 +175,12 @@ struct http_client_config {
 };
 enum err http_client_open(const struct http_client_config *cfg,
                           struct http_client **ret) MUST_CHECK; /* cfg NULL = defaults */
-void http_client_close(struct http_client *c); /* ends what is in flight with ERR_CANCELLED */
+void http_client_close(struct http_client *c);                  /* ends what is in flight with ERR_CANCELLED */
 
 struct http_tls { /* all optional; files are PEM and read again for each connection (rotation works) */
     str ca_file, cert_file, key_file;
     str ca_pem, cert_pem, key_pem; /* the same inline; win over the files */
-    str server_name; /* SNI and certificate name, when not the URL's host (verified against it) */
+    str server_name;               /* SNI and certificate name, when not the URL's host (verified against it) */
     bool insecure_skip_verify;
     unsigned min_version, max_version; /* 10, 11, 12, 13; 0 = library's default (1.2 at least) */
 };
@@ -214,7 +203,7 @@ struct http_fetch {          /* everything is borrowed until the callback has re
     bool proxy_from_environment;
     const struct http_pair *proxy_headers; /* of the CONNECT request to a proxy */
     size_t n_proxy_headers;
-    str unix_socket;       /* path of a socket to connect to; the URL's host is only named in the request */
+    str unix_socket; /* path of a socket to connect to; the URL's host is only named in the request */
     /* The body of an answer with status 200 piece by piece, on the client's thread, instead of being gathered (so
      * body_bytes_max does not apply); false cuts it (ERR_LIMIT). NULL: gathered. */
     bool (*data)(void *ctx, str piece);
@@ -240,12 +229,11 @@ str http_result_header(const struct http_result *r, str name); /* p == NULL if a
 /* ERR_BUSY, ERR_CLOSED: not started, no callback. Otherwise done() comes exactly once, on the client's thread
  * (it must not block: hand work to a pool). ret_id may be NULL. */
 enum err http_start(struct http_client *c, const struct http_fetch *f, uint64_t *ret_id) MUST_CHECK;
-void http_cancel(struct http_client *c,
-                 uint64_t id); /* done() comes soon with ERR_CANCELLED, unless it came already */
+void http_cancel(struct http_client *c, uint64_t id); /* done() comes soon with ERR_CANCELLED, unless it came already */
 
 /* Start and wait. Copies the result into a; done and ctx of f are ignored. Returns ret->err. Not from a callback. */
-enum err http_fetch_sync(struct http_client *c, const struct http_fetch *f, struct arena *a,
-                         struct http_result *ret, str *ret_body, struct err_text *reterr) MUST_CHECK;
+enum err http_fetch_sync(struct http_client *c, const struct http_fetch *f, struct arena *a, struct http_result *ret,
+                         str *ret_body, struct err_text *reterr) MUST_CHECK;
 
 /* ---- small helpers both sides need ---- */
 str http_url_decode(struct arena *a, str s, bool plus_is_space); /* bad escapes stay as they are */

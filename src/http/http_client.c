@@ -34,10 +34,9 @@ enum {
 #define NO_DEADLINE UINT64_MAX
 
 static struct stat started = STAT_COUNTER("vane_http_client_requests_total", "Outgoing requests started", "");
-static struct stat failed =
-    STAT_COUNTER("vane_http_client_failures_total", "Outgoing requests that got no answer", "");
-static struct stat cut_size = STAT_COUNTER("vane_http_client_too_large_total",
-                                           "Outgoing requests cut because the answer was too large", "");
+static struct stat failed = STAT_COUNTER("vane_http_client_failures_total", "Outgoing requests that got no answer", "");
+static struct stat cut_size =
+    STAT_COUNTER("vane_http_client_too_large_total", "Outgoing requests cut because the answer was too large", "");
 
 struct call {
     uint64_t id;
@@ -221,8 +220,7 @@ static bool rename_host(struct call *c, CURLU *u)
         bool own_port = curl_url_get(u, CURLUPART_PORT, &port_text, 0) == CURLUE_OK;
         const char *name = arena_cstr(&c->a, c->f.tls->server_name);
         c->connect_to = curl_slist_append(NULL, arena_printf(&c->a, "%s:%s:%s:%s", name, port, host, port).p);
-        send_header(
-            c, arena_printf(&c->a, "Host: %s%s%s", host, own_port ? ":" : "", own_port ? port_text : "").p);
+        send_header(c, arena_printf(&c->a, "Host: %s%s%s", host, own_port ? ":" : "", own_port ? port_text : "").p);
         ok = curl_url_set(u, CURLUPART_HOST, name, 0) == CURLUE_OK;
         curl_easy_setopt(c->easy, CURLOPT_CONNECT_TO, c->connect_to);
     }
@@ -256,8 +254,7 @@ static bool set_url(struct call *c)
 {
     CURLU *u = curl_url();
     char *url = NULL, *scheme = NULL;
-    bool ok = u &&
-              curl_url_set(u, CURLUPART_URL, arena_cstr(&c->a, c->f.url), CURLU_URLENCODE) == CURLUE_OK &&
+    bool ok = u && curl_url_set(u, CURLUPART_URL, arena_cstr(&c->a, c->f.url), CURLU_URLENCODE) == CURLUE_OK &&
               curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
               (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
     if (ok && c->f.tls && c->f.tls->server_name.n)
@@ -338,7 +335,8 @@ static void set_proxy(struct call *c)
     if (f->no_proxy.n)
         curl_easy_setopt(c->easy, CURLOPT_NOPROXY, arena_cstr(&c->a, f->no_proxy));
     for (size_t i = 0; i < f->n_proxy_headers; i++) {
-        str line = arena_printf(&c->a, STR_FMT ": " STR_FMT, STR_ARG(f->proxy_headers[i].name), STR_ARG(f->proxy_headers[i].value));
+        str line = arena_printf(&c->a, STR_FMT ": " STR_FMT, STR_ARG(f->proxy_headers[i].name),
+                                STR_ARG(f->proxy_headers[i].value));
         struct curl_slist *l = curl_slist_append(c->proxy_headers, line.p);
         c->proxy_headers = l ? l : c->proxy_headers;
     }
@@ -452,8 +450,7 @@ static uint64_t minus(uint64_t a, uint64_t b)
 static void result_timings(CURL *easy, struct http_result *r)
 {
     uint64_t dns = info_ns(easy, CURLINFO_NAMELOOKUP_TIME_T), tcp = info_ns(easy, CURLINFO_CONNECT_TIME_T);
-    uint64_t tls = info_ns(easy, CURLINFO_APPCONNECT_TIME_T),
-             first = info_ns(easy, CURLINFO_STARTTRANSFER_TIME_T);
+    uint64_t tls = info_ns(easy, CURLINFO_APPCONNECT_TIME_T), first = info_ns(easy, CURLINFO_STARTTRANSFER_TIME_T);
     r->total_ns = info_ns(easy, CURLINFO_TOTAL_TIME_T);
     r->dns_ns = dns;
     r->connect_ns = minus(tcp, dns);
@@ -611,8 +608,7 @@ static void loop_event(struct loop *l, const struct epoll_event *ev)
 {
     struct shard *sh = &l->shards[ev->data.u64 >> 32];
     int what = (ev->events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP) ? CURL_CSELECT_IN : 0) |
-               (ev->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
-               (ev->events & EPOLLERR ? CURL_CSELECT_ERR : 0);
+               (ev->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) | (ev->events & EPOLLERR ? CURL_CSELECT_ERR : 0);
     int running;
     curl_multi_socket_action(sh->multi, (curl_socket_t)(uint32_t)ev->data.u64, what, &running);
     shard_collect(sh);
@@ -717,8 +713,7 @@ enum err http_client_open(const struct http_client_config *cfg, struct http_clie
         c->cfg = *cfg;
     unsigned threads = c->cfg.threads ? c->cfg.threads : 1, shards = c->cfg.shards ? c->cfg.shards : 16;
     c->cfg.inflight_max = c->cfg.inflight_max ? c->cfg.inflight_max : 20000;
-    snprintf(c->user_agent, sizeof(c->user_agent), "%s",
-             c->cfg.user_agent ? c->cfg.user_agent : "vane/" VANE_VERSION);
+    snprintf(c->user_agent, sizeof(c->user_agent), "%s", c->cfg.user_agent ? c->cfg.user_agent : "vane/" VANE_VERSION);
     c->loops = mem_zalloc(threads * sizeof(*c->loops));
     c->n_loops = threads;
     for (unsigned i = 0; i < threads; i++) {
@@ -821,8 +816,7 @@ static void result_copy(struct waiter *w, const struct http_result *r)
 {
     struct http_pair *headers = arena_array(w->a, struct http_pair, r->n_headers);
     for (size_t i = 0; i < r->n_headers; i++)
-        headers[i] =
-            (struct http_pair){ arena_str(w->a, r->headers[i].name), arena_str(w->a, r->headers[i].value) };
+        headers[i] = (struct http_pair){ arena_str(w->a, r->headers[i].name), arena_str(w->a, r->headers[i].value) };
     *w->ret = *r;
     w->ret->headers = headers;
     w->ret->error = arena_cstr(w->a, str_c(r->error));
@@ -842,8 +836,8 @@ static void waiter_done(void *ctx, const struct http_result *r)
     mtx_unlock(&w->mu);
 }
 
-enum err http_fetch_sync(struct http_client *c, const struct http_fetch *f, struct arena *a,
-                         struct http_result *ret, str *ret_body, struct err_text *reterr)
+enum err http_fetch_sync(struct http_client *c, const struct http_fetch *f, struct arena *a, struct http_result *ret,
+                         str *ret_body, struct err_text *reterr)
 {
     struct waiter w = { .a = a, .ret = ret, .ret_body = ret_body };
     struct http_fetch mine = *f;

@@ -39,8 +39,8 @@ enum err http_router_init(struct http_router *r, const struct http_table *tables
                           struct err_text *reterr) MUST_CHECK;
 void http_router_deinit(struct http_router *r);
 /* The entry for a raw (still percent-encoded) path, or NULL. captures are raw. */
-struct http_entry *http_router_find(const struct http_router *r, str raw_path,
-                                    str captures[HTTP_CAPTURES_MAX], size_t *ret_n);
+struct http_entry *http_router_find(const struct http_router *r, str raw_path, str captures[HTTP_CAPTURES_MAX],
+                                    size_t *ret_n);
 /* The methods an entry has on a listener, as bits, HEAD and OPTIONS included. 0: not there. */
 unsigned http_entry_methods(const struct http_entry *e, unsigned listener);
 void http_count(struct http_entry *e, int status, uint64_t duration_ns, size_t bytes_out);
@@ -66,13 +66,11 @@ struct http_conn { /* from accept to close */
     int fd;
     uint32_t slot, generation;
     _Atomic(enum http_conn_state) state;
-    atomic_uint_least64_t since_ns;   /* of the state */
-    atomic_uint_least64_t body_bytes; /* received in CONN_BODY */
-    atomic_uint_least64_t
-        deadline_ns; /* CONN_SENDING: the whole answer; CONN_BODY: the whole body; 0 = none */
+    atomic_uint_least64_t since_ns;    /* of the state */
+    atomic_uint_least64_t body_bytes;  /* received in CONN_BODY */
+    atomic_uint_least64_t deadline_ns; /* CONN_SENDING: the whole answer; CONN_BODY: the whole body; 0 = none */
     atomic_uint rate_min;
-    uint64_t rx_bytes,
-        rx_since_ns; /* the watcher's: bytes on the socket when it became idle, when more were seen */
+    uint64_t rx_bytes, rx_since_ns; /* the watcher's: bytes on the socket when it became idle, when more were seen */
     unsigned n_requests;
     struct http_exchange *x; /* event thread; under conns_mu for the watcher */
 };
@@ -149,7 +147,7 @@ enum err http_watch_open(struct http_server *s) MUST_CHECK;
 void http_watch_close(struct http_server *s);
 void http_watch_conn_add(struct http_server *s, struct http_conn *c);
 void http_watch_conn_remove(struct http_server *s, struct http_conn *c); /* before the socket is closed */
-void http_watch_request(struct http_exchange *x); /* tell when the client closes its side */
+void http_watch_request(struct http_exchange *x);                        /* tell when the client closes its side */
 void http_watch_forget(struct http_exchange *x);
 void http_watch_cancel_all(struct http_server *s);
 static inline void http_conn_enter(struct http_conn *c, enum http_conn_state state)

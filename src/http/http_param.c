@@ -4,9 +4,8 @@
 #include "http/http_int.h"
 
 static const str method_names[HTTP_METHODS] = {
-    [HTTP_GET] = STR_INIT("GET"),         [HTTP_HEAD] = STR_INIT("HEAD"),
-    [HTTP_POST] = STR_INIT("POST"),       [HTTP_PUT] = STR_INIT("PUT"),
-    [HTTP_DELETE] = STR_INIT("DELETE"),   [HTTP_PATCH] = STR_INIT("PATCH"),
+    [HTTP_GET] = STR_INIT("GET"),         [HTTP_HEAD] = STR_INIT("HEAD"),     [HTTP_POST] = STR_INIT("POST"),
+    [HTTP_PUT] = STR_INIT("PUT"),         [HTTP_DELETE] = STR_INIT("DELETE"), [HTTP_PATCH] = STR_INIT("PATCH"),
     [HTTP_OPTIONS] = STR_INIT("OPTIONS"),
 };
 
@@ -59,8 +58,8 @@ void http_url_encode(struct buf *out, str s)
     static const char hex[] = "0123456789ABCDEF";
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        bool plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' ||
-                     c == '.' || c == '_' || c == '~';
+        bool plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '.' ||
+                     c == '_' || c == '~';
         if (plain) {
             buf_u8(out, c);
         } else {

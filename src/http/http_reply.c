@@ -140,8 +140,7 @@ static void cors(struct http_exchange *x)
         http_set_header(rs, STR("Vary"), STR("Origin"));
         return;
     }
-    http_set_header(rs, STR("Access-Control-Allow-Headers"),
-                    STR("Accept, Authorization, Content-Type, Origin"));
+    http_set_header(rs, STR("Access-Control-Allow-Headers"), STR("Accept, Authorization, Content-Type, Origin"));
     http_set_header(rs, STR("Access-Control-Allow-Methods"), STR("GET, POST, OPTIONS"));
     http_set_header(rs, STR("Access-Control-Allow-Origin"), allowed ? x->origin : STR("*"));
     http_set_header(rs, STR("Access-Control-Expose-Headers"), STR("Date"));
@@ -177,8 +176,8 @@ static void piece_make(void *p)
     struct http_response *rs = &x->rs;
     buf_clear(&x->piece);
     x->piece_off = 0;
-    bool more = !atomic_load(&x->cancelled) && !atomic_load(&x->server->draining) &&
-                rs->stream(rs->stream_ctx, &x->piece);
+    bool more =
+        !atomic_load(&x->cancelled) && !atomic_load(&x->server->draining) && rs->stream(rs->stream_ctx, &x->piece);
     x->stream_ended = !more || x->piece.failed;
     x->piece_failed |= x->piece.failed;
     http_watch_forget(x);
@@ -206,8 +205,8 @@ static ssize_t stream_read(void *p, uint64_t pos, char *out, size_t room)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     MHD_suspend_connection(x->conn->mhd);
     http_watch_request(x);
-    if (pool_submit(s->pools[x->rq.route->pool == HTTP_INLINE ? HTTP_CONTROL : x->rq.route->pool], piece_make,
-                    x) != OK) {
+    if (pool_submit(s->pools[x->rq.route->pool == HTTP_INLINE ? HTTP_CONTROL : x->rq.route->pool], piece_make, x) !=
+        OK) {
         x->stream_ended = true; /* overloaded: the answer ends early and the connection with it */
         x->piece_failed = true;
         http_watch_forget(x);
@@ -260,9 +259,8 @@ void http_cut(struct http_conn *c, int status)
         return;
     if (status && !c->listen->tls) {
         char text[256];
-        int n =
-            snprintf(text, sizeof(text), "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-                     status, http_status_text(status));
+        int n = snprintf(text, sizeof(text), "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status,
+                         http_status_text(status));
         ssize_t sent = send(c->fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)sent; /* a courtesy: the connection ends either way */
     }

@@ -79,8 +79,8 @@ static enum err route_add(struct http_router *r, const struct http_route *route,
         if (!(route->methods & HTTP_BIT(m)))
             continue;
         if (e->by_method[m])
-            return err_fail(reterr, ERR_EXISTS, "two routes for %s %s",
-                            http_method_name((enum http_method)m).p, route->pattern);
+            return err_fail(reterr, ERR_EXISTS, "two routes for %s %s", http_method_name((enum http_method)m).p,
+                            route->pattern);
         e->by_method[m] = route;
         e->ctx[m] = t->ctx;
         e->listeners[m] = t->listeners ? t->listeners : ~0u;
@@ -207,8 +207,7 @@ static void render_requests(const struct http_entry *e, const char *family, stru
             buf_printf(out, "%s{handler=\"%s\",code=\"%d\"} %llu\n", family, e->handler, http_codes[i],
                        (unsigned long long)n);
         else
-            buf_printf(out, "%s{handler=\"%s\",code=\"other\"} %llu\n", family, e->handler,
-                       (unsigned long long)n);
+            buf_printf(out, "%s{handler=\"%s\",code=\"other\"} %llu\n", family, e->handler, (unsigned long long)n);
     }
 }
 
@@ -221,22 +220,18 @@ static void render_durations(const struct http_entry *e, const char *family, str
                    (unsigned long long)n);
     }
     n += load(&e->counts.bucket[HTTP_BUCKETS]);
-    buf_printf(out, "%s_bucket{handler=\"%s\",le=\"+Inf\"} %llu\n", family, e->handler,
-               (unsigned long long)n);
-    buf_printf(out, "%s_sum{handler=\"%s\"} %.9g\n", family, e->handler,
-               (double)load(&e->counts.duration_ns) * 1e-9);
+    buf_printf(out, "%s_bucket{handler=\"%s\",le=\"+Inf\"} %llu\n", family, e->handler, (unsigned long long)n);
+    buf_printf(out, "%s_sum{handler=\"%s\"} %.9g\n", family, e->handler, (double)load(&e->counts.duration_ns) * 1e-9);
     buf_printf(out, "%s_count{handler=\"%s\"} %llu\n", family, e->handler, (unsigned long long)n);
 }
 
 static void render_bytes(const struct http_entry *e, const char *family, struct buf *out)
 {
-    buf_printf(out, "%s{handler=\"%s\"} %llu\n", family, e->handler,
-               (unsigned long long)load(&e->counts.bytes_out));
+    buf_printf(out, "%s{handler=\"%s\"} %llu\n", family, e->handler, (unsigned long long)load(&e->counts.bytes_out));
 }
 
 static void render_family(const struct http_router *r, const char *family, const char *type, const char *help,
-                          void (*render)(const struct http_entry *, const char *, struct buf *),
-                          struct buf *out)
+                          void (*render)(const struct http_entry *, const char *, struct buf *), struct buf *out)
 {
     buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", family, help, family, type);
     for (size_t i = 0; i < r->n; i++)
@@ -253,10 +248,9 @@ void http_router_render(const struct http_router *r, struct buf *out)
     render_family(r, "prometheus_http_requests_total", "counter", "HTTP requests, as Prometheus names them.",
                   render_requests, out);
     render_family(r, "vane_http_request_duration_seconds", "histogram",
-                  "Duration of HTTP requests from the request line to the end of the answer.",
-                  render_durations, out);
-    render_family(r, "vane_http_requests_total", "counter", "HTTP requests by route and status code.",
-                  render_requests, out);
-    render_family(r, "vane_http_response_bytes_total", "counter",
-                  "Bytes of answers' bodies, after compression.", render_bytes, out);
+                  "Duration of HTTP requests from the request line to the end of the answer.", render_durations, out);
+    render_family(r, "vane_http_requests_total", "counter", "HTTP requests by route and status code.", render_requests,
+                  out);
+    render_family(r, "vane_http_response_bytes_total", "counter", "Bytes of answers' bodies, after compression.",
+                  render_bytes, out);
 }

@@ -41,14 +41,14 @@ const struct http_limits http_limits_default = {
     .arena_bytes_max = (size_t)1 << 30,
 };
 
-static struct stat refused_malformed = STAT_COUNTER(
-    "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"malformed\"");
-static struct stat refused_size = STAT_COUNTER(
-    "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"too_large\"");
-static struct stat refused_queue = STAT_COUNTER(
-    "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"queue_full\"");
-static struct stat refused_memory = STAT_COUNTER(
-    "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"body_memory\"");
+static struct stat refused_malformed =
+    STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"malformed\"");
+static struct stat refused_size =
+    STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"too_large\"");
+static struct stat refused_queue =
+    STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"queue_full\"");
+static struct stat refused_memory =
+    STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"body_memory\"");
 static struct stat refused_coding = STAT_COUNTER(
     "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"content_encoding\"");
 
@@ -103,12 +103,12 @@ static void exchange_log(const struct http_exchange *x, int status, uint64_t ns)
 {
     str method = http_method_name(x->method), path = x->raw_path;
     if (status == 500)
-        LOG_WARN("request failed", "method", method.p, "path", LOG_STR(path), "status", LOG_I64(status),
-                 "client", LOG_STR(x->rq.remote));
+        LOG_WARN("request failed", "method", method.p, "path", LOG_STR(path), "status", LOG_I64(status), "client",
+                 LOG_STR(x->rq.remote));
     else
         LOG_DEBUG("request", "method", method.p, "path", LOG_STR(path), "status", LOG_I64(status), "client",
-                  LOG_STR(x->rq.remote), "bytes_in", LOG_I64(x->rq.body_bytes_sent), "bytes_out",
-                  LOG_I64(x->bytes_out), "us", LOG_I64(ns / 1000));
+                  LOG_STR(x->rq.remote), "bytes_in", LOG_I64(x->rq.body_bytes_sent), "bytes_out", LOG_I64(x->bytes_out),
+                  "us", LOG_I64(ns / 1000));
 }
 
 static void exchange_free(struct http_exchange *x)
@@ -152,8 +152,7 @@ static void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_ctx
     struct http_listen *l = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         struct http_conn *c = mem_zalloc(sizeof(*c));
-        const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
         c->listen = l;
         c->mhd = mhd;
         c->fd = info ? info->connect_fd : -1;
@@ -193,8 +192,7 @@ static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd
     return x;
 }
 
-static void on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
-                         enum MHD_RequestTerminationCode code)
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode code)
 {
     (void)cls;
     (void)code;
@@ -256,8 +254,7 @@ static str media_type(struct arena *a, str content_type)
 
 static str remote_text(struct http_exchange *x)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(x->conn->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->conn->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     char host[INET6_ADDRSTRLEN];
     if (info && info->client_addr && info->client_addr->sa_family == AF_INET) {
         const struct sockaddr_in *in = (const void *)info->client_addr;
@@ -476,8 +473,7 @@ static int params_read(struct http_exchange *x)
     struct http_request *rq = &x->rq;
     bool form = rq->method != HTTP_GET && !(rq->route->flags & HTTP_NO_FORM) &&
                 str_eq(rq->content_type, STR("application/x-www-form-urlencoded"));
-    if ((form && !http_form_parse(&x->a, rq->body, &x->params)) ||
-        !http_form_parse(&x->a, x->raw_query, &x->params))
+    if ((form && !http_form_parse(&x->a, rq->body, &x->params)) || !http_form_parse(&x->a, x->raw_query, &x->params))
         return 400;
     rq->params = x->params.v.p;
     rq->n_params = x->params.v.n;
@@ -596,8 +592,7 @@ static void mhd_log(void *cls, const char *fmt, va_list args)
     LOG_DEBUG("http library", "text", text);
 }
 
-enum err http_socket_open(const struct http_listener *cfg, int *ret_fd, uint16_t *ret_port,
-                          struct err_text *reterr)
+enum err http_socket_open(const struct http_listener *cfg, int *ret_fd, uint16_t *ret_port, struct err_text *reterr)
 {
     char port[8];
     snprintf(port, sizeof(port), "%u", cfg->port);
@@ -617,8 +612,8 @@ enum err http_socket_open(const struct http_listener *cfg, int *ret_fd, uint16_t
     if (!ok) {
         if (fd >= 0)
             close(fd);
-        return err_fail(reterr, err_from_errno(why), "cannot listen on %s port %u: %s", cfg->address,
-                        cfg->port, strerror(why));
+        return err_fail(reterr, err_from_errno(why), "cannot listen on %s port %u: %s", cfg->address, cfg->port,
+                        strerror(why));
     }
     struct sockaddr_storage sa;
     socklen_t n = sizeof(sa);
@@ -658,16 +653,15 @@ static enum err listen_open(struct http_server *s, struct http_listen *l, const 
         { MHD_OPTION_END, 0, NULL },
     };
     struct MHD_OptionItem none[] = { { MHD_OPTION_END, 0, NULL } };
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
-                     (l->tls ? MHD_USE_TLS : 0u);
+    unsigned flags =
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (l->tls ? MHD_USE_TLS : 0u);
     l->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_call, NULL, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_THREAD_POOL_SIZE, MAX(s->cfg.event_threads, 2u),
-        MHD_OPTION_CONNECTION_LIMIT, s->cfg.connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONN_MEMORY_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, s->cfg.idle_ms / 1000 + 10,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, conn_notify, l,
-        MHD_OPTION_URI_LOG_CALLBACK, on_target, l, MHD_OPTION_NOTIFY_COMPLETED, on_completed, l,
-        MHD_OPTION_ARRAY, l->tls ? tls_options : none, MHD_OPTION_END);
+        flags, 0, NULL, NULL, on_call, NULL, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET, l->fd,
+        MHD_OPTION_THREAD_POOL_SIZE, MAX(s->cfg.event_threads, 2u), MHD_OPTION_CONNECTION_LIMIT, s->cfg.connections_max,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
+        s->cfg.idle_ms / 1000 + 10, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, conn_notify, l,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, l, MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_ARRAY,
+        l->tls ? tls_options : none, MHD_OPTION_END);
     if (!l->daemon)
         return err_fail(reterr, ERR_IO, "cannot start the HTTP server on %s port %u%s", cfg->address, l->port,
                         l->tls ? " (is the TLS certificate and key valid PEM?)" : "");
@@ -691,9 +685,7 @@ static void listen_close(struct http_listen *l)
 static void config_defaults(struct http_server_config *cfg)
 {
     static const unsigned threads[HTTP_POOLS] = { [HTTP_CONTROL] = 4, [HTTP_INGEST] = 16 };
-    static const unsigned queues[HTTP_POOLS] = {
-        [HTTP_CONTROL] = 256, [HTTP_INGEST] = 1024, [HTTP_QUERY] = 64
-    };
+    static const unsigned queues[HTTP_POOLS] = { [HTTP_CONTROL] = 256, [HTTP_INGEST] = 1024, [HTTP_QUERY] = 64 };
     cfg->event_threads = (unsigned)or_default(cfg->event_threads, 2);
     cfg->connections_max = (unsigned)or_default(cfg->connections_max, 12000);
     cfg->idle_ms = (unsigned)or_default(cfg->idle_ms, 300000);
@@ -746,8 +738,7 @@ static enum err server_start(struct http_server *s, struct err_text *reterr)
     return OK;
 }
 
-enum err http_server_open(const struct http_server_config *cfg, struct http_server **ret,
-                          struct err_text *reterr)
+enum err http_server_open(const struct http_server_config *cfg, struct http_server **ret, struct err_text *reterr)
 {
     struct http_server *s = mem_zalloc(sizeof(*s));
     s->cfg = *cfg;
@@ -801,7 +792,8 @@ void http_server_close(struct http_server *s)
         struct http_listen *l = &s->listens[i];
         if (l->daemon) {
             l->fd = MHD_quiesce_daemon(l->daemon);
-            if (l->fd >= 0) /* refuses; not yet closed: the daemon's thread aborts if it cannot take it out of its epoll set */
+            if (l->fd >=
+                0) /* refuses; not yet closed: the daemon's thread aborts if it cannot take it out of its epoll set */
                 shutdown(l->fd, SHUT_RDWR);
         }
     }

@@ -25,14 +25,14 @@ enum { EVENTS_MAX = 64, BODY_GRACE_MS = 5000, TICK_MS_MAX = 1000, TICK_MS_MIN = 
 
 static struct stat cut_idle =
     STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"idle\"");
-static struct stat cut_headers = STAT_COUNTER("vane_http_connections_cut_total",
-                                              "Connections closed by a time limit", "reason=\"headers\"");
+static struct stat cut_headers =
+    STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"headers\"");
 static struct stat cut_body =
     STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"body\"");
 static struct stat cut_send =
     STAT_COUNTER("vane_http_connections_cut_total", "Connections closed by a time limit", "reason=\"send\"");
-static struct stat gone = STAT_COUNTER("vane_http_requests_cancelled_total",
-                                       "Requests whose client went away while they were handled", "");
+static struct stat gone =
+    STAT_COUNTER("vane_http_requests_cancelled_total", "Requests whose client went away while they were handled", "");
 
 static uint64_t conn_id(const struct http_conn *c)
 {

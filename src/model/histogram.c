@@ -82,7 +82,8 @@ static enum err custom_validate(const struct histogram *h, struct err_text *rete
     for (size_t i = 0; i < h->pos.n_spans; i++)
         top += (int64_t)h->pos.spans[i].offset + h->pos.spans[i].length;
     if (h->pos.n_spans && (h->pos.spans[0].offset < 0 || top > (int64_t)h->n_custom + 1))
-        return err_fail(reterr, ERR_INVALID, "only %zu custom bounds defined which is insufficient to cover span", h->n_custom);
+        return err_fail(reterr, ERR_INVALID, "only %zu custom bounds defined which is insufficient to cover span",
+                        h->n_custom);
     return OK;
 }
 

@@ -9,10 +9,10 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
-#define HIST_SCHEMA_MIN (-4)
-#define HIST_SCHEMA_MAX 8
+#define HIST_SCHEMA_MIN    (-4)
+#define HIST_SCHEMA_MAX    8
 #define HIST_SCHEMA_CUSTOM (-53)
-#define HIST_BUCKETS_MAX 65536
+#define HIST_BUCKETS_MAX   65536
 
 enum hist_reset { HIST_RESET_UNKNOWN, HIST_RESET_YES, HIST_RESET_NO, HIST_RESET_GAUGE };
 

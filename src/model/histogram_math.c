@@ -502,11 +502,14 @@ static void combine_exponential(const struct combination *op, struct operand x, 
         ret->zero_count += add;
     for (int negative = 0; negative < 2; negative++) {
         /* Buckets inside the zero bucket are left out at their own resolution: its threshold is a bound there. */
-        struct bucket_list lx = list_of(op->a, x.h, x.comp, negative, schema, x.h->zero_threshold < threshold ? threshold : 0);
+        struct bucket_list lx =
+            list_of(op->a, x.h, x.comp, negative, schema, x.h->zero_threshold < threshold ? threshold : 0);
         struct bucket_list ly = list_of(op->a, y, NULL, negative, schema, threshold);
         struct bucket_list l = list_merge(op->a, &lx, &ly, op->subtract);
         list_to_side(op->a, &l, op->keep_empty, negative ? &ret->neg : &ret->pos,
-                     !ret_comp ? NULL : negative ? &ret_comp->neg : &ret_comp->pos);
+                     !ret_comp  ? NULL
+                     : negative ? &ret_comp->neg
+                                : &ret_comp->pos);
     }
 }
 
@@ -574,7 +577,8 @@ static bool same_layout(const struct histogram *x, const struct histogram *y)
     for (int i = 0; i < 2; i++) {
         if (s[i][0]->n_spans != s[i][1]->n_spans || s[i][0]->n_buckets != s[i][1]->n_buckets)
             return false;
-        if (s[i][0]->n_spans && memcmp(s[i][0]->spans, s[i][1]->spans, s[i][0]->n_spans * sizeof(struct hist_span)) != 0)
+        if (s[i][0]->n_spans &&
+            memcmp(s[i][0]->spans, s[i][1]->spans, s[i][0]->n_spans * sizeof(struct hist_span)) != 0)
             return false;
     }
     return true;
@@ -790,11 +794,13 @@ enum hist_reset histogram_hint_after(const struct histogram *prev, const struct 
 {
     if (h->reset == HIST_RESET_GAUGE)
         return HIST_RESET_GAUGE;
-    if (!prev || prev->reset == HIST_RESET_GAUGE || h->reset == HIST_RESET_YES || is_stale(prev->sum) || is_stale(h->sum))
+    if (!prev || prev->reset == HIST_RESET_GAUGE || h->reset == HIST_RESET_YES || is_stale(prev->sum) ||
+        is_stale(h->sum))
         return HIST_RESET_UNKNOWN;
     if (prev->schema != h->schema || prev->zero_threshold != h->zero_threshold)
         return HIST_RESET_UNKNOWN;
-    if (prev->n_custom != h->n_custom || (h->n_custom && memcmp(prev->custom, h->custom, h->n_custom * sizeof(*h->custom)) != 0))
+    if (prev->n_custom != h->n_custom ||
+        (h->n_custom && memcmp(prev->custom, h->custom, h->n_custom * sizeof(*h->custom)) != 0))
         return HIST_RESET_UNKNOWN;
     struct histogram unhinted = *h;
     unhinted.reset = HIST_RESET_UNKNOWN;

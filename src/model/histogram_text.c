@@ -93,7 +93,9 @@ static void word_buckets(struct words *w, const struct histogram *h, bool negati
 
 void histogram_print_test(struct buf *out, const struct histogram *h)
 {
-    static const char *const hints[] = { [HIST_RESET_YES] = "reset", [HIST_RESET_NO] = "not_reset", [HIST_RESET_GAUGE] = "gauge" };
+    static const char *const hints[] = {
+        [HIST_RESET_YES] = "reset", [HIST_RESET_NO] = "not_reset", [HIST_RESET_GAUGE] = "gauge"
+    };
     struct words w = { out, false };
     buf_lit(out, "{{");
     if (h->schema != 0)

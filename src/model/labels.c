@@ -234,8 +234,8 @@ enum err labels_sort(struct label *p, size_t *n, struct err_text *reterr)
     sort_by_name(p, *n);
     for (size_t i = 1; i < *n; i++)
         if (str_eq(p[i].name, p[i - 1].name))
-            return err_fail(reterr, ERR_INVALID, "label name \"" STR_FMT "\" is not unique",
-                            (int)MIN(p[i].name.n, 128), p[i].name.p);
+            return err_fail(reterr, ERR_INVALID, "label name \"" STR_FMT "\" is not unique", (int)MIN(p[i].name.n, 128),
+                            p[i].name.p);
     size_t kept = 0;
     for (size_t i = 0; i < *n; i++)
         if (p[i].value.n)

@@ -8,8 +8,8 @@
 #include "base/mem.h"
 #include "base/vec.h"
 
-#define LABEL_NAME STR("__name__")
-#define LABEL_BUCKET STR("le")
+#define LABEL_NAME     STR("__name__")
+#define LABEL_BUCKET   STR("le")
 #define LABEL_QUANTILE STR("quantile")
 
 struct label {
@@ -20,7 +20,8 @@ struct labels {
     size_t n;
 };
 #define LABELS_NONE ((struct labels){ 0 })
-#define labels_each(it, ls) for (const struct label *it = (ls).p, *it##_end = (ls).n ? (ls).p + (ls).n : (ls).p; it < it##_end; it++)
+#define labels_each(it, ls) \
+    for (const struct label *it = (ls).p, *it##_end = (ls).n ? (ls).p + (ls).n : (ls).p; it < it##_end; it++)
 
 str labels_get(struct labels ls, str name); /* STR_NONE (p == NULL) if absent */
 static inline bool labels_has(struct labels ls, str name)
@@ -32,7 +33,7 @@ static inline str labels_name(struct labels ls)
     return labels_get(ls, LABEL_NAME);
 }
 bool labels_eq(struct labels a, struct labels b);
-int labels_cmp(struct labels a, struct labels b); /* Prometheus' labels.Compare */
+int labels_cmp(struct labels a, struct labels b);             /* Prometheus' labels.Compare */
 struct labels labels_copy(struct arena *a, struct labels ls); /* strings too */
 /* Canonical identity: hash over name, 0xff, value, 0xff for each label in order. */
 hash128 labels_hash128(struct labels ls, uint64_t seed);

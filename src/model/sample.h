@@ -5,10 +5,10 @@
 #include "model/histogram.h"
 #include "model/labels.h"
 
-#define STALE_NAN_BITS 0x7ff0000000000002ull /* staleness marker; every other NaN is an ordinary value */
+#define STALE_NAN_BITS  0x7ff0000000000002ull /* staleness marker; every other NaN is an ordinary value */
 #define NORMAL_NAN_BITS 0x7ff8000000000001ull /* the NaN that Prometheus writes (value.NormalNaN) */
-#define TS_MS_MIN (INT64_MIN / 2)
-#define TS_MS_MAX (INT64_MAX / 2)
+#define TS_MS_MIN       (INT64_MIN / 2)
+#define TS_MS_MAX       (INT64_MAX / 2)
 
 static inline uint64_t f64_bits(double v)
 {
@@ -73,9 +73,9 @@ struct batch_key {
 
 /* One series' part of a batch. Everything is borrowed from the batch's arena or the request body. */
 struct batch_series {
-    struct labels labels;       /* sorted, valid (labels_sort); may be empty when *ref is set: a ref
+    struct labels labels;        /* sorted, valid (labels_sort); may be empty when *ref is set: a ref
                                  * that has become stale is then refused, or with a key, its labels are read */
-    uint64_t *ref;              /* in/out cache of the store's series ref, kept by the caller; NULL = none */
+    uint64_t *ref;               /* in/out cache of the store's series ref, kept by the caller; NULL = none */
     const struct batch_key *key; /* NULL = none. With a ref, labels may be empty */
     const struct sample *samples;
     size_t n_samples;
@@ -83,8 +83,8 @@ struct batch_series {
     size_t n_hists;
     const struct exemplar *exemplars;
     size_t n_exemplars;
-    const int64_t *start_ms;    /* start timestamp per sample (then per hist); NULL = unknown */
-    struct metric_meta meta;    /* zero = says nothing */
+    const int64_t *start_ms; /* start timestamp per sample (then per hist); NULL = unknown */
+    struct metric_meta meta; /* zero = says nothing */
     enum temporality temporality;
     const struct labels *resource; /* OTLP resource attributes: outside identity; NULL = none */
 };
@@ -98,7 +98,7 @@ struct batch {
     VEC(struct batch_series) series; /* array in the arena (avec_push) */
     VEC(struct batch_family) families;
     struct labels (*labels_of)(struct arena *a, str bytes); /* of batch_key.bytes; NULL = no keys */
-    size_t n_samples, n_exemplars; /* kept by whoever fills it; histograms count as samples */
+    size_t n_samples, n_exemplars;                          /* kept by whoever fills it; histograms count as samples */
 };
 
 #endif

@@ -14,8 +14,8 @@
 #include "promql/promql_functions.h"
 
 #define PROMQL_TEXT_BYTES_MAX (256 * 1024)
-#define PROMQL_DEPTH_MAX 1024  /* nesting of a tree, so also of recursion over it */
-#define PROMQL_NODES_MAX 65536 /* nodes of a tree */
+#define PROMQL_DEPTH_MAX      1024  /* nesting of a tree, so also of recursion over it */
+#define PROMQL_NODES_MAX      65536 /* nodes of a tree */
 
 struct promql_pos { /* bytes of the query text, end exclusive */
     uint32_t start, end;
@@ -84,7 +84,18 @@ enum promql_agg_op {
 #define PQ_AGG_COUNT_OPS (PQ_AGG_LIMIT_RATIO + 1)
 const char *promql_agg_text(enum promql_agg_op op); /* "sum" */
 
-enum promql_dur_op { PQ_DUR_ADD, PQ_DUR_SUB, PQ_DUR_MUL, PQ_DUR_DIV, PQ_DUR_MOD, PQ_DUR_POW, PQ_DUR_MIN, PQ_DUR_MAX, PQ_DUR_STEP, PQ_DUR_RANGE };
+enum promql_dur_op {
+    PQ_DUR_ADD,
+    PQ_DUR_SUB,
+    PQ_DUR_MUL,
+    PQ_DUR_DIV,
+    PQ_DUR_MOD,
+    PQ_DUR_POW,
+    PQ_DUR_MIN,
+    PQ_DUR_MAX,
+    PQ_DUR_STEP,
+    PQ_DUR_RANGE
+};
 
 struct promql_expr;
 
@@ -127,11 +138,16 @@ struct promql_unary {
     bool negative; /* false: a plus sign, which changes nothing but drops nothing either */
     const struct promql_expr *expr;
 };
-enum promql_card { PQ_ONE_TO_ONE, PQ_MANY_TO_ONE /* group_left */, PQ_ONE_TO_MANY /* group_right */, PQ_MANY_TO_MANY /* set operators */ };
+enum promql_card {
+    PQ_ONE_TO_ONE,
+    PQ_MANY_TO_ONE /* group_left */,
+    PQ_ONE_TO_MANY /* group_right */,
+    PQ_MANY_TO_MANY /* set operators */
+};
 struct promql_matching { /* only between vectors */
     enum promql_card card;
-    bool on;             /* labels are the ones to match on; otherwise the ones to ignore */
-    bool is_explicit;    /* on() or ignoring() was written */
+    bool on;          /* labels are the ones to match on; otherwise the ones to ignore */
+    bool is_explicit; /* on() or ignoring() was written */
     const str *labels;
     size_t n_labels;
     const str *include; /* group_left(...) */

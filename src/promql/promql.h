@@ -21,7 +21,8 @@ struct promql_points { /* the same meaning as the store's: ascending, duplicates
     const struct histogram *const *h; /* NULL: floats only; h[i] != NULL: sample i is a histogram */
     const int64_t *start_ms;          /* NULL: unknown */
     size_t n;
-    uint64_t timeline; /* non-zero and equal to that of another read of this reader over the same time: equal ts arrays */
+    uint64_t
+        timeline; /* non-zero and equal to that of another read of this reader over the same time: equal ts arrays */
 };
 struct promql_series {
     struct labels labels;
@@ -34,8 +35,8 @@ struct promql_source {
     enum err (*open)(struct promql_source *src, int64_t from_ms, int64_t to_ms, struct promql_view **ret);
     void (*close)(struct promql_view *v);
     /* Matching series sorted by labels, in a. Thread: the query's. */
-    enum err (*select)(struct promql_view *v, const struct matcher *m, size_t n_matchers, int64_t from_ms, int64_t to_ms,
-                       size_t series_max, struct arena *a, struct promql_series **ret, size_t *ret_n);
+    enum err (*select)(struct promql_view *v, const struct matcher *m, size_t n_matchers, int64_t from_ms,
+                       int64_t to_ms, size_t series_max, struct arena *a, struct promql_series **ret, size_t *ret_n);
     struct promql_reader *(*reader_new)(struct promql_view *v);
     void (*reader_free)(struct promql_reader *r);
     /* All samples in [from, to] (both ends included); valid until the reader's next read. */
@@ -59,14 +60,14 @@ enum promql_feature {
 /* ---- running ---- */
 struct promql_engine;
 struct promql_engine_config {
-    struct pool *pool;         /* for parallel evaluation; NULL = the calling thread only */
-    int64_t lookback_ms;       /* default 5 min */
-    size_t samples_max;        /* samples a query may hold at once; default 50 M */
-    size_t series_max;         /* series a query may touch; default 10 M */
-    size_t bytes_max;          /* memory of one query; default 1 GiB */
-    int64_t timeout_ms;        /* default 2 min */
-    unsigned features;         /* enum promql_feature */
-    int64_t default_step_ms;   /* of subqueries without a step; default 1 min */
+    struct pool *pool;       /* for parallel evaluation; NULL = the calling thread only */
+    int64_t lookback_ms;     /* default 5 min */
+    size_t samples_max;      /* samples a query may hold at once; default 50 M */
+    size_t series_max;       /* series a query may touch; default 10 M */
+    size_t bytes_max;        /* memory of one query; default 1 GiB */
+    int64_t timeout_ms;      /* default 2 min */
+    unsigned features;       /* enum promql_feature */
+    int64_t default_step_ms; /* of subqueries without a step; default 1 min */
 };
 void promql_engine_config_defaults(struct promql_engine_config *cfg);
 struct promql_engine *promql_engine_new(const struct promql_engine_config *cfg);
@@ -74,7 +75,7 @@ void promql_engine_free(struct promql_engine *e);
 
 struct promql_query {
     str text;
-    bool instant;              /* from == to, step ignored */
+    bool instant; /* from == to, step ignored */
     int64_t from_ms, to_ms, step_ms;
     int64_t timeout_ms;        /* 0 = the engine's; never above it */
     int64_t lookback_ms;       /* 0 = the engine's */
@@ -93,8 +94,8 @@ struct promql_result_series {
     size_t n_points;
 };
 struct promql_note {
-    bool info;  /* info annotation, otherwise a warning */
-    str text;   /* "PromQL warning: ... (1:5)" as the API renders it */
+    bool info; /* info annotation, otherwise a warning */
+    str text;  /* "PromQL warning: ... (1:5)" as the API renders it */
 };
 struct promql_stats {
     uint64_t samples_read, series_read, bytes_peak;

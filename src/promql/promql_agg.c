@@ -57,8 +57,8 @@ static struct labels group_labels(struct pq_run *r, const struct grouping *g, st
 }
 
 /* Group index of each row, and the labels of each group. strip: names are already gone from the rows' labels. */
-static void group_rows(struct pq_run *r, const struct grouping *g, const struct pq_rows *rows, bool strip, uint32_t *group_of,
-                       struct labels **ret_labels, size_t *ret_n)
+static void group_rows(struct pq_run *r, const struct grouping *g, const struct pq_rows *rows, bool strip,
+                       uint32_t *group_of, struct labels **ret_labels, size_t *ret_n)
 {
     VEC(struct labels) groups = { 0 };
     struct pq_index index = { 0 };
@@ -107,7 +107,8 @@ static void group_init(struct arena *a, struct group *g, enum promql_agg_op op, 
 }
 
 /* The same for a row with a sample at every step. */
-static void fold_sum_full(double *restrict x, double *restrict c, uint8_t *restrict flags, const double *restrict v, size_t n)
+static void fold_sum_full(double *restrict x, double *restrict c, uint8_t *restrict flags, const double *restrict v,
+                          size_t n)
 {
     size_t s = 0;
     for (; s + 2 <= n; s += 2) {
@@ -131,7 +132,8 @@ static void fold_sum_full(double *restrict x, double *restrict c, uint8_t *restr
 }
 
 /* Neumaier's sum without branches: the rounding error of an addition is exact either way it is computed. */
-static void fold_sum(double *restrict x, double *restrict c, uint8_t *restrict flags, const double *restrict v, size_t n)
+static void fold_sum(double *restrict x, double *restrict c, uint8_t *restrict flags, const double *restrict v,
+                     size_t n)
 {
     for (size_t s = 0; s < n; s++) {
         bool has = !pq_is_none(v[s]);
@@ -236,7 +238,8 @@ static void hist_one(struct pq_worker *w, const struct agg *a, struct group *g, 
 }
 
 /* Histograms of a row: added by sum and avg, counted by count and group, ignored with a note by the others. */
-static void fold_histograms(struct pq_worker *w, const struct agg *a, struct group *g, struct pq_row *row, struct labels labels)
+static void fold_histograms(struct pq_worker *w, const struct agg *a, struct group *g, struct pq_row *row,
+                            struct labels labels)
 {
     bool adds = a->op == PQ_AGG_SUM || a->op == PQ_AGG_AVG, counts = a->op == PQ_AGG_COUNT || a->op == PQ_AGG_GROUP;
     for (size_t s = 0; s < a->steps; s++) {
@@ -251,7 +254,8 @@ static void fold_histograms(struct pq_worker *w, const struct agg *a, struct gro
     }
 }
 
-static void fold_row(struct pq_worker *w, const struct agg *a, struct group *g, struct pq_row *row, struct labels labels)
+static void fold_row(struct pq_worker *w, const struct agg *a, struct group *g, struct pq_row *row,
+                     struct labels labels)
 {
     if (row->h)
         fold_histograms(w, a, g, row, labels);
@@ -479,7 +483,8 @@ static unsigned agg_slices(struct pq_run *r, const struct agg *a)
 /* quantile, topk and their kin look at all series of a group at once. */
 static bool needs_all(enum promql_agg_op op)
 {
-    return op == PQ_AGG_TOPK || op == PQ_AGG_BOTTOMK || op == PQ_AGG_QUANTILE || op == PQ_AGG_LIMITK || op == PQ_AGG_LIMIT_RATIO;
+    return op == PQ_AGG_TOPK || op == PQ_AGG_BOTTOMK || op == PQ_AGG_QUANTILE || op == PQ_AGG_LIMITK ||
+           op == PQ_AGG_LIMIT_RATIO;
 }
 
 static enum err eval_picking(struct pq_run *r, const struct pq_node *n, struct pq_rows *rows, const struct grouping *g,

@@ -121,7 +121,9 @@ static void keep(struct picking *p, size_t series, size_t step)
     const struct pq_series *in = &p->in->p[series];
     struct pq_series *out = &p->out[series];
     if (!out->v) {
-        *out = (struct pq_series){ .labels = in->labels, .drop_name = in->drop_name, .v = pq_row_new(p->run->a, p->tl->n), .h = in->h };
+        *out = (struct pq_series){
+            .labels = in->labels, .drop_name = in->drop_name, .v = pq_row_new(p->run->a, p->tl->n), .h = in->h
+        };
         if (p->tl->n == 1) /* an instant query shows them in the order in which they were picked */
             p->ret->p[p->ret->n++] = *out;
     }
@@ -175,7 +177,8 @@ static void pick_ratio(struct picking *p, size_t group, size_t step, double r)
     }
 }
 
-enum err pq_check_agg_param(struct pq_run *r, const struct pq_node *node, const double *param, size_t steps, bool *ret_empty)
+enum err pq_check_agg_param(struct pq_run *r, const struct pq_node *node, const double *param, size_t steps,
+                            bool *ret_empty)
 {
     struct pq_worker *w = pq_main(r);
     struct extent e = param_extent(param, steps);
@@ -225,7 +228,8 @@ static enum err eval_picking(struct picking *p)
     TRY(pq_check_agg_param(p->run, p->node, p->param, p->tl->n, &empty));
     if (empty)
         return OK;
-    p->heap = (struct pq_heap){ .p = arena_array(a, struct pq_pick, p->in->n + 1), .largest_first = p->op == PQ_AGG_BOTTOMK };
+    p->heap =
+        (struct pq_heap){ .p = arena_array(a, struct pq_pick, p->in->n + 1), .largest_first = p->op == PQ_AGG_BOTTOMK };
     p->tmp = arena_array(a, struct pq_pick, p->in->n + 1);
     p->out = arena_zarray(a, struct pq_series, p->in->n + 1);
     p->ret->p = arena_array(a, struct pq_series, p->in->n + 1);
@@ -248,8 +252,15 @@ enum err pq_eval_agg_k(struct pq_run *r, const struct pq_node *n, const struct p
                        const struct pq_group_map *groups, const double *param, struct pq_vec *ret)
 {
     *ret = (struct pq_vec){ 0 };
-    struct picking p = { .run = r, .node = n, .op = n->e->agg.op, .tl = tl, .in = in, .groups = groups, .param = param,
-                         .members = members_of(r->a, groups, in->n), .ret = ret };
+    struct picking p = { .run = r,
+                         .node = n,
+                         .op = n->e->agg.op,
+                         .tl = tl,
+                         .in = in,
+                         .groups = groups,
+                         .param = param,
+                         .members = members_of(r->a, groups, in->n),
+                         .ret = ret };
     TRY(p.op == PQ_AGG_QUANTILE ? eval_quantile(&p) : eval_picking(&p));
     pq_drop_samples(r, in->samples);
     return pq_take_samples(pq_main(r), ret->samples);
@@ -320,8 +331,13 @@ enum err pq_eval_count_values(struct pq_run *r, const struct pq_node *n, const s
     struct pq_vec in;
     TRY(pq_eval(r, n->args[0], tl, &in));
     *ret = (struct pq_vec){ 0 };
-    struct counting c = { .run = r, .tl = tl, .names = pq_names_sorted(r->a, agg->grouping, agg->n_grouping, 2),
-                          .n_names = agg->n_grouping, .without = agg->without, .label = label, .ret = ret };
+    struct counting c = { .run = r,
+                          .tl = tl,
+                          .names = pq_names_sorted(r->a, agg->grouping, agg->n_grouping, 2),
+                          .n_names = agg->n_grouping,
+                          .without = agg->without,
+                          .label = label,
+                          .ret = ret };
     pq_names_insert(c.names, &c.n_names, agg->without ? LABEL_NAME : label);
     buf_init(&c.text, 0);
     buf_init(&c.scratch, 0);

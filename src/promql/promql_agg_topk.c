@@ -97,7 +97,8 @@ static struct pq_heap heap_at(const struct topk *t, const struct slice *sl, size
     return (struct pq_heap){ sl->picks + at * t->k_max, sl->n[at], t->bottom };
 }
 
-static void offer_row(struct pq_worker *w, const struct topk *t, const struct slice *sl, size_t i, const struct pq_row *row)
+static void offer_row(struct pq_worker *w, const struct topk *t, const struct slice *sl, size_t i,
+                      const struct pq_row *row)
 {
     size_t group = t->group_of[i];
     for (size_t s = 0; s < t->steps; s++) {
@@ -164,7 +165,8 @@ static enum err collect(const struct topk *t, struct pq_vec *ret)
             for (size_t i = 0; i < h.n; i++) {
                 size_t row = h.p[i].series;
                 if (!out_of[row]) {
-                    struct pq_series x = { .labels = pq_rows_labels(t->rows, row), .drop_name = pq_rows_drops(t->rows, row),
+                    struct pq_series x = { .labels = pq_rows_labels(t->rows, row),
+                                           .drop_name = pq_rows_drops(t->rows, row),
                                            .v = pq_row_new(a, t->steps) };
                     avec_push(a, &out, x);
                     out_of[row] = (uint32_t)out.n;
@@ -192,8 +194,8 @@ bool pq_topk_streams(const struct pq_rows *rows, size_t n_groups, const double *
     return k * (double)n_groups * (double)rows->tl.n * sizeof(struct pq_pick) <= (double)TOPK_BYTES_MAX;
 }
 
-enum err pq_eval_topk(struct pq_run *r, const struct pq_node *n, const struct pq_rows *rows, const struct pq_group_map *groups,
-                      const double *param, size_t k_max, struct pq_vec *ret)
+enum err pq_eval_topk(struct pq_run *r, const struct pq_node *n, const struct pq_rows *rows,
+                      const struct pq_group_map *groups, const double *param, size_t k_max, struct pq_vec *ret)
 {
     bool empty;
     *ret = (struct pq_vec){ 0 };
@@ -204,8 +206,15 @@ enum err pq_eval_topk(struct pq_run *r, const struct pq_node *n, const struct pq
     uint32_t *k = arena_array(r->a, uint32_t, steps);
     for (size_t s = 0; s < steps; s++)
         k[s] = param[s] < 1 ? 0 : param[s] > (double)k_max ? (uint32_t)k_max : (uint32_t)param[s];
-    struct topk t = { .run = r, .node = n, .rows = rows, .group_of = groups->of, .n_groups = groups->n, .steps = steps, .k_max = k_max,
-                      .k = k, .bottom = n->e->agg.op == PQ_AGG_BOTTOMK };
+    struct topk t = { .run = r,
+                      .node = n,
+                      .rows = rows,
+                      .group_of = groups->of,
+                      .n_groups = groups->n,
+                      .steps = steps,
+                      .k_max = k_max,
+                      .k = k,
+                      .bottom = n->e->agg.op == PQ_AGG_BOTTOMK };
     unsigned slices = pq_slices(r, rows->n, steps * 4);
     slices = MIN(slices, 4);
     TRY(pq_parallel(r, slices, rows->n, topk_slice, &t));

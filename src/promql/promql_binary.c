@@ -35,13 +35,14 @@ struct join {
     struct pq_index index; /* result labels -> out */
     const double *fill_many, *fill_one;
     /* of the group being worked on, by step */
-    size_t *one_at;   /* index into one.vec, NO_SERIES */
-    bool *matched;    /* one-to-one: a result exists; fills: the one side met a partner */
+    size_t *one_at; /* index into one.vec, NO_SERIES */
+    bool *matched;  /* one-to-one: a result exists; fills: the one side met a partner */
 };
 
 static hash128 match_hash(const struct join *j, struct labels ls, struct buf *scratch)
 {
-    return j->match->on ? pq_hash_keep(ls, j->names, j->n_names, scratch) : pq_hash_without(ls, j->names, j->n_names, scratch);
+    return j->match->on ? pq_hash_keep(ls, j->names, j->n_names, scratch)
+                        : pq_hash_without(ls, j->names, j->n_names, scratch);
 }
 
 static struct labels match_labels(const struct join *j, struct labels ls)
@@ -84,7 +85,13 @@ static void list_members(struct join *j, struct side *s)
 static enum err join_init(struct join *j, struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl)
 {
     const struct promql_binary *b = &n->e->binary;
-    *j = (struct join){ .run = r, .w = pq_main(r), .node = n, .match = &b->match, .op = b->op, .return_bool = b->return_bool, .tl = tl,
+    *j = (struct join){ .run = r,
+                        .w = pq_main(r),
+                        .node = n,
+                        .match = &b->match,
+                        .op = b->op,
+                        .return_bool = b->return_bool,
+                        .tl = tl,
                         .swapped = b->match.card == PQ_ONE_TO_MANY };
     struct pq_vec lhs, rhs;
     TRY(pq_eval(r, n->args[0], tl, &lhs));
@@ -222,8 +229,8 @@ static struct pq_elem elem_at(const struct pq_series *s, const double *fill, siz
 }
 
 /* Computes step s of a pair. Returns false if there is no result at all (types that do not go together). */
-static bool pair_step(struct join *j, const struct pq_series *many, const struct pq_series *one, size_t s, struct pq_elem *ret,
-                      bool *keep)
+static bool pair_step(struct join *j, const struct pq_series *many, const struct pq_series *one, size_t s,
+                      struct pq_elem *ret, bool *keep)
 {
     struct pq_elem m = elem_at(many, j->fill_many, s), o = elem_at(one, j->fill_one, s);
     struct pq_elem l = j->swapped ? o : m, r = j->swapped ? m : o;
@@ -258,8 +265,9 @@ static enum err check_unique(struct join *j, struct seen *seen, struct labels ls
 {
     if (j->match->card == PQ_ONE_TO_ONE) {
         if (j->matched[step])
-            return pq_fail(j->w, ERR_EXEC,
-                           "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)");
+            return pq_fail(
+                j->w, ERR_EXEC,
+                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)");
         return OK;
     }
     if (!seen)

@@ -48,13 +48,15 @@ double pq_scalar_binary(enum promql_op op, double a, double b)
     }
 }
 
-static bool incompatible(struct pq_worker *w, struct promql_pos pos, enum promql_op op, struct pq_elem l, struct pq_elem r)
+static bool incompatible(struct pq_worker *w, struct promql_pos pos, enum promql_op op, struct pq_elem l,
+                         struct pq_elem r)
 {
     char text[64];
     const char *o = promql_op_text(op);
     int n = snprintf(text, sizeof(text), "%s %s %s", l.h ? "histogram" : "float", o, r.h ? "histogram" : "float");
-    pq_note_add(&w->notes, &(struct pq_note){ .kind = NOTE_INCOMPATIBLE_TYPES, .pos = pos, .a = str_n(text, (size_t)n),
-                                              .b = str_c(o) });
+    pq_note_add(
+        &w->notes,
+        &(struct pq_note){ .kind = NOTE_INCOMPATIBLE_TYPES, .pos = pos, .a = str_n(text, (size_t)n), .b = str_c(o) });
     return false;
 }
 
@@ -67,8 +69,8 @@ static void note_flags(struct pq_worker *w, struct promql_pos pos, const struct 
         pq_note(&w->notes, NOTE_RESET_COLLISION, pos, operation);
 }
 
-static bool two_histograms(struct pq_worker *w, struct promql_pos pos, enum promql_op op, struct pq_elem l, struct pq_elem r,
-                           struct pq_elem *ret, bool *keep)
+static bool two_histograms(struct pq_worker *w, struct promql_pos pos, enum promql_op op, struct pq_elem l,
+                           struct pq_elem r, struct pq_elem *ret, bool *keep)
 {
     struct pq_hist_flags f = { 0 };
     struct histogram *h;

@@ -205,7 +205,8 @@ static void check(struct pq_parser *p, struct promql_expr *e)
     case PQ_UNARY:
         check_const(p, e->unary.expr);
         if (!operand_ok(e->unary.expr->type))
-            pq_error(p, e->pos, "unary expression only allowed on expressions of type scalar or instant vector, got \"%s\"",
+            pq_error(p, e->pos,
+                     "unary expression only allowed on expressions of type scalar or instant vector, got \"%s\"",
                      pq_documented_type(e->unary.expr->type));
         break;
     case PQ_SUBQUERY:

@@ -158,7 +158,8 @@ static struct labels absent_labels(struct pq_run *r, const struct pq_node *arg)
         const struct matcher *m = &arg->sel->matchers[i];
         bool earlier = false;
         for (size_t k = 0; k < i; k++)
-            earlier = earlier || (str_eq(arg->sel->matchers[k].name, m->name) && arg->sel->matchers[k].type == MATCH_EQ);
+            earlier =
+                earlier || (str_eq(arg->sel->matchers[k].name, m->name) && arg->sel->matchers[k].type == MATCH_EQ);
         if (str_eq(m->name, LABEL_NAME))
             continue;
         if (m->type == MATCH_EQ && !earlier)
@@ -223,8 +224,8 @@ enum err pq_eval_call(struct pq_run *r, const struct pq_node *n, const struct pq
     default:
         if (pq_is_element_call(fn) && n->n_args == 0)
             return eval_calendar(r, n, tl, ret);
-        return pq_fail(pq_main(r), ERR_UNSUPPORTED, "function %.*s is not implemented", (int)promql_functions[fn].name.n,
-                       promql_functions[fn].name.p);
+        return pq_fail(pq_main(r), ERR_UNSUPPORTED, "function %.*s is not implemented",
+                       (int)promql_functions[fn].name.n, promql_functions[fn].name.p);
     }
 }
 

@@ -88,8 +88,8 @@ static const struct histogram *histogram_before(const struct promql_points *p, s
     return NULL;
 }
 
-static void split_slow(struct pq_worker *w, const struct pq_node *sel, const struct promql_points *p, struct pq_series_buf *ret,
-                       bool starts)
+static void split_slow(struct pq_worker *w, const struct pq_node *sel, const struct promql_points *p,
+                       struct pq_series_buf *ret, bool starts)
 {
     const struct histogram *before = NULL;
     vec_clear(&w->ft);
@@ -114,16 +114,20 @@ static void split_slow(struct pq_worker *w, const struct pq_node *sel, const str
             vec_push(&w->fst, start);
         }
     }
-    *ret = (struct pq_series_buf){ w->ft.p, w->ht.p, w->fv.p, w->hh.p, starts ? w->fst.p : NULL,
-                                   starts ? w->hst.p : NULL, w->ft.n, w->ht.n, true, false };
+    *ret =
+        (struct pq_series_buf){ w->ft.p, w->ht.p, w->fv.p, w->hh.p, starts ? w->fst.p : NULL, starts ? w->hst.p : NULL,
+                                w->ft.n, w->ht.n, true,    false };
 }
 
-void pq_split_points(struct pq_worker *w, const struct pq_node *sel, const struct promql_points *p, struct pq_series_buf *ret)
+void pq_split_points(struct pq_worker *w, const struct pq_node *sel, const struct promql_points *p,
+                     struct pq_series_buf *ret)
 {
     bool starts = (w->run->features & PROMQL_START_TIMESTAMPS) && p->start_ms && any_start(p);
     bool growing = pq_is_growing(p->v, p->n);
     if (!any_histogram(p) && (growing || !any_stale(p->v, p->n)))
-        *ret = (struct pq_series_buf){ .ft = p->ts, .fv = p->v, .fst = starts ? p->start_ms : NULL, .nf = p->n, .growing = growing };
+        *ret = (struct pq_series_buf){
+            .ft = p->ts, .fv = p->v, .fst = starts ? p->start_ms : NULL, .nf = p->n, .growing = growing
+        };
     else
         split_slow(w, sel, p, ret, starts);
 }
@@ -161,7 +165,8 @@ static void timeline_reserve(struct pq_worker *w, struct pq_timeline *t, size_t 
 }
 
 /* The entry for a timeline under a recipe; *ret_known: its bounds are there already. timeline 0: the series' own. */
-static struct pq_timeline *timeline_get(struct pq_worker *w, const struct pq_rows *r, uint64_t timeline, bool *ret_known)
+static struct pq_timeline *timeline_get(struct pq_worker *w, const struct pq_rows *r, uint64_t timeline,
+                                        bool *ret_known)
 {
     struct pq_timeline *t = &w->own;
     if (timeline != 0) {
@@ -201,7 +206,8 @@ static void window_reach(const struct pq_rows *r, int64_t lookback, int64_t *bef
 }
 
 /* Bounds of the float samples; those of a shared timeline are found once. */
-static struct pq_timeline *float_bounds(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, uint64_t timeline)
+static struct pq_timeline *float_bounds(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                                        uint64_t timeline)
 {
     bool known;
     struct pq_timeline *t = timeline_get(w, r, b->own_timeline ? 0 : timeline, &known);
@@ -266,7 +272,8 @@ static bool smoothed_float(const struct pq_series_buf *b, size_t lo, size_t hi, 
     if (k < hi && b->ft[k] == ts)
         *ret = b->fv[k];
     else if (k > lo && k < hi)
-        *ret = b->fv[k - 1] + (b->fv[k] - b->fv[k - 1]) * (double)(ts - b->ft[k - 1]) / (double)(b->ft[k] - b->ft[k - 1]);
+        *ret =
+            b->fv[k - 1] + (b->fv[k] - b->fv[k - 1]) * (double)(ts - b->ft[k - 1]) / (double)(b->ft[k] - b->ft[k - 1]);
     else if (k > lo)
         *ret = b->fv[k - 1];
     else
@@ -361,8 +368,9 @@ static void subquery_points(struct pq_worker *w, const struct pq_rows *r, size_t
             vec_push(&w->fv, s->v[k]);
         }
     }
-    *ret = (struct pq_series_buf){ .ft = w->ft.p, .fv = w->fv.p, .nf = w->ft.n, .ht = w->ht.p, .hh = w->hh.p, .nh = w->ht.n,
-                                   .own_timeline = true };
+    *ret = (struct pq_series_buf){
+        .ft = w->ft.p, .fv = w->fv.p, .nf = w->ft.n, .ht = w->ht.p, .hh = w->hh.p, .nh = w->ht.n, .own_timeline = true
+    };
 }
 
 static enum err range_windows(struct pq_worker *w, const struct pq_rows *r, size_t i, const struct pq_series_buf *b,
@@ -422,8 +430,9 @@ static void note_non_counter(struct pq_worker *w, const struct pq_rows *r, size_
     if (w->run->features & PROMQL_TYPE_AND_UNIT) {
         str type = labels_get(ls, STR("__type__"));
         if (!str_eq(type, STR("counter")) && !str_eq(type, STR("histogram")))
-            pq_note_add(&w->notes, &(struct pq_note){ .kind = NOTE_POSSIBLE_NON_COUNTER_TYPE, .pos = r->sel->pos, .a = type,
-                                                      .b = name });
+            pq_note_add(
+                &w->notes,
+                &(struct pq_note){ .kind = NOTE_POSSIBLE_NON_COUNTER_TYPE, .pos = r->sel->pos, .a = type, .b = name });
     } else if (!str_has_suffix(name, STR("_total")) && !str_has_suffix(name, STR("_sum")) &&
                !str_has_suffix(name, STR("_count")) && !str_has_suffix(name, STR("_bucket"))) {
         pq_note(&w->notes, NOTE_POSSIBLE_NON_COUNTER, r->sel->pos, name);
@@ -517,7 +526,8 @@ static bool name_is_pinned(const struct pq_node *sel, const struct promql_series
         pinned = pinned || (m->type == MATCH_EQ && str_eq(m->name, LABEL_NAME) && m->value.n > 0);
     }
     for (size_t i = 0; pinned && i < n; i++)
-        if (series[i].labels.n > 1 && (labels_has(series[i].labels, STR("__type__")) || labels_has(series[i].labels, STR("__unit__"))))
+        if (series[i].labels.n > 1 &&
+            (labels_has(series[i].labels, STR("__type__")) || labels_has(series[i].labels, STR("__unit__"))))
             return false;
     return pinned;
 }
@@ -556,11 +566,13 @@ static enum err check_modifiers(struct pq_run *r, const struct pq_node *call, co
     if (arg->kind != PQ_MATRIX)
         return OK;
     if (arg->sel->anchored && !fn->anchored_ok)
-        return pq_fail(pq_main(r), ERR_EXEC,
-                       "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with %.*s", len, name);
+        return pq_fail(
+            pq_main(r), ERR_EXEC,
+            "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with %.*s", len,
+            name);
     if (arg->sel->smoothed && !fn->smoothed_ok)
-        return pq_fail(pq_main(r), ERR_EXEC, "smoothed modifier can only be used with: delta, increase, rate - not with %.*s", len,
-                       name);
+        return pq_fail(pq_main(r), ERR_EXEC,
+                       "smoothed modifier can only be used with: delta, increase, rate - not with %.*s", len, name);
     return OK;
 }
 
@@ -712,7 +724,8 @@ static enum err materialise_slice(struct pq_worker *w, void *ctx, unsigned slice
                 else if (h[s] && r->series)
                     h[s] = h[s - 1];
         }
-        m->out[i] = (struct pq_series){ .labels = pq_rows_labels(r, i), .drop_name = pq_rows_drops(r, i), .v = row.v, .h = h };
+        m->out[i] =
+            (struct pq_series){ .labels = pq_rows_labels(r, i), .drop_name = pq_rows_drops(r, i), .v = row.v, .h = h };
         v = NULL;
     }
     m->samples[slice] = total;

@@ -185,10 +185,12 @@ static const struct histogram *share_copy(struct arena *a, const struct histogra
     return h == prev_in ? prev_out : histogram_copy(a, h);
 }
 
-static void copy_series(struct arena *a, const struct pq_tl *tl, const struct pq_series *s, struct promql_result_series *out)
+static void copy_series(struct arena *a, const struct pq_tl *tl, const struct pq_series *s,
+                        struct promql_result_series *out)
 {
     size_t n = pq_row_count(s->v, tl->n), k = 0;
-    *out = (struct promql_result_series){ .labels = labels_copy(a, s->labels), .points = arena_array(a, struct promql_point, n) };
+    *out = (struct promql_result_series){ .labels = labels_copy(a, s->labels),
+                                          .points = arena_array(a, struct promql_point, n) };
     const struct histogram *in = NULL, *copy = NULL;
     for (size_t i = 0; i < tl->n; i++) {
         if (pq_is_none(s->v[i]))
@@ -207,7 +209,8 @@ static void copy_series(struct arena *a, const struct pq_tl *tl, const struct pq
 
 static int cmp_result(const void *x, const void *y)
 {
-    return labels_cmp(((const struct promql_result_series *)x)->labels, ((const struct promql_result_series *)y)->labels);
+    return labels_cmp(((const struct promql_result_series *)x)->labels,
+                      ((const struct promql_result_series *)y)->labels);
 }
 
 static enum err result_of_vector(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct arena *a,
@@ -250,8 +253,8 @@ static enum err result_of_scalar(struct pq_run *r, const struct pq_node *n, cons
 }
 
 /* One series of `m[5m]`: its samples as they are. */
-static enum err result_of_points(struct pq_run *r, const struct pq_node *n, const struct promql_series *in, const struct pq_tl *tl,
-                                 struct arena *a, struct promql_result_series *out)
+static enum err result_of_points(struct pq_run *r, const struct pq_node *n, const struct promql_series *in,
+                                 const struct pq_tl *tl, struct arena *a, struct promql_result_series *out)
 {
     struct pq_worker *w = pq_main(r);
     struct promql_points p;
@@ -359,13 +362,15 @@ static void note_incomplete(struct pq_run *r)
         pq_note(&pq_main(r)->notes, NOTE_TEXT, (struct promql_pos){ 0 }, str_c(why.msg));
 }
 
-static enum err run_plan(struct pq_run *r, const struct pq_node *n, struct arena *a, struct promql_result *ret, uint64_t *prepared_ns)
+static enum err run_plan(struct pq_run *r, const struct pq_node *n, struct arena *a, struct promql_result *ret,
+                         uint64_t *prepared_ns)
 {
     const struct promql_query *q = r->q;
     struct pq_tl tl = { r->env.start_ms, q->instant ? 1 : q->step_ms, 1 };
     if (!q->instant) {
         if (n->type != PROMQL_SCALAR && n->type != PROMQL_VECTOR)
-            return pq_fail(pq_main(r), ERR_PARSE, "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
+            return pq_fail(pq_main(r), ERR_PARSE,
+                           "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
                            n->type == PROMQL_MATRIX ? "range vector" : "string");
         tl.n = q->to_ms < q->from_ms ? 0 : (size_t)((q->to_ms - q->from_ms) / q->step_ms) + 1;
         ret->type = PROMQL_MATRIX;
@@ -398,14 +403,17 @@ static void run_finish(struct pq_run *r, struct promql_result *ret, struct arena
         r->src->close(r->view);
 }
 
-static void run_init(struct pq_run *r, struct promql_engine *e, struct promql_source *src, const struct promql_query *q, uint64_t now_ns)
+static void run_init(struct pq_run *r, struct promql_engine *e, struct promql_source *src, const struct promql_query *q,
+                     uint64_t now_ns)
 {
     r->cfg = &e->cfg;
     r->src = src;
     r->q = q;
     r->features = e->cfg.features;
     r->delayed = r->features & PROMQL_DELAYED_NAME_REMOVAL;
-    r->timeout_ms = q->timeout_ms > 0 && (q->timeout_ms < e->cfg.timeout_ms || e->cfg.timeout_ms <= 0) ? q->timeout_ms : e->cfg.timeout_ms;
+    r->timeout_ms = q->timeout_ms > 0 && (q->timeout_ms < e->cfg.timeout_ms || e->cfg.timeout_ms <= 0)
+                        ? q->timeout_ms
+                        : e->cfg.timeout_ms;
     r->deadline_ns = r->timeout_ms > 0 ? now_ns + (uint64_t)r->timeout_ms * 1000000u : UINT64_MAX;
     r->env = (struct pq_plan_env){
         .start_ms = q->from_ms,
@@ -426,7 +434,8 @@ enum err promql_exec(struct promql_engine *e, struct promql_source *src, const s
     uint64_t start = os_mono_ns();
     *ret = (struct promql_result){ 0 };
     if (!q->instant && q->step_ms <= 0)
-        return err_fail(reterr, ERR_INVALID, "zero or negative query resolution step widths are not accepted. Try a positive integer");
+        return err_fail(reterr, ERR_INVALID,
+                        "zero or negative query resolution step widths are not accepted. Try a positive integer");
     const struct promql_expr *expr = NULL;
     struct pq_run *r = mem_zalloc(sizeof(*r));
     run_init(r, e, src, q, start);

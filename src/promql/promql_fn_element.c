@@ -32,7 +32,9 @@ static struct civil civil_of(double seconds)
     int64_t z = day + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;
     int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365, doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     int64_t mp = (5 * doy + 2) / 153;
-    struct civil c = { .year = yoe + era * 400, .day = (int)(doy - (153 * mp + 2) / 5 + 1), .month = (int)(mp < 10 ? mp + 3 : mp - 9) };
+    struct civil c = { .year = yoe + era * 400,
+                       .day = (int)(doy - (153 * mp + 2) / 5 + 1),
+                       .month = (int)(mp < 10 ? mp + 3 : mp - 9) };
     c.year += c.month <= 2;
     c.weekday = (int)(((day % 7) + 11) % 7);
     c.yearday = c.day;
@@ -92,21 +94,36 @@ static double fn_sgn(double v)
 }
 
 static double (*const float_fns[PQ_FN_COUNT])(double) = {
-    [PQ_FN_abs] = fabs,           [PQ_FN_ceil] = ceil,
-    [PQ_FN_floor] = floor,        [PQ_FN_exp] = exp,
-    [PQ_FN_sqrt] = sqrt,          [PQ_FN_ln] = log,
-    [PQ_FN_log2] = log2,          [PQ_FN_log10] = log10,
-    [PQ_FN_sin] = sin,            [PQ_FN_cos] = cos,
-    [PQ_FN_tan] = tan,            [PQ_FN_asin] = asin,
-    [PQ_FN_acos] = acos,          [PQ_FN_atan] = atan,
-    [PQ_FN_sinh] = sinh,          [PQ_FN_cosh] = cosh,
-    [PQ_FN_tanh] = tanh,          [PQ_FN_asinh] = asinh,
-    [PQ_FN_acosh] = acosh,        [PQ_FN_atanh] = atanh,
-    [PQ_FN_rad] = fn_rad,         [PQ_FN_deg] = fn_deg,
-    [PQ_FN_sgn] = fn_sgn,         [PQ_FN_days_in_month] = fn_days_in_month,
-    [PQ_FN_day_of_month] = fn_day_of_month, [PQ_FN_day_of_week] = fn_day_of_week,
-    [PQ_FN_day_of_year] = fn_day_of_year,   [PQ_FN_hour] = fn_hour,
-    [PQ_FN_minute] = fn_minute,   [PQ_FN_month] = fn_month,
+    [PQ_FN_abs] = fabs,
+    [PQ_FN_ceil] = ceil,
+    [PQ_FN_floor] = floor,
+    [PQ_FN_exp] = exp,
+    [PQ_FN_sqrt] = sqrt,
+    [PQ_FN_ln] = log,
+    [PQ_FN_log2] = log2,
+    [PQ_FN_log10] = log10,
+    [PQ_FN_sin] = sin,
+    [PQ_FN_cos] = cos,
+    [PQ_FN_tan] = tan,
+    [PQ_FN_asin] = asin,
+    [PQ_FN_acos] = acos,
+    [PQ_FN_atan] = atan,
+    [PQ_FN_sinh] = sinh,
+    [PQ_FN_cosh] = cosh,
+    [PQ_FN_tanh] = tanh,
+    [PQ_FN_asinh] = asinh,
+    [PQ_FN_acosh] = acosh,
+    [PQ_FN_atanh] = atanh,
+    [PQ_FN_rad] = fn_rad,
+    [PQ_FN_deg] = fn_deg,
+    [PQ_FN_sgn] = fn_sgn,
+    [PQ_FN_days_in_month] = fn_days_in_month,
+    [PQ_FN_day_of_month] = fn_day_of_month,
+    [PQ_FN_day_of_week] = fn_day_of_week,
+    [PQ_FN_day_of_year] = fn_day_of_year,
+    [PQ_FN_hour] = fn_hour,
+    [PQ_FN_minute] = fn_minute,
+    [PQ_FN_month] = fn_month,
     [PQ_FN_year] = fn_year,
 };
 
@@ -120,16 +137,17 @@ static void drop_histograms(const struct pq_rows *r, struct pq_row *row)
     row->h = NULL;
 }
 
-#define EACH_SAMPLE(s, r, row)                 \
-    for (size_t s = 0; s < (r)->tl.n; s++)     \
+#define EACH_SAMPLE(s, r, row)             \
+    for (size_t s = 0; s < (r)->tl.n; s++) \
         if (!pq_is_none((row)->v[s]))
 
-static enum err map_fn(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row)
+static enum err map_fn(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                       struct pq_row *row)
 {
     (void)w, (void)i;
     drop_histograms(r, row);
-    EACH_SAMPLE (s, r, row)
-        row->v[s] = m->f(row->v[s]);
+    EACH_SAMPLE(s, r, row)
+    row->v[s] = m->f(row->v[s]);
     return OK;
 }
 
@@ -155,22 +173,26 @@ static double go_min(double a, double b)
     return a < b ? a : b;
 }
 
-static enum err map_clamp(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row)
+static enum err map_clamp(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                          struct pq_row *row)
 {
     (void)w, (void)i;
     drop_histograms(r, row);
-    EACH_SAMPLE (s, r, row) {
+    EACH_SAMPLE(s, r, row)
+    {
         double min = m->s1 ? m->s1[s] : -PQ_INF, max = m->s2 ? m->s2[s] : PQ_INF;
         row->v[s] = max < min ? pq_none() : go_max(min, go_min(max, row->v[s]));
     }
     return OK;
 }
 
-static enum err map_round(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row)
+static enum err map_round(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                          struct pq_row *row)
 {
     (void)w, (void)i;
     drop_histograms(r, row);
-    EACH_SAMPLE (s, r, row) {
+    EACH_SAMPLE(s, r, row)
+    {
         double inverse = 1.0 / (m->s1 ? m->s1[s] : 1);
         row->v[s] = floor(row->v[s] * inverse + 0.5) / inverse;
     }
@@ -178,17 +200,19 @@ static enum err map_round(struct pq_worker *w, const struct pq_map *m, const str
 }
 
 /* timestamp() of something that is not a selector: the time of evaluation. */
-static enum err map_timestamp(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row)
+static enum err map_timestamp(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                              struct pq_row *row)
 {
     (void)w, (void)i, (void)m;
     row->h = NULL;
-    EACH_SAMPLE (s, r, row)
-        row->v[s] = (double)pq_ts(&r->tl, s) / 1000;
+    EACH_SAMPLE(s, r, row)
+    row->v[s] = (double)pq_ts(&r->tl, s) / 1000;
     return OK;
 }
 
 /* start_timestamp() of something that is not a selector: not known. */
-static enum err map_nothing(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row)
+static enum err map_nothing(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                            struct pq_row *row)
 {
     (void)w, (void)i, (void)m;
     row->h = NULL;
@@ -197,10 +221,12 @@ static enum err map_nothing(struct pq_worker *w, const struct pq_map *m, const s
     return OK;
 }
 
-enum err pq_map_negate(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row)
+enum err pq_map_negate(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                       struct pq_row *row)
 {
     (void)i, (void)m;
-    EACH_SAMPLE (s, r, row) {
+    EACH_SAMPLE(s, r, row)
+    {
         if (row->h && row->h[s])
             row->h[s] = pq_hist_scale(&w->a, row->h[s], -1);
         else
@@ -231,11 +257,11 @@ static void scalar_binary_at(struct pq_worker *w, const struct pq_map *m, size_t
 }
 
 /* The arithmetic that dashboards are made of, without a call per element. */
-#define FLOAT_LOOP(expr)                          \
-    for (size_t s = 0; s < n; s++) {              \
-        double x = v[s], y = sc[s];               \
-        v[s] = pq_is_none(x) ? none : (expr);     \
-    }                                             \
+#define FLOAT_LOOP(expr)                      \
+    for (size_t s = 0; s < n; s++) {          \
+        double x = v[s], y = sc[s];           \
+        v[s] = pq_is_none(x) ? none : (expr); \
+    }                                         \
     return true
 static bool float_binary(enum promql_op op, bool swap, double *restrict v, const double *restrict sc, size_t n)
 {
@@ -260,13 +286,14 @@ static bool float_binary(enum promql_op op, bool swap, double *restrict v, const
     }
 }
 
-enum err pq_map_scalar_binary(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row)
+enum err pq_map_scalar_binary(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                              struct pq_row *row)
 {
     (void)i;
     if (!row->h && float_binary(m->op, m->swap, row->v, m->s1, r->tl.n))
         return OK;
-    EACH_SAMPLE (s, r, row)
-        scalar_binary_at(w, m, s, row);
+    EACH_SAMPLE(s, r, row)
+    scalar_binary_at(w, m, s, row);
     return OK;
 }
 

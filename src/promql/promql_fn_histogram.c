@@ -22,7 +22,8 @@ static double histogram_number(enum promql_fn fn, const struct histogram *h)
     }
 }
 
-enum err pq_map_histogram(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row)
+enum err pq_map_histogram(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                          struct pq_row *row)
 {
     (void)w, (void)i;
     for (size_t s = 0; s < r->tl.n; s++) {
@@ -162,7 +163,7 @@ static double bucket_fraction(double lower, double upper, struct bucket *b, size
 }
 
 /* ---- which series belong together ---- */
-struct classic { /* series of one classic histogram */
+struct classic {          /* series of one classic histogram */
     struct labels labels; /* without le */
     size_t *series;
     double *upper;
@@ -268,8 +269,10 @@ static void note_bad_labels(struct call *c)
         for (size_t t = 0; t < c->tl->n && !any_float && !c->hs.le_ok[i]; t++)
             any_float = pq_row_has(s, t) && !(s->h && s->h[t]);
         if (any_float)
-            pq_note_add(&c->w->notes, &(struct pq_note){ .kind = NOTE_BAD_BUCKET_LABEL, .pos = c->vec_arg->pos,
-                                                         .a = labels_get(s->labels, le_name), .b = pq_metric_name(s->labels) });
+            pq_note_add(&c->w->notes, &(struct pq_note){ .kind = NOTE_BAD_BUCKET_LABEL,
+                                                         .pos = c->vec_arg->pos,
+                                                         .a = labels_get(s->labels, le_name),
+                                                         .b = pq_metric_name(s->labels) });
     }
 }
 
@@ -293,9 +296,15 @@ static bool native_at(const struct call *c, size_t series, size_t step)
 static void note_monotonicity(struct call *c, const struct classic *k, const struct fix *f, size_t step)
 {
     int64_t ts = pq_ts(c->tl, step);
-    pq_note_add(&c->w->notes, &(struct pq_note){ .kind = NOTE_FORCED_MONOTONICITY, .pos = c->vec_arg->pos,
-                                                 .a = c->run->delayed ? pq_metric_name(k->labels) : STR(""), .min_bucket = f->min,
-                                                 .max_bucket = f->max, .max_diff = f->diff, .from_ms = ts, .to_ms = ts, .count = 1 });
+    pq_note_add(&c->w->notes, &(struct pq_note){ .kind = NOTE_FORCED_MONOTONICITY,
+                                                 .pos = c->vec_arg->pos,
+                                                 .a = c->run->delayed ? pq_metric_name(k->labels) : STR(""),
+                                                 .min_bucket = f->min,
+                                                 .max_bucket = f->max,
+                                                 .max_diff = f->diff,
+                                                 .from_ms = ts,
+                                                 .to_ms = ts,
+                                                 .count = 1 });
 }
 
 static void eval_classic(struct call *c, const struct classic *k)
@@ -365,7 +374,8 @@ static void note_quantiles(struct call *c)
 {
     for (size_t s = 0; s < c->tl->n; s++)
         if (isnan(c->a[s]) || c->a[s] < 0 || c->a[s] > 1)
-            pq_note_add(&c->w->notes, &(struct pq_note){ .kind = NOTE_INVALID_QUANTILE, .pos = c->q_pos, .x = c->a[s] });
+            pq_note_add(&c->w->notes,
+                        &(struct pq_note){ .kind = NOTE_INVALID_QUANTILE, .pos = c->q_pos, .x = c->a[s] });
 }
 
 static enum err eval_all(struct call *c)

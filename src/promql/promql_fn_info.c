@@ -17,7 +17,7 @@ struct info {
     bool *ignored; /* base series that are info series themselves */
     const struct promql_series *series;
     size_t n_series;
-    double **seen_ms; /* per info series and step: time of its sample, absent if none */
+    double **seen_ms;        /* per info series and step: time of its sample, absent if none */
     struct pq_index metrics; /* hash of the name -> number */
     uint32_t *metric_of;
     size_t n_metrics;
@@ -39,7 +39,8 @@ static hash128 identity(const struct info *f, struct labels ls, size_t metric, s
 static enum err split_matchers(struct info *f, const struct pq_node *n)
 {
     size_t total = n->n_args > 1 ? n->args[1]->sel->n_matchers : 0;
-    struct matcher *data = arena_array(f->run->a, struct matcher, total + 1), *names = arena_array(f->run->a, struct matcher, total + 1);
+    struct matcher *data = arena_array(f->run->a, struct matcher, total + 1),
+                   *names = arena_array(f->run->a, struct matcher, total + 1);
     for (size_t i = 0; i < total; i++) {
         const struct matcher *m = &n->args[1]->sel->matchers[i];
         if (str_eq(m->name, LABEL_NAME))
@@ -102,8 +103,9 @@ static bool has_identity(const struct info *f)
 static enum err read_info(struct info *f, const struct pq_node *sel)
 {
     struct arena *a = f->run->a;
-    struct pq_rows rows = { .id = ++f->run->next_id, .base = BASE_TIMESTAMP, .sel = sel, .tl = *f->tl, .series = f->series,
-                            .n = f->n_series };
+    struct pq_rows rows = {
+        .id = ++f->run->next_id, .base = BASE_TIMESTAMP, .sel = sel, .tl = *f->tl, .series = f->series, .n = f->n_series
+    };
     f->seen_ms = arena_array(a, double *, f->n_series + 1);
     for (size_t i = 0; i < f->n_series; i++) {
         size_t n;

@@ -352,19 +352,19 @@ static bool win_smoothing(const struct pq_win *w, double *ret, const struct hist
 }
 
 /* ---- kernels over all steps, floats only ---- */
-#define FAST_KERNEL(name, expr)                                                                                    \
-    static void name(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,                  \
-                     const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)                       \
-    {                                                                                                              \
-        (void)pre;                                                                                                 \
-        for (size_t s = 0; s < r->tl.n; s++) {                                                                     \
-            size_t n = bd->hi[s] - bd->lo[s];                                                                      \
-            const double *v = n ? b->fv + bd->lo[s] : NULL;                                                        \
-            (void)v;                                                                                               \
-            if (pq_tired(w, n))                                                                                    \
-                return;                                                                                            \
-            out[s] = n == 0 ? pq_none() : (expr);                                                                  \
-        }                                                                                                          \
+#define FAST_KERNEL(name, expr)                                                                   \
+    static void name(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, \
+                     const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)      \
+    {                                                                                             \
+        (void)pre;                                                                                \
+        for (size_t s = 0; s < r->tl.n; s++) {                                                    \
+            size_t n = bd->hi[s] - bd->lo[s];                                                     \
+            const double *v = n ? b->fv + bd->lo[s] : NULL;                                       \
+            (void)v;                                                                              \
+            if (pq_tired(w, n))                                                                   \
+                return;                                                                           \
+            out[s] = n == 0 ? pq_none() : (expr);                                                 \
+        }                                                                                         \
     }
 FAST_KERNEL(fast_count, (double)n)
 FAST_KERNEL(fast_present, 1.0)
@@ -387,7 +387,8 @@ static void sum_two(const double *x, const double *y, size_t n, lanes *ret_sum, 
     *ret_c = c;
 }
 
-static void fast_fold(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd, bool mean, double *out)
+static void fast_fold(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                      const struct pq_bounds *bd, bool mean, double *out)
 {
     for (size_t s = 0; s < r->tl.n; s++) {
         size_t n = bd->hi[s] - bd->lo[s];
@@ -411,21 +412,22 @@ static void fast_fold(struct pq_worker *w, const struct pq_rows *r, const struct
         out[s] = mean ? mean_of(v, n) : sum_of(v, n);
     }
 }
-static void fast_sum(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                     const struct pq_rate_pre *pre, double *out)
+static void fast_sum(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                     const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)
 {
     (void)pre;
     fast_fold(w, r, b, bd, false, out);
 }
-static void fast_avg(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                     const struct pq_rate_pre *pre, double *out)
+static void fast_avg(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                     const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)
 {
     (void)pre;
     fast_fold(w, r, b, bd, true, out);
 }
 
 /* Sliding extremes: the last one is kept while it stays in the window; a window is scanned only when it left. */
-static void fast_extreme(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd, bool max, double *out)
+static void fast_extreme(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                         const struct pq_bounds *bd, bool max, double *out)
 {
     size_t at = 0, seen = 0; /* v[at] is the extreme of [.., seen) */
     bool valid = false;
@@ -450,22 +452,22 @@ static void fast_extreme(struct pq_worker *w, const struct pq_rows *r, const str
         out[s] = b->fv[at];
     }
 }
-static void fast_max(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                     const struct pq_rate_pre *pre, double *out)
+static void fast_max(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                     const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)
 {
     (void)pre;
     fast_extreme(w, r, b, bd, true, out);
 }
-static void fast_min(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                     const struct pq_rate_pre *pre, double *out)
+static void fast_min(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                     const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)
 {
     (void)pre;
     fast_extreme(w, r, b, bd, false, out);
 }
 
 /* Resets and changes as running counts: the pairs in a window are a difference of two of them. */
-static void fast_pairs(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                       bool changes, double *out)
+static void fast_pairs(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                       const struct pq_bounds *bd, bool changes, double *out)
 {
     vec_reserve(&w->resets, b->nf + 1);
     uint32_t *count = w->resets.p, c = 0;
@@ -479,25 +481,40 @@ static void fast_pairs(struct pq_worker *w, const struct pq_rows *r, const struc
     for (size_t s = 0; s < r->tl.n; s++)
         out[s] = bd->lo[s] == bd->hi[s] ? pq_none() : (double)(count[bd->hi[s] - 1] - count[bd->lo[s]]);
 }
-static void fast_resets(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                        const struct pq_rate_pre *pre, double *out)
+static void fast_resets(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                        const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)
 {
     (void)pre;
     fast_pairs(w, r, b, bd, false, out);
 }
-static void fast_changes(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                         const struct pq_rate_pre *pre, double *out)
+static void fast_changes(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                         const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)
 {
     (void)pre;
     fast_pairs(w, r, b, bd, true, out);
 }
 
 static const struct pq_range_fn range_fns[PQ_FN_COUNT] = {
-    [PQ_FN_rate] = { .win = pq_win_rate, .fast = pq_fast_rate, .rate = true, .counter = true, .per_second = true, .anchored_ok = true,
-                     .smoothed_ok = true, .start_times = true },
-    [PQ_FN_increase] = { .win = pq_win_increase, .fast = pq_fast_rate, .rate = true, .counter = true, .anchored_ok = true,
-                         .smoothed_ok = true, .start_times = true },
-    [PQ_FN_delta] = { .win = pq_win_delta, .fast = pq_fast_rate, .rate = true, .anchored_ok = true, .smoothed_ok = true },
+    [PQ_FN_rate] = { .win = pq_win_rate,
+                     .fast = pq_fast_rate,
+                     .rate = true,
+                     .counter = true,
+                     .per_second = true,
+                     .anchored_ok = true,
+                     .smoothed_ok = true,
+                     .start_times = true },
+    [PQ_FN_increase] = { .win = pq_win_increase,
+                         .fast = pq_fast_rate,
+                         .rate = true,
+                         .counter = true,
+                         .anchored_ok = true,
+                         .smoothed_ok = true,
+                         .start_times = true },
+    [PQ_FN_delta] = { .win = pq_win_delta,
+                      .fast = pq_fast_rate,
+                      .rate = true,
+                      .anchored_ok = true,
+                      .smoothed_ok = true },
     [PQ_FN_irate] = { .win = pq_win_irate, .start_times = true },
     [PQ_FN_idelta] = { .win = pq_win_idelta },
     [PQ_FN_resets] = { .win = pq_win_resets, .fast = fast_resets, .anchored_ok = true, .start_times = true },

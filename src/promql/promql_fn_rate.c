@@ -90,7 +90,6 @@ static double factor_from_zero(const struct pq_rows *r, const struct pq_series_b
     return r->fn->per_second ? factor / ((double)r->sel->range_ms / 1000) : factor;
 }
 
-
 /* out = diff * factor. True if some counter may have been near zero, where the factor depends on the values: decided
  * without division, with a little slack. */
 static bool scale_all(const struct pq_rate_pre *pre, const double *first, const double *diff, double *out, size_t n)
@@ -111,8 +110,8 @@ static bool scale_all(const struct pq_rate_pre *pre, const double *first, const 
 }
 
 /* Every window has its two samples and nothing was reset. */
-static void plain_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                       const struct pq_rate_pre *pre, double *out)
+static void plain_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                       const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)
 {
     size_t n = r->tl.n;
     vec_reserve(&w->tmp, 2 * n);
@@ -130,8 +129,8 @@ static void plain_rate(struct pq_worker *w, const struct pq_rows *r, const struc
             out[s] = diff[s] * factor_from_zero(r, b, bd, pre, s, first[s], diff[s]);
 }
 
-void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                  const struct pq_rate_pre *pre, double *out)
+void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                  const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)
 {
     const double *v = b->fv;
     bool counter = r->fn->counter;
@@ -185,8 +184,8 @@ struct boundary { /* values at both ends of the range, and the samples strictly 
     size_t first, last_excl;
 };
 
-static bool find_boundary(const int64_t *t, const double *v, size_t n, int64_t start, int64_t end, bool smoothed, bool counter,
-                          struct boundary *ret)
+static bool find_boundary(const int64_t *t, const double *v, size_t n, int64_t start, int64_t end, bool smoothed,
+                          bool counter, struct boundary *ret)
 {
     if (n == 0)
         return false;
@@ -196,15 +195,18 @@ static bool find_boundary(const int64_t *t, const double *v, size_t n, int64_t s
         last = first_after(t, last, end, true);
     if (t[last] <= start || (smoothed && t[first] > end))
         return false;
-    ret->left = smoothed && t[first] < start ? line_at(t[first], v[first], t[first + 1], v[first + 1], start, counter) : v[first];
-    ret->right = smoothed && last > 0 && t[last] > end ? line_at(t[last - 1], v[last - 1], t[last], v[last], end, counter) : v[last];
+    ret->left = smoothed && t[first] < start ? line_at(t[first], v[first], t[first + 1], v[first + 1], start, counter)
+                                             : v[first];
+    ret->right = smoothed && last > 0 && t[last] > end
+                     ? line_at(t[last - 1], v[last - 1], t[last], v[last], end, counter)
+                     : v[last];
     ret->first = t[first] <= start ? first + 1 : first;
     ret->last_excl = t[last] >= end ? last : last + 1;
     return true;
 }
 
-size_t pq_extend_floats(const int64_t *t, const double *v, size_t n, int64_t from, int64_t to, bool smoothed, int64_t *out_t,
-                        double *out_v)
+size_t pq_extend_floats(const int64_t *t, const double *v, size_t n, int64_t from, int64_t to, bool smoothed,
+                        int64_t *out_t, double *out_v)
 {
     struct boundary b;
     if (!find_boundary(t, v, n, from, to, smoothed, false, &b))
@@ -252,7 +254,8 @@ static const struct histogram *not_combinable(const struct pq_win *w)
 
 static bool hist_reset_at(const struct pq_win *w, size_t i, const struct histogram *prev)
 {
-    return (w->hst && start_says_reset(w->hst[i - 1], w->ht[i - 1], w->hst[i], w->ht[i])) || pq_hist_is_reset(w->hh[i], prev);
+    return (w->hst && start_says_reset(w->hst[i - 1], w->ht[i - 1], w->hst[i], w->ht[i])) ||
+           pq_hist_is_reset(w->hh[i], prev);
 }
 
 /* Difference of the last and first histogram with resets made good, not yet scaled. */
@@ -268,7 +271,9 @@ static const struct histogram *hist_increase(const struct pq_win *w, bool counte
     struct histogram empty = { .schema = first->schema, .custom = first->custom, .n_custom = first->n_custom };
     bool reset_first = counter && w->nh > 1 && hist_reset_at(w, 1, first);
     if (reset_first && !from_zero) { /* the first histogram does not matter, not even its layout */
-        empty = (struct histogram){ .schema = w->hh[1]->schema, .custom = w->hh[1]->custom, .n_custom = w->hh[1]->n_custom };
+        empty = (struct histogram){ .schema = w->hh[1]->schema,
+                                    .custom = w->hh[1]->custom,
+                                    .n_custom = w->hh[1]->n_custom };
         prev = &empty;
     }
     const struct histogram *base = from_zero ? &empty : prev;
@@ -387,14 +392,17 @@ static bool extended_histogram(const struct pq_win *w, bool counter, bool per_se
     first = first > 0 ? first - 1 : 0;
     if (smoothed)
         last = first_after(w->ht, last, w->range_end, true);
-    if (w->ht[last] <= w->range_start || (smoothed && w->ht[first] > w->range_end) || !hists_are_alike(w, first, last, counter))
+    if (w->ht[last] <= w->range_start || (smoothed && w->ht[first] > w->range_end) ||
+        !hists_are_alike(w, first, last, counter))
         return false;
     struct promql_pos pos = w->arg->pos;
     const struct histogram *left = w->hh[first], *right = w->hh[last];
     if (smoothed && w->ht[first] < w->range_start)
-        left = pq_hist_between(w->w, pos, w->labels, left, w->ht[first], w->hh[first + 1], w->ht[first + 1], w->range_start, counter);
+        left = pq_hist_between(w->w, pos, w->labels, left, w->ht[first], w->hh[first + 1], w->ht[first + 1],
+                               w->range_start, counter);
     if (smoothed && last > 0 && w->ht[last] > w->range_end)
-        right = pq_hist_between(w->w, pos, w->labels, w->hh[last - 1], w->ht[last - 1], right, w->ht[last], w->range_end, counter);
+        right = pq_hist_between(w->w, pos, w->labels, w->hh[last - 1], w->ht[last - 1], right, w->ht[last],
+                                w->range_end, counter);
     if (!left || !right)
         return false;
     if (!counter && (left->reset != HIST_RESET_GAUGE || right->reset != HIST_RESET_GAUGE))
@@ -453,7 +461,8 @@ static bool any_rate(const struct pq_win *w, bool counter, bool per_second, doub
         return false;
     }
     if (w->arg->kind == PQ_MATRIX && (w->arg->sel->anchored || w->arg->sel->smoothed))
-        return w->nh > 0 ? extended_histogram(w, counter, per_second, reth) : extended_rate(w, counter, per_second, ret);
+        return w->nh > 0 ? extended_histogram(w, counter, per_second, reth)
+                         : extended_rate(w, counter, per_second, ret);
     if (counter) {
         note_overlaps(w, w->ft, w->fst, w->nf);
         note_overlaps(w, w->ht, w->hst, w->nh);
@@ -500,7 +509,8 @@ static bool last_two(const struct pq_win *w, struct point p[2])
     return p[1].t != p[0].t;
 }
 
-static bool instant_histogram(const struct pq_win *w, const struct point p[2], bool counter, const struct histogram **reth)
+static bool instant_histogram(const struct pq_win *w, const struct point p[2], bool counter,
+                              const struct histogram **reth)
 {
     struct arena *a = &w->w->a;
     struct pq_notes *notes = &w->w->notes;
@@ -587,7 +597,8 @@ static bool next_point(const struct pq_win *w, size_t *f, size_t *h, struct poin
     return true;
 }
 
-static bool count_pairs(const struct pq_win *w, bool (*test)(const struct point *prev, const struct point *p), double *ret)
+static bool count_pairs(const struct pq_win *w, bool (*test)(const struct point *prev, const struct point *p),
+                        double *ret)
 {
     bool anchored = w->arg->kind == PQ_MATRIX && w->arg->sel->anchored, any = false;
     size_t f = 0, h = 0, count = 0;

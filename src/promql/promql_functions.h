@@ -122,7 +122,7 @@ struct promql_function {
     bool experimental;
 };
 extern const struct promql_function promql_functions[PQ_FN_COUNT]; /* by enum promql_fn; sorted by name */
-const struct promql_function *promql_function_find(str name);     /* NULL: none */
+const struct promql_function *promql_function_find(str name);      /* NULL: none */
 static inline enum promql_fn promql_function_id(const struct promql_function *f)
 {
     return (enum promql_fn)(f - promql_functions);

@@ -15,11 +15,13 @@ static struct histogram *combine(struct arena *a, const struct histogram *x, con
     return h;
 }
 
-struct histogram *pq_hist_add(struct arena *a, const struct histogram *x, const struct histogram *y, struct pq_hist_flags *f)
+struct histogram *pq_hist_add(struct arena *a, const struct histogram *x, const struct histogram *y,
+                              struct pq_hist_flags *f)
 {
     return combine(a, x, y, false, f);
 }
-struct histogram *pq_hist_sub(struct arena *a, const struct histogram *x, const struct histogram *y, struct pq_hist_flags *f)
+struct histogram *pq_hist_sub(struct arena *a, const struct histogram *x, const struct histogram *y,
+                              struct pq_hist_flags *f)
 {
     return combine(a, x, y, true, f);
 }
@@ -56,8 +58,9 @@ void pq_hist_print(struct buf *out, const struct histogram *h)
     histogram_print(out, h);
 }
 
-const struct histogram *pq_hist_between(struct pq_worker *w, struct promql_pos pos, struct labels ls, const struct histogram *h1,
-                                        int64_t t1, const struct histogram *h2, int64_t t2, int64_t t, bool counter)
+const struct histogram *pq_hist_between(struct pq_worker *w, struct promql_pos pos, struct labels ls,
+                                        const struct histogram *h1, int64_t t1, const struct histogram *h2, int64_t t2,
+                                        int64_t t, bool counter)
 {
     if (t == t1 || t == t2)
         return t == t1 ? h1 : h2;

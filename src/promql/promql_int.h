@@ -26,8 +26,8 @@
 #include "promql/ast.h"
 
 #define PQ_WORKERS_MAX 16
-#define PQ_NAN ((double)NAN)
-#define PQ_INF ((double)INFINITY)
+#define PQ_NAN         ((double)NAN)
+#define PQ_INF         ((double)INFINITY)
 
 static inline double pq_none(void) /* no sample at this step */
 {
@@ -67,10 +67,10 @@ struct pq_node {
     enum promql_type type;
     const struct promql_expr *e;
     struct promql_pos pos;
-    bool invariant;   /* same value at every step: computed once */
-    bool has_at;      /* VECTOR, MATRIX, SUBQUERY: fixed time at_ms */
-    bool statistics;  /* VECTOR, MATRIX: only sums and counts of histograms are looked at */
-    double number;    /* NUMBER, and functions that are constants of the query */
+    bool invariant;  /* same value at every step: computed once */
+    bool has_at;     /* VECTOR, MATRIX, SUBQUERY: fixed time at_ms */
+    bool statistics; /* VECTOR, MATRIX: only sums and counts of histograms are looked at */
+    double number;   /* NUMBER, and functions that are constants of the query */
     int64_t at_ms, offset_ms, range_ms, step_ms;
     const struct promql_vector_sel *sel; /* VECTOR, MATRIX */
     const struct pq_node *const *args;   /* operands: UNARY 1, BINARY 2, AGG 1 or 2 (expr, param), CALL n, SUBQUERY 1 */
@@ -85,19 +85,20 @@ struct pq_plan_env {
     int64_t start_ms, end_ms, step_ms, lookback_ms, default_step_ms; /* step 0: instant query */
     bool instant;
 };
-enum err pq_plan(struct arena *a, const struct promql_expr *e, const struct pq_plan_env *env, const struct pq_node **ret,
-                 struct err_text *reterr) MUST_CHECK;
+enum err pq_plan(struct arena *a, const struct promql_expr *e, const struct pq_plan_env *env,
+                 const struct pq_node **ret, struct err_text *reterr) MUST_CHECK;
 /* The hull of all times that selectors below n read when n is evaluated over tl. */
-void pq_plan_times(const struct pq_node *n, const struct pq_tl *tl, const struct pq_plan_env *env, int64_t *from, int64_t *to);
+void pq_plan_times(const struct pq_node *n, const struct pq_tl *tl, const struct pq_plan_env *env, int64_t *from,
+                   int64_t *to);
 /* Timeline of a subquery's inner expression. False: it has no step. */
 bool pq_subquery_tl(const struct pq_node *n, const struct pq_tl *tl, struct pq_tl *ret);
 
 /* ---- notes: warnings and infos, each text once ---- */
 enum pq_note_kind {
-    NOTE_INVALID_QUANTILE,          /* got */
-    NOTE_INVALID_RATIO,             /* got, to */
-    NOTE_BAD_BUCKET_LABEL,          /* label value, metric */
-    NOTE_MIXED_FLOATS_HISTOGRAMS,   /* metric */
+    NOTE_INVALID_QUANTILE,        /* got */
+    NOTE_INVALID_RATIO,           /* got, to */
+    NOTE_BAD_BUCKET_LABEL,        /* label value, metric */
+    NOTE_MIXED_FLOATS_HISTOGRAMS, /* metric */
     NOTE_MIXED_IN_AGGREGATION,
     NOTE_MIXED_CLASSIC_NATIVE,      /* metric */
     NOTE_NOT_COUNTER,               /* metric */
@@ -145,9 +146,9 @@ struct promql_note *pq_notes_render(const struct pq_notes *ns, str query, struct
 struct pq_bounds { /* per step: samples [lo, hi) of a series are in the window */
     uint32_t *lo, *hi;
 };
-struct pq_rate_pre { /* per step: what extrapolation needs and does not depend on values */
+struct pq_rate_pre {       /* per step: what extrapolation needs and does not depend on values */
     double *near, *factor; /* near: first <= near * diff makes the zero of a counter matter */
-    bool full; /* every window has two samples */
+    bool full;             /* every window has two samples */
 };
 struct pq_series_buf { /* float and histogram samples of one series, staleness markers left out */
     const int64_t *ft, *ht;
@@ -167,8 +168,8 @@ struct pq_timeline {
     void *mem;
     size_t cap; /* steps */
 };
-#define PQ_WORK_BETWEEN_POLLS (4u << 20) /* samples: some milliseconds */
-#define PQ_TIMELINES_MAX 1024                  /* per worker */
+#define PQ_WORK_BETWEEN_POLLS  (4u << 20)        /* samples: some milliseconds */
+#define PQ_TIMELINES_MAX       1024              /* per worker */
 #define PQ_TIMELINES_BYTES_MAX (8 * 1024 * 1024) /* unless one alone is larger */
 struct pq_run;
 struct pq_worker {
@@ -215,8 +216,8 @@ static inline struct pq_worker *pq_main(struct pq_run *r)
 {
     return &r->workers[0];
 }
-enum err pq_poll(struct pq_worker *w) MUST_CHECK; /* time, cancel, memory; cheap */
-enum err pq_room(struct pq_worker *w, size_t n) MUST_CHECK;  /* may n more bytes be taken? */
+enum err pq_poll(struct pq_worker *w) MUST_CHECK;           /* time, cancel, memory; cheap */
+enum err pq_room(struct pq_worker *w, size_t n) MUST_CHECK; /* may n more bytes be taken? */
 /* For loops inside one row: `samples` more were looked at. True when it is time to give up (w->err says why). */
 static inline bool pq_tired(struct pq_worker *w, size_t samples)
 {
@@ -277,10 +278,10 @@ enum err pq_vec_drop_names(struct pq_run *r, const struct pq_tl *tl, struct pq_v
 enum err pq_fail_same_labelset(struct pq_worker *w);
 
 /* hash128 -> index */
-#define MAP_NAME pq_index
-#define MAP_KEY hash128
-#define MAP_VALUE size_t
-#define MAP_HASH(k) ((k).lo)
+#define MAP_NAME     pq_index
+#define MAP_KEY      hash128
+#define MAP_VALUE    size_t
+#define MAP_HASH(k)  ((k).lo)
 #define MAP_EQ(a, b) hash128_eq(a, b)
 #include "base/map.h"
 
@@ -313,10 +314,12 @@ struct pq_rows {
     size_t n_maps;
     bool drop_name, single_name;
 };
-enum err pq_rows_prepare(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_rows *ret) MUST_CHECK;
+enum err pq_rows_prepare(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl,
+                         struct pq_rows *ret) MUST_CHECK;
 /* Row i into row (n_steps doubles at row->v, owned by the caller); row->h is set to worker memory if there are
  * histograms. ret_n: number of samples. */
-enum err pq_rows_compute(struct pq_worker *w, const struct pq_rows *rows, size_t i, struct pq_row *row, size_t *ret_n) MUST_CHECK;
+enum err pq_rows_compute(struct pq_worker *w, const struct pq_rows *rows, size_t i, struct pq_row *row,
+                         size_t *ret_n) MUST_CHECK;
 static inline struct labels pq_rows_labels(const struct pq_rows *r, size_t i)
 {
     return r->series ? r->series[i].labels : r->vec.p[i].labels;
@@ -330,7 +333,8 @@ enum err pq_rows_materialise(struct pq_run *r, struct pq_rows *rows, struct pq_v
 enum err pq_select(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, const struct promql_series **ret,
                    size_t *ret_n) MUST_CHECK;
 enum err pq_read(struct pq_worker *w, uint64_t id, int64_t from, int64_t to, struct promql_points *ret) MUST_CHECK;
-void pq_split_points(struct pq_worker *w, const struct pq_node *sel, const struct promql_points *p, struct pq_series_buf *ret);
+void pq_split_points(struct pq_worker *w, const struct pq_node *sel, const struct promql_points *p,
+                     struct pq_series_buf *ret);
 /* Times a selector reads, for all of tl. */
 void pq_selector_span(const struct pq_node *n, const struct pq_tl *tl, int64_t lookback_ms, int64_t *from, int64_t *to);
 
@@ -352,28 +356,30 @@ typedef bool pq_win_fn(const struct pq_win *w, double *ret, const struct histogr
 struct pq_range_fn {
     pq_win_fn *win;
     /* floats without staleness, histograms or start timestamps: all steps at once; NULL: win for each */
-    void (*fast)(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                 const struct pq_rate_pre *pre, double *out);
+    void (*fast)(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                 const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out);
     bool keep_name, rate, counter; /* rate: wants pq_rate_pre */
     bool per_second, anchored_ok, smoothed_ok;
     bool start_times; /* looks at start timestamps */
 };
 const struct pq_range_fn *pq_range_fn_of(enum promql_fn fn); /* NULL: not a range function */
 pq_win_fn pq_win_rate, pq_win_increase, pq_win_delta, pq_win_irate, pq_win_idelta, pq_win_resets, pq_win_changes;
-void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b, const struct pq_bounds *bd,
-                  const struct pq_rate_pre *pre, double *out);
+void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
+                  const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out);
 void pq_rate_prepare(const struct pq_rows *r, const int64_t *ts, const struct pq_bounds *bd, struct pq_rate_pre *pre);
 /* Samples of a plain `m[5m] anchored` / `smoothed`: boundary values made up. */
-size_t pq_extend_floats(const int64_t *t, const double *v, size_t n, int64_t from, int64_t to, bool smoothed, int64_t *out_t,
-                        double *out_v);
+size_t pq_extend_floats(const int64_t *t, const double *v, size_t n, int64_t from, int64_t to, bool smoothed,
+                        int64_t *out_t, double *out_v);
 
 /* ---- histograms (promql_hist.c): results live in a; NULL: the layouts cannot be combined ---- */
 struct pq_hist_flags {
     bool collision;  /* one says reset, the other says not */
     bool reconciled; /* custom bounds differed */
 };
-struct histogram *pq_hist_add(struct arena *a, const struct histogram *x, const struct histogram *y, struct pq_hist_flags *f);
-struct histogram *pq_hist_sub(struct arena *a, const struct histogram *x, const struct histogram *y, struct pq_hist_flags *f);
+struct histogram *pq_hist_add(struct arena *a, const struct histogram *x, const struct histogram *y,
+                              struct pq_hist_flags *f);
+struct histogram *pq_hist_sub(struct arena *a, const struct histogram *x, const struct histogram *y,
+                              struct pq_hist_flags *f);
 struct histogram *pq_hist_scale(struct arena *a, const struct histogram *h, double by);
 struct histogram *pq_hist_div(struct arena *a, const struct histogram *h, double by);
 struct histogram *pq_hist_compact(struct arena *a, struct histogram *h);
@@ -381,8 +387,9 @@ const struct histogram *pq_hist_to_schema(struct arena *a, const struct histogra
 bool pq_hist_is_reset(const struct histogram *now, const struct histogram *before);
 bool pq_hist_eq(const struct histogram *x, const struct histogram *y);
 /* Between h1 at t1 and h2 at t2, at t; NULL (and a note) if they cannot be combined. */
-const struct histogram *pq_hist_between(struct pq_worker *w, struct promql_pos pos, struct labels ls, const struct histogram *h1,
-                                        int64_t t1, const struct histogram *h2, int64_t t2, int64_t t, bool counter);
+const struct histogram *pq_hist_between(struct pq_worker *w, struct promql_pos pos, struct labels ls,
+                                        const struct histogram *h1, int64_t t1, const struct histogram *h2, int64_t t2,
+                                        int64_t t, bool counter);
 void pq_hist_print(struct buf *out, const struct histogram *h); /* {count:.., sum:.., (1,2]:3} */
 struct histogram *pq_hist_trim(struct arena *a, const struct histogram *h, double at, bool upper);
 /* Sum or mean of histograms, with compensation (Kahan) of every number; the mean turns incremental on overflow. */
@@ -398,7 +405,8 @@ struct histogram *pq_hist_acc_result(struct pq_hist_acc *acc);
 
 /* ---- evaluation ---- */
 enum err pq_eval(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
-enum err pq_eval_scalar(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, const double **ret) MUST_CHECK;
+enum err pq_eval_scalar(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl,
+                        const double **ret) MUST_CHECK;
 enum err pq_eval_agg(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
 struct pq_group_map {
     const uint32_t *of; /* group of each series */
@@ -407,7 +415,8 @@ struct pq_group_map {
 };
 enum err pq_eval_agg_k(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, const struct pq_vec *in,
                        const struct pq_group_map *groups, const double *param, struct pq_vec *ret) MUST_CHECK;
-enum err pq_check_agg_param(struct pq_run *r, const struct pq_node *node, const double *param, size_t steps, bool *ret_empty) MUST_CHECK;
+enum err pq_check_agg_param(struct pq_run *r, const struct pq_node *node, const double *param, size_t steps,
+                            bool *ret_empty) MUST_CHECK;
 struct pq_pick { /* a sample in the heap of topk */
     double v;
     size_t series;
@@ -421,26 +430,38 @@ void pq_heap_push(struct pq_heap *h, struct pq_pick x);
 void pq_heap_fix_top(struct pq_heap *h);
 void pq_heap_offer(struct pq_heap *h, size_t k, struct pq_pick x); /* keeps the k best */
 void pq_heap_sort(struct pq_heap *h, struct pq_pick *tmp);         /* best first, stable */
-bool pq_topk_streams(const struct pq_rows *rows, size_t n_groups, const double *param, size_t *ret_k); /* are the heaps small? */
-enum err pq_eval_topk(struct pq_run *r, const struct pq_node *n, const struct pq_rows *rows, const struct pq_group_map *groups,
-                      const double *param, size_t k_max, struct pq_vec *ret) MUST_CHECK;
-enum err pq_eval_count_values(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
-enum err pq_eval_vector_binary(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
-enum err pq_eval_set_op(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
+bool pq_topk_streams(const struct pq_rows *rows, size_t n_groups, const double *param,
+                     size_t *ret_k); /* are the heaps small? */
+enum err pq_eval_topk(struct pq_run *r, const struct pq_node *n, const struct pq_rows *rows,
+                      const struct pq_group_map *groups, const double *param, size_t k_max,
+                      struct pq_vec *ret) MUST_CHECK;
+enum err pq_eval_count_values(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl,
+                              struct pq_vec *ret) MUST_CHECK;
+enum err pq_eval_vector_binary(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl,
+                               struct pq_vec *ret) MUST_CHECK;
+enum err pq_eval_set_op(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl,
+                        struct pq_vec *ret) MUST_CHECK;
 enum err pq_eval_call(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
-enum err pq_eval_histogram_call(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
+enum err pq_eval_histogram_call(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl,
+                                struct pq_vec *ret) MUST_CHECK;
 enum err pq_eval_info(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
-enum err pq_eval_label_call(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
-enum err pq_eval_sort_call(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
-enum err pq_eval_absent(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret) MUST_CHECK;
+enum err pq_eval_label_call(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl,
+                            struct pq_vec *ret) MUST_CHECK;
+enum err pq_eval_sort_call(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl,
+                           struct pq_vec *ret) MUST_CHECK;
+enum err pq_eval_absent(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl,
+                        struct pq_vec *ret) MUST_CHECK;
 bool pq_natural_less(str a, str b);
 
 /* Element-wise functions: true if n is one; the scalars it needs are evaluated and the map is appended. */
 bool pq_is_element_call(enum promql_fn fn);
 enum err pq_push_element_call(struct pq_run *r, const struct pq_node *n, struct pq_rows *rows) MUST_CHECK;
-enum err pq_map_negate(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row);
-enum err pq_map_scalar_binary(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row);
-enum err pq_map_histogram(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i, struct pq_row *row);
+enum err pq_map_negate(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                       struct pq_row *row);
+enum err pq_map_scalar_binary(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                              struct pq_row *row);
+enum err pq_map_histogram(struct pq_worker *w, const struct pq_map *m, const struct pq_rows *r, size_t i,
+                          struct pq_row *row);
 
 /* ---- binary operators on elements ---- */
 struct pq_elem {

@@ -7,8 +7,8 @@
 
 static bool note_same(const struct pq_note *x, const struct pq_note *y)
 {
-    return x->kind == y->kind && str_eq(x->a, y->a) && str_eq(x->b, y->b) &&
-           f64_bits(x->x) == f64_bits(y->x) && f64_bits(x->y) == f64_bits(y->y);
+    return x->kind == y->kind && str_eq(x->a, y->a) && str_eq(x->b, y->b) && f64_bits(x->x) == f64_bits(y->x) &&
+           f64_bits(x->y) == f64_bits(y->y);
 }
 
 static void note_merge(struct pq_note *into, const struct pq_note *n)

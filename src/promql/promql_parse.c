@@ -140,8 +140,8 @@ bool pq_expect(struct pq_parser *p, int type)
 }
 
 /* ---- nodes ---- */
-struct promql_expr *pq_node(struct pq_parser *p, enum promql_kind kind, enum promql_type type,
-                                struct promql_pos pos, uint32_t child_depth)
+struct promql_expr *pq_node(struct pq_parser *p, enum promql_kind kind, enum promql_type type, struct promql_pos pos,
+                            uint32_t child_depth)
 {
     if (++p->n_nodes > PROMQL_NODES_MAX || arena_over(p->a))
         return pq_limit(p, "expression is too large");
@@ -382,8 +382,8 @@ struct args {
 
 static bool starts_expr(const struct pq_parser *p)
 {
-    return at_metric_word(p) || pq_at_number(p) || pq_at(p, T_STRING) || pq_at(p, T_LPAREN) || pq_at(p, T_LBRACE) || pq_at(p, T_ADD) ||
-           pq_at(p, T_SUB) || pq_at(p, T_MIN_OF) || pq_at(p, T_MAX_OF);
+    return at_metric_word(p) || pq_at_number(p) || pq_at(p, T_STRING) || pq_at(p, T_LPAREN) || pq_at(p, T_LBRACE) ||
+           pq_at(p, T_ADD) || pq_at(p, T_SUB) || pq_at(p, T_MIN_OF) || pq_at(p, T_MAX_OF);
 }
 
 /* Having met commas after an argument: is another argument next? A comma without one is an error that does not end
@@ -806,8 +806,7 @@ static struct promql_expr *parse_unary(struct pq_parser *p)
         e->pos.start = sign.start;
         return e;
     }
-    struct promql_expr *u =
-        pq_node(p, PQ_UNARY, e->type, (struct promql_pos){ sign.start, e->pos.end }, e->depth);
+    struct promql_expr *u = pq_node(p, PQ_UNARY, e->type, (struct promql_pos){ sign.start, e->pos.end }, e->depth);
     if (u)
         u->unary = (struct promql_unary){ sign.type == T_SUB, e };
     return u;
@@ -870,8 +869,8 @@ static struct promql_expr *binary_node(struct pq_parser *p, const struct promql_
 {
     const struct promql_expr *l = b->lhs, *r = b->rhs;
     enum promql_type type = l->type == PROMQL_SCALAR && r->type == PROMQL_SCALAR ? PROMQL_SCALAR : PROMQL_VECTOR;
-    struct promql_expr *e = pq_node(p, PQ_BINARY, type, (struct promql_pos){ l->pos.start, r->pos.end },
-                                 MAX(l->depth, r->depth));
+    struct promql_expr *e =
+        pq_node(p, PQ_BINARY, type, (struct promql_pos){ l->pos.start, r->pos.end }, MAX(l->depth, r->depth));
     if (!e)
         return NULL;
     e->binary = *b;

@@ -22,9 +22,8 @@ static void needs_duration_feature(struct pq_parser *p, struct promql_pos pos)
         pq_error(p, pos, "experimental duration expression is not enabled");
 }
 
-static struct promql_expr *duration_node(struct pq_parser *p, enum promql_dur_op op,
-                                         const struct promql_expr *lhs, const struct promql_expr *rhs,
-                                         struct promql_pos pos)
+static struct promql_expr *duration_node(struct pq_parser *p, enum promql_dur_op op, const struct promql_expr *lhs,
+                                         const struct promql_expr *rhs, struct promql_pos pos)
 {
     uint32_t depth = MAX(lhs ? lhs->depth : 0, rhs ? rhs->depth : 0);
     struct promql_expr *e = pq_node(p, PQ_DURATION, PROMQL_SCALAR, pos, depth);
@@ -82,8 +81,7 @@ static struct promql_expr *parse_duration_paren(struct pq_parser *p)
     return e;
 }
 
-static struct promql_expr *duration_in_range(struct pq_parser *p, struct promql_expr *e,
-                                             struct promql_pos pos)
+static struct promql_expr *duration_in_range(struct pq_parser *p, struct promql_expr *e, struct promql_pos pos)
 {
     if (!e || e->kind != PQ_NUMBER || !seconds_out_of_range(e->number.v))
         return e;

@@ -36,8 +36,8 @@ bool pq_at_number(const struct pq_parser *p);
 bool pq_expect(struct pq_parser *p, int type);
 struct promql_pos pq_item_pos(struct pq_item it);
 void *pq_limit(struct pq_parser *p, const char *what);
-struct promql_expr *pq_node(struct pq_parser *p, enum promql_kind kind, enum promql_type type,
-                            struct promql_pos pos, uint32_t child_depth);
+struct promql_expr *pq_node(struct pq_parser *p, enum promql_kind kind, enum promql_type type, struct promql_pos pos,
+                            uint32_t child_depth);
 struct promql_expr *pq_number_node(struct pq_parser *p, double v, bool is_duration, struct promql_pos pos);
 struct promql_expr *pq_parse_number(struct pq_parser *p);
 struct pq_item pq_take(struct pq_parser *p);

@@ -6,8 +6,8 @@
 
 struct planner {
     struct arena *a;
-    bool statistics;    /* below histogram_count, _sum or _avg ... */
-    unsigned whole;     /* ... but not (depth) below what needs whole histograms */
+    bool statistics; /* below histogram_count, _sum or _avg ... */
+    unsigned whole;  /* ... but not (depth) below what needs whole histograms */
     const struct pq_plan_env *env;
     struct err_text *reterr;
 };
@@ -191,8 +191,8 @@ static enum err plan_node(struct planner *p, const struct promql_expr *e, struct
     return err_fail(p->reterr, ERR_EXEC, "unexpected expression");
 }
 
-enum err pq_plan(struct arena *a, const struct promql_expr *e, const struct pq_plan_env *env, const struct pq_node **ret,
-                 struct err_text *reterr)
+enum err pq_plan(struct arena *a, const struct promql_expr *e, const struct pq_plan_env *env,
+                 const struct pq_node **ret, struct err_text *reterr)
 {
     struct planner p = { .a = a, .env = env, .reterr = reterr };
     struct pq_node *n;
@@ -231,7 +231,8 @@ bool pq_subquery_tl(const struct pq_node *n, const struct pq_tl *tl, struct pq_t
     return true;
 }
 
-void pq_plan_times(const struct pq_node *n, const struct pq_tl *tl, const struct pq_plan_env *env, int64_t *from, int64_t *to)
+void pq_plan_times(const struct pq_node *n, const struct pq_tl *tl, const struct pq_plan_env *env, int64_t *from,
+                   int64_t *to)
 {
     struct pq_tl inner = *tl;
     if (n->invariant)

@@ -40,8 +40,9 @@ static void print_number(struct buf *out, const struct promql_number *n)
 static const char *dur_op_text(enum promql_dur_op op)
 {
     static const char *const text[] = {
-        [PQ_DUR_ADD] = "+", [PQ_DUR_SUB] = "-", [PQ_DUR_MUL] = "*",       [PQ_DUR_DIV] = "/",       [PQ_DUR_MOD] = "%",
-        [PQ_DUR_POW] = "^", [PQ_DUR_MIN] = "min_of", [PQ_DUR_MAX] = "max_of", [PQ_DUR_STEP] = "step", [PQ_DUR_RANGE] = "range",
+        [PQ_DUR_ADD] = "+",     [PQ_DUR_SUB] = "-",       [PQ_DUR_MUL] = "*",      [PQ_DUR_DIV] = "/",
+        [PQ_DUR_MOD] = "%",     [PQ_DUR_POW] = "^",       [PQ_DUR_MIN] = "min_of", [PQ_DUR_MAX] = "max_of",
+        [PQ_DUR_STEP] = "step", [PQ_DUR_RANGE] = "range",
     };
     return text[op];
 }

@@ -3,7 +3,6 @@
 
 #include "promql/promql_int.h"
 
-
 bool pq_any_nan(const double *v, size_t n)
 {
     lane_masks nan = { 0 };
@@ -238,7 +237,8 @@ enum err pq_fail_same_labelset(struct pq_worker *w)
     return pq_fail(w, ERR_EXEC, "vector cannot contain metrics with the same labelset");
 }
 
-static enum err series_merge(struct pq_run *r, const struct pq_tl *tl, struct pq_series *into, const struct pq_series *s)
+static enum err series_merge(struct pq_run *r, const struct pq_tl *tl, struct pq_series *into,
+                             const struct pq_series *s)
 {
     double *v = arena_array(r->a, double, tl->n);
     memcpy(v, into->v, tl->n * sizeof(*v));

@@ -16,8 +16,10 @@ static struct stat groups_now = STAT_GAUGE("vane_push_groups", "Pushed groups th
 static struct stat bytes_now = STAT_GAUGE("vane_push_bytes", "Text of all pushed groups", "");
 static struct stat pushes_taken = STAT_COUNTER("vane_pushes_total", "Pushes of groups", "result=\"taken\"");
 static struct stat pushes_refused = STAT_COUNTER("vane_pushes_total", "Pushes of groups", "result=\"refused\"");
-static struct stat files_damaged = STAT_COUNTER("vane_push_files_damaged_total", "Files of pushed groups that could not be read", "");
-static struct stat rounds_failed = STAT_COUNTER("vane_push_rounds_failed_total", "Rounds in which the store took no samples of pushed groups", "");
+static struct stat files_damaged =
+    STAT_COUNTER("vane_push_files_damaged_total", "Files of pushed groups that could not be read", "");
+static struct stat rounds_failed =
+    STAT_COUNTER("vane_push_rounds_failed_total", "Rounds in which the store took no samples of pushed groups", "");
 
 #define MAP_NAME     group_map
 #define MAP_KEY      hash128
@@ -189,7 +191,8 @@ static void rounds(void *ctx)
 static void keep_families(struct push_group *g, const struct expo_family_text *f, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        g->families[g->n_families++] = (struct expo_family_text){ arena_str(&g->a, f[i].name), arena_str(&g->a, f[i].text), f[i].n_samples };
+        g->families[g->n_families++] =
+            (struct expo_family_text){ arena_str(&g->a, f[i].name), arena_str(&g->a, f[i].text), f[i].n_samples };
         g->bytes += f[i].text.n;
     }
 }
@@ -208,17 +211,21 @@ static void merge(struct push_group *g, const struct push_group *old, const stru
     keep_families(g, f, n);
 }
 
-static enum err room_for(const struct push *p, const struct push_group *old, const struct push_group *next, struct err_text *reterr)
+static enum err room_for(const struct push *p, const struct push_group *old, const struct push_group *next,
+                         struct err_text *reterr)
 {
     if (!old && p->groups.n >= p->cfg.groups_max)
-        return err_fail(reterr, ERR_LIMIT, "more than %zu pushed groups: DELETE what is no longer needed", p->cfg.groups_max);
+        return err_fail(reterr, ERR_LIMIT, "more than %zu pushed groups: DELETE what is no longer needed",
+                        p->cfg.groups_max);
     if (p->bytes - (old ? old->bytes : 0) + next->bytes > p->cfg.bytes_max)
-        return err_fail(reterr, ERR_LIMIT, "the pushed groups would be larger than %zu bytes together", p->cfg.bytes_max);
+        return err_fail(reterr, ERR_LIMIT, "the pushed groups would be larger than %zu bytes together",
+                        p->cfg.bytes_max);
     return OK;
 }
 
 /* Checked and decoded: file, then samples, then memory. Takes next. */
-static enum err commit(struct push *p, struct push_group *old, struct push_group *next, uint64_t *ret_lsn, struct err_text *reterr)
+static enum err commit(struct push *p, struct push_group *old, struct push_group *next, uint64_t *ret_lsn,
+                       struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
@@ -239,7 +246,8 @@ static enum err commit(struct push *p, struct push_group *old, struct push_group
 }
 
 /* The group as it was, with the time of this failure. */
-static enum err commit_failure(struct push *p, struct push_group *old, struct labels key, uint64_t *ret_lsn, struct err_text *reterr)
+static enum err commit_failure(struct push *p, struct push_group *old, struct labels key, uint64_t *ret_lsn,
+                               struct err_text *reterr)
 {
     struct push_group *next = push_group_new(key);
     next->pushed_ms = old ? old->pushed_ms : 0;
@@ -255,8 +263,8 @@ static enum err commit_failure(struct push *p, struct push_group *old, struct la
     return commit(p, old, next, ret_lsn, reterr);
 }
 
-static enum err put_locked(struct push *p, struct labels key, enum push_verb verb, const struct expo_family_text *f, size_t n,
-                           uint64_t *ret_lsn, struct err_text *reterr)
+static enum err put_locked(struct push *p, struct labels key, enum push_verb verb, const struct expo_family_text *f,
+                           size_t n, uint64_t *ret_lsn, struct err_text *reterr)
 {
     struct push_group *old = group_of(p, key), *next = push_group_new(key);
     next->pushed_ms = clock_now_ms(p->cfg.clock);
@@ -271,7 +279,8 @@ static enum err put_locked(struct push *p, struct labels key, enum push_verb ver
     return e;
 }
 
-enum err push_put(struct push *p, struct labels key, enum push_verb verb, enum expo_format format, str body, struct err_text *reterr)
+enum err push_put(struct push *p, struct labels key, enum push_verb verb, enum expo_format format, str body,
+                  struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;
     struct expo_family_text *f = NULL;

@@ -29,12 +29,12 @@ struct push_sink {
 };
 struct push_config {
     struct push_sink sink;
-    const char *dir;      /* of its own; made if missing */
-    struct fs *fs;        /* NULL: fs_os() */
-    struct clock *clock;  /* NULL: os_clock() */
-    int64_t interval_ms;  /* between rounds; 0: no thread, the caller calls push_round (tests) */
-    size_t groups_max;    /* 0: 10,000 */
-    size_t bytes_max;     /* text of all groups together; 0: 256 MiB */
+    const char *dir;           /* of its own; made if missing */
+    struct fs *fs;             /* NULL: fs_os() */
+    struct clock *clock;       /* NULL: os_clock() */
+    int64_t interval_ms;       /* between rounds; 0: no thread, the caller calls push_round (tests) */
+    size_t groups_max;         /* 0: 10,000 */
+    size_t bytes_max;          /* text of all groups together; 0: 256 MiB */
     struct wire_limits limits; /* zero: the defaults */
 };
 struct push;

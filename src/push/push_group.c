@@ -57,7 +57,8 @@ static enum err find_twice(struct push_group *g, struct err_text *reterr)
         AUTO_BUF struct buf b;
         buf_init(&b, 0);
         labels_print(&b, g->sorted[i]->labels);
-        return err_fail(reterr, ERR_INVALID, "pushed metrics are invalid or inconsistent: series " STR_FMT " occurs twice",
+        return err_fail(reterr, ERR_INVALID,
+                        "pushed metrics are invalid or inconsistent: series " STR_FMT " occurs twice",
                         STR_ARG(str_take(buf_str(&b), 300)));
     }
     return OK;
@@ -89,7 +90,8 @@ enum err push_group_decode(struct push_group *g, const struct wire_limits *lim, 
     if (rejects.series)
         return err_fail(reterr, ERR_INVALID, "pushed metrics are invalid or inconsistent: %s", rejects.first.msg);
     own_series(g, STR("push_time_seconds"), STR("When this group was pushed last."), g->pushed_ms);
-    own_series(g, STR("push_failure_time_seconds"), STR("When a push of this group was refused last, 0 = never."), g->failed_ms);
+    own_series(g, STR("push_failure_time_seconds"), STR("When a push of this group was refused last, 0 = never."),
+               g->failed_ms);
     TRY(find_twice(g, reterr));
     give_refs(g);
     return OK;

@@ -7,14 +7,14 @@
 struct push_group {
     struct arena a; /* everything below; a changed group is a new object */
     struct labels key;
-    int64_t pushed_ms, failed_ms;    /* 0 = never */
+    int64_t pushed_ms, failed_ms; /* 0 = never */
     struct expo_family_text *families;
     size_t n_families;
-    size_t bytes;                    /* of the families' text */
-    struct batch batch;              /* decoded: pushed series, then push_time_seconds and push_failure_time_seconds */
-    struct sample *samples;          /* what the batch's series point to, one each */
+    size_t bytes;           /* of the families' text */
+    struct batch batch;     /* decoded: pushed series, then push_time_seconds and push_failure_time_seconds */
+    struct sample *samples; /* what the batch's series point to, one each */
     const struct batch_series **sorted; /* batch.series by labels */
-    int64_t last_ms;                 /* of the samples written last */
+    int64_t last_ms;                    /* of the samples written last */
 };
 /* A group without batch, with the key copied. */
 struct push_group *push_group_new(struct labels key);

@@ -50,7 +50,8 @@ static enum err pair_read(struct arena *a, str *path, struct label *ret, struct 
     if (!labels_valid_name(name) || str_has_prefix(name, STR("__")))
         return err_fail(reterr, ERR_INVALID, "improper label name \"" STR_FMT "\"", STR_ARG(str_take(name, 100)));
     if (!str_utf8_ok(value))
-        return err_fail(reterr, ERR_INVALID, "value of label \"" STR_FMT "\" is not UTF-8", STR_ARG(str_take(name, 100)));
+        return err_fail(reterr, ERR_INVALID, "value of label \"" STR_FMT "\" is not UTF-8",
+                        STR_ARG(str_take(name, 100)));
     *ret = (struct label){ name, value };
     return OK;
 }

@@ -9,14 +9,14 @@
 #include "base/check.h"
 #include "base/thread.h"
 
-static const struct relabel_rule relabel_defaults = {
-    .separator = STR_INIT(";"), .replacement = STR_INIT("$1"), .action = RELABEL_REPLACE
-};
+static const struct relabel_rule relabel_defaults = { .separator = STR_INIT(";"),
+                                                      .replacement = STR_INIT("$1"),
+                                                      .action = RELABEL_REPLACE };
 static const char *const action_names[] = {
 #define X(id, name, help) name,
     RELABEL_ACTIONS(X)
 #undef X
-    NULL,
+        NULL,
 };
 
 /* Shared by all threads: the default expression and the locale whose case tables are Unicode's. */
@@ -85,7 +85,8 @@ static enum err invalid_name(str value, const char *key, const char *action, str
     AUTO_BUF struct buf quoted;
     buf_init(&quoted, 4096);
     conf_quote(&quoted, str_take(value, 200));
-    return err_fail(reterr, ERR_INVALID, STR_FMT " is invalid '%s' for %s action", STR_ARG(buf_str(&quoted)), key, action);
+    return err_fail(reterr, ERR_INVALID, STR_FMT " is invalid '%s' for %s action", STR_ARG(buf_str(&quoted)), key,
+                    action);
 }
 
 enum err relabel_validate(const struct relabel_rule *r, struct err_text *reterr)
@@ -108,8 +109,10 @@ enum err relabel_validate(const struct relabel_rule *r, struct err_text *reterr)
     if (a == RELABEL_LABELMAP && !template_ok(r->replacement, r->names))
         return invalid_name(r->replacement, "replacement", name, reterr);
     if ((a == RELABEL_DROPEQUAL || a == RELABEL_KEEPEQUAL) && (r->regex.rx || !only_defaults))
-        return err_fail(reterr, ERR_INVALID, "%s action requires only 'source_labels' and `target_label`, and no other fields", name);
-    if ((a == RELABEL_LABELDROP || a == RELABEL_LABELKEEP) && (r->source_labels.p || r->target_label.n || !only_defaults))
+        return err_fail(reterr, ERR_INVALID,
+                        "%s action requires only 'source_labels' and `target_label`, and no other fields", name);
+    if ((a == RELABEL_LABELDROP || a == RELABEL_LABELKEEP) &&
+        (r->source_labels.p || r->target_label.n || !only_defaults))
         return err_fail(reterr, ERR_INVALID, "%s action requires only 'regex', and no other fields", name);
     return OK;
 }
@@ -133,8 +136,8 @@ static enum err read_action(struct conf_ctx *cx, const struct conf_node *n, void
     for (size_t i = 0; i + 1 < ARRAY_LEN(action_names); i++)
         names[i] = str_c(action_names[i]);
     str near = str_nearest(s, names, ARRAY_LEN(action_names) - 1);
-    return conf_error(cx, n, "unknown relabel action \"" STR_FMT "\"%s" STR_FMT "%s", STR_ARG(s), near.n ? ", did you mean \"" : "",
-                      STR_ARG(near), near.n ? "\"?" : "");
+    return conf_error(cx, n, "unknown relabel action \"" STR_FMT "\"%s" STR_FMT "%s", STR_ARG(s),
+                      near.n ? ", did you mean \"" : "", STR_ARG(near), near.n ? "\"?" : "");
 }
 
 static void print_action(struct conf_out *out, const void *field)

@@ -9,7 +9,7 @@
 #include "conf/conf.h"
 #include "model/labels.h"
 
-#define RELABEL_ACTIONS(X)                                                          \
+#define RELABEL_ACTIONS(X)                                                         \
     X(REPLACE, "replace", "set target_label to replacement, if regex matches")     \
     X(KEEP, "keep", "drop the set unless regex matches")                           \
     X(DROP, "drop", "drop the set if regex matches")                               \
@@ -26,7 +26,7 @@ enum relabel_action {
 #define X(id, name, help) RELABEL_##id,
     RELABEL_ACTIONS(X)
 #undef X
-    RELABEL_NO_ACTION,
+        RELABEL_NO_ACTION,
 };
 enum name_scheme { NAMES_UNSET, NAMES_LEGACY, NAMES_UTF8 }; /* which label and metric names are valid */
 #define NAME_SCHEME_NAMES ((const char *const[]){ "", "legacy", "utf8", NULL })
@@ -37,9 +37,9 @@ struct relabel_rule {
     struct conf_regex regex; /* "(.*)"; rx NULL means that default */
     uint64_t modulus;
     str target_label;
-    str replacement;         /* "$1" */
+    str replacement; /* "$1" */
     enum relabel_action action;
-    enum name_scheme names;  /* NAMES_UNSET counts as UTF-8 */
+    enum name_scheme names; /* NAMES_UNSET counts as UTF-8 */
 };
 struct relabel_rules {
     struct relabel_rule *p;
@@ -47,8 +47,8 @@ struct relabel_rules {
 };
 extern const struct conf_schema relabel_rule_schema;
 /* A row of a schema table: key -> struct relabel_rules; `what` as in "empty or null metric relabeling rule". */
-#define CF_RELABEL(T, member, key_, what)                                                      \
-    CF(T, member, key_, CONF_LIST, .of = CONF_STRUCT, .schema = &relabel_rule_schema,           \
+#define CF_RELABEL(T, member, key_, what)                                             \
+    CF(T, member, key_, CONF_LIST, .of = CONF_STRUCT, .schema = &relabel_rule_schema, \
        .empty_text = "empty or null " what " relabeling rule")
 
 /* Prometheus' rules for a single rule, in its words. ERR_INVALID. The decoder calls it. */

@@ -340,7 +340,8 @@ static void apply_target_limit(struct spool *p)
     for (size_t i = 0; i < p->targets.n; i++)
         if (over)
             snprintf(p->targets.p[i]->forced_error, sizeof(p->targets.p[i]->forced_error),
-                     "target_limit exceeded (number of targets: %zu, limit: %llu)", p->targets.n, (unsigned long long)limit);
+                     "target_limit exceeded (number of targets: %zu, limit: %llu)", p->targets.n,
+                     (unsigned long long)limit);
         else
             p->targets.p[i]->forced_error[0] = 0;
 }
@@ -409,7 +410,8 @@ static uint64_t provider_identity(enum sd_kind kind, const void *cfg)
     else if (kind == SD_DNS)
         one.dnss.p = (void *)(uintptr_t)cfg, one.dnss.n = 1;
     else if (kind >= SD_KUBERNETES)
-        one.others[sd_other_index((enum sd_other)(kind - SD_KUBERNETES))] = (struct conf_list){ (void *)(uintptr_t)cfg, 1 };
+        one.others[sd_other_index((enum sd_other)(kind - SD_KUBERNETES))] =
+            (struct conf_list){ (void *)(uintptr_t)cfg, 1 };
     return conf_hash(&sd_configs_schema, &one);
 }
 
@@ -448,7 +450,8 @@ static void make_providers(struct scrape *s, struct spool *pool)
     for (int kind = SD_KUBERNETES; kind < SD_KINDS; kind++) {
         const struct conf_list *l = &sd->others[sd_other_index((enum sd_other)(kind - SD_KUBERNETES))];
         for (size_t i = 0; i < l->n; i++)
-            vec_push(&pool->providers, provider_new(s, pool->prom, (enum sd_kind)kind, (const struct sd_any *)l->p + i));
+            vec_push(&pool->providers,
+                     provider_new(s, pool->prom, (enum sd_kind)kind, (const struct sd_any *)l->p + i));
     }
 }
 
@@ -488,7 +491,8 @@ static void pool_inherit(struct spool *from, struct spool *to)
     for (size_t i = 0; i < to->providers.n; i++)
         for (size_t k = 0; k < from->providers.n; k++) {
             struct provider *fresh = to->providers.p[i], *old = from->providers.p[k];
-            if (old->kind != fresh->kind || old->identity != fresh->identity || fresh->kind == SD_STATIC || old->pool == to)
+            if (old->kind != fresh->kind || old->identity != fresh->identity || fresh->kind == SD_STATIC ||
+                old->pool == to)
                 continue;
             to->providers.p[i] = old;
             vec_remove_swap(&from->providers, k);
@@ -496,7 +500,8 @@ static void pool_inherit(struct spool *from, struct spool *to)
             break;
         }
     for (size_t i = 0; i < to->providers.n; i++)
-        for (size_t k = 0; k < from->providers.n; k++) { /* changed settings: the old answer holds until the first new one */
+        for (size_t k = 0; k < from->providers.n;
+             k++) { /* changed settings: the old answer holds until the first new one */
             struct provider *fresh = to->providers.p[i], *old = from->providers.p[k];
             bool asks = fresh->kind == SD_HTTP || fresh->kind >= SD_DNS;
             if (!asks || old->kind != fresh->kind || fresh->sources.n || !old->sources.n)
@@ -528,7 +533,8 @@ enum err scrape_reload(struct scrape *s, struct prom_config *cfg, struct err_tex
         const struct scrape_config *c = &cfg->scrape_configs.p[i];
         size_t it = 0;
         for (const char *name; (name = sd_configs_unsupported(&c->sd, &it));)
-            LOG_WARN("service discovery is not supported yet, its targets are not scraped", "job", LOG_STR(c->job_name), "kind", name);
+            LOG_WARN("service discovery is not supported yet, its targets are not scraped", "job", LOG_STR(c->job_name),
+                     "kind", name);
         vec_push(&fresh, pool_new(s, cfg, c));
     }
     mtx_lock(&s->mu);
@@ -601,9 +607,10 @@ static void render_lengths(struct buf *out, const struct interval_lengths *l)
     for (size_t q = 0; q < ARRAY_LEN(quantiles); q++)
         buf_printf(out, "prometheus_target_interval_length_seconds{interval=\"" STR_FMT "\",quantile=\"%g\"} %g\n",
                    STR_ARG(buf_str(&interval)), quantiles[q], (double)sorted[(size_t)(quantiles[q] * (double)(n - 1))]);
-    buf_printf(out, "prometheus_target_interval_length_seconds_sum{interval=\"" STR_FMT "\"} %g\n", STR_ARG(buf_str(&interval)), l->sum_s);
-    buf_printf(out, "prometheus_target_interval_length_seconds_count{interval=\"" STR_FMT "\"} %llu\n", STR_ARG(buf_str(&interval)),
-               (unsigned long long)l->count);
+    buf_printf(out, "prometheus_target_interval_length_seconds_sum{interval=\"" STR_FMT "\"} %g\n",
+               STR_ARG(buf_str(&interval)), l->sum_s);
+    buf_printf(out, "prometheus_target_interval_length_seconds_count{interval=\"" STR_FMT "\"} %llu\n",
+               STR_ARG(buf_str(&interval)), (unsigned long long)l->count);
 }
 
 static void render(void *ctx, struct buf *out)
@@ -612,11 +619,13 @@ static void render(void *ctx, struct buf *out)
     mtx_lock(&s->mu);
     render_head(out, "prometheus_target_scrape_pools", "gauge", "Scrape pools.");
     buf_printf(out, "prometheus_target_scrape_pools %zu\n", s->pools.n);
-    render_head(out, "prometheus_target_scrape_pool_targets", "gauge", "Current number of targets in this scrape pool.");
+    render_head(out, "prometheus_target_scrape_pool_targets", "gauge",
+                "Current number of targets in this scrape pool.");
     render_pools(s, out, "prometheus_target_scrape_pool_targets", "scrape_job", BY_TARGETS);
     render_head(out, "prometheus_sd_discovered_targets", "gauge", "Current number of discovered targets.");
     render_pools(s, out, "prometheus_sd_discovered_targets", "name=\"scrape\",config", BY_DISCOVERED);
-    render_head(out, "prometheus_target_scrape_pool_sync_total", "counter", "Total number of syncs that were executed on a scrape pool.");
+    render_head(out, "prometheus_target_scrape_pool_sync_total", "counter",
+                "Total number of syncs that were executed on a scrape pool.");
     render_pools(s, out, "prometheus_target_scrape_pool_sync_total", "scrape_job", BY_SYNCS);
     render_head(out, "prometheus_target_sync_length_seconds", "summary", "Actual interval to sync the scrape pool.");
     render_pools(s, out, "prometheus_target_sync_length_seconds_sum", "scrape_job", BY_SYNC_SUM);
@@ -663,9 +672,9 @@ enum err scrape_open(const struct scrape_options *opt, struct scrape **ret, stru
     struct cond *conds[] = { &s->wake, &s->ready_cv, &s->idle_cv, &s->sd_cv, &s->dns_cv, &s->remote_cv };
     for (size_t i = 0; i < ARRAY_LEN(conds); i++)
         cond_init(conds[i]);
-    struct stat *stats[] = { &scrape_stat_sample_limit, &scrape_stat_body_limit, &scrape_stat_duplicates, &scrape_stat_scrapes,
-                             &scrape_stat_failed, &scrape_stat_cache_misses, &scrape_stat_target_limit, &scrape_stat_label_limit,
-                             &scrape_stat_bucket_limit };
+    struct stat *stats[] = { &scrape_stat_sample_limit, &scrape_stat_body_limit,  &scrape_stat_duplicates,
+                             &scrape_stat_scrapes,      &scrape_stat_failed,      &scrape_stat_cache_misses,
+                             &scrape_stat_target_limit, &scrape_stat_label_limit, &scrape_stat_bucket_limit };
     for (size_t i = 0; i < ARRAY_LEN(stats); i++)
         stat_register(stats[i]);
     e = start_threads(s);
@@ -743,8 +752,8 @@ static str global_url(const struct target *t, str external_host, struct arena *a
     bool local = str_eq(host, STR("localhost")) || str_eq(host, STR("127.0.0.1")) || str_eq(host, STR("[::1]"));
     if (!local || external_host.n == 0)
         return arena_str(a, t->url);
-    return arena_printf(a, STR_FMT "://" STR_FMT STR_FMT STR_FMT, STR_ARG(t->scheme), STR_ARG(external_host), STR_ARG(port),
-                        STR_ARG(t->url_path_on));
+    return arena_printf(a, STR_FMT "://" STR_FMT STR_FMT STR_FMT, STR_ARG(t->scheme), STR_ARG(external_host),
+                        STR_ARG(port), STR_ARG(t->url_path_on));
 }
 
 static void status_target(const struct target *t, str external_host, struct arena *a, struct scrape_target_status *ret)
@@ -776,7 +785,9 @@ static int status_cmp(const void *a, const void *b)
 static void status_pool(struct spool *p, str external_host, struct arena *a, struct scrape_status *ret)
 {
     struct scrape_pool_status *ps = &ret->pools[ret->n_pools++];
-    *ps = (struct scrape_pool_status){ .name = arena_str(a, p->cfg->job_name), .n_active = p->targets.n, .n_dropped = p->n_dropped,
+    *ps = (struct scrape_pool_status){ .name = arena_str(a, p->cfg->job_name),
+                                       .n_active = p->targets.n,
+                                       .n_dropped = p->n_dropped,
                                        .over_target_limit = p->over_limit };
     const char *error = p->error;
     for (size_t i = 0; i < p->providers.n && !error[0]; i++)
@@ -785,8 +796,7 @@ static void status_pool(struct spool *p, str external_host, struct arena *a, str
     for (size_t i = 0; i < p->targets.n; i++)
         status_target(p->targets.p[i], external_host, a, &ret->active[ret->n_active++]);
     for (size_t i = 0; i < p->dropped.n; i++)
-        ret->dropped[ret->n_dropped++] =
-            (struct scrape_dropped_status){ labels_copy(a, p->dropped.p[i]), ps->name };
+        ret->dropped[ret->n_dropped++] = (struct scrape_dropped_status){ labels_copy(a, p->dropped.p[i]), ps->name };
 }
 
 void scrape_status(struct scrape *s, str pool, str external_host, struct arena *a, struct scrape_status *ret)
@@ -808,13 +818,13 @@ void scrape_status(struct scrape *s, str pool, str external_host, struct arena *
     qsort(ret->active, ret->n_active, sizeof(*ret->active), status_cmp);
 }
 
-static void metadata_of(struct target *t, str metric, size_t limit, struct arena *a, struct scrape_target_metadata **p, size_t *n, size_t *cap)
+static void metadata_of(struct target *t, str metric, size_t limit, struct arena *a, struct scrape_target_metadata **p,
+                        size_t *n, size_t *cap)
 {
     VEC(struct scrape_target_metadata) v = { *p, *n, *cap };
     struct labels ls = labels_copy(a, t->labels);
     mtx_lock(&t->cache_mu);
-    map_each(meta_map, slot, &t->cache.meta)
-    {
+    map_each (meta_map, slot, &t->cache.meta) {
         if ((limit && v.n >= limit) || (metric.n && !str_eq(metric, slot->key)))
             continue;
         struct scrape_target_metadata m = { ls, arena_str(a, slot->key), slot->value.meta };
@@ -826,8 +836,8 @@ static void metadata_of(struct target *t, str metric, size_t limit, struct arena
     *p = v.p, *n = v.n, *cap = v.cap;
 }
 
-void scrape_metadata(struct scrape *s, str metric, bool (*match)(void *ctx, struct labels target), void *ctx, size_t limit,
-                     struct arena *a, struct scrape_target_metadata **ret, size_t *ret_n)
+void scrape_metadata(struct scrape *s, str metric, bool (*match)(void *ctx, struct labels target), void *ctx,
+                     size_t limit, struct arena *a, struct scrape_target_metadata **ret, size_t *ret_n)
 {
     VEC(struct target *) v = { 0 };
     size_t cap = 0;

@@ -45,8 +45,8 @@ struct scrape_target_status {
     struct labels labels;     /* after; without __* */
     str pool;                 /* job_name */
     str scrape_url, global_url;
-    str last_error;           /* "" when fine */
-    int64_t last_scrape_ms;   /* 0: never */
+    str last_error;         /* "" when fine */
+    int64_t last_scrape_ms; /* 0: never */
     double last_duration_s;
     enum scrape_health health;
     int64_t interval_ms, timeout_ms;
@@ -80,7 +80,7 @@ struct scrape_target_metadata {
 };
 /* Metadata per target and family: metric "" = all; the targets that satisfy the matchers' predicate (NULL = all);
  * at most limit rows (0 = all). */
-void scrape_metadata(struct scrape *s, str metric, bool (*match)(void *ctx, struct labels target), void *ctx, size_t limit,
-                     struct arena *a, struct scrape_target_metadata **ret, size_t *ret_n);
+void scrape_metadata(struct scrape *s, str metric, bool (*match)(void *ctx, struct labels target), void *ctx,
+                     size_t limit, struct arena *a, struct scrape_target_metadata **ret, size_t *ret_n);
 
 #endif

@@ -20,13 +20,15 @@ struct stat scrape_stat_duplicates = STAT_COUNTER("prometheus_target_scrapes_sam
                                                   "Samples dropped because their series came twice in one scrape.", "");
 struct stat scrape_stat_scrapes = STAT_COUNTER("vane_scrape_total", "Scrapes that were carried out.", "");
 struct stat scrape_stat_failed = STAT_COUNTER("vane_scrape_failed_total", "Scrapes that failed (up is 0).", "");
-struct stat scrape_stat_cache_misses = STAT_COUNTER("vane_scrape_cache_misses_total", "Exposition lines that were not remembered.", "");
+struct stat scrape_stat_cache_misses =
+    STAT_COUNTER("vane_scrape_cache_misses_total", "Exposition lines that were not remembered.", "");
 struct stat scrape_stat_target_limit = STAT_COUNTER("prometheus_target_scrape_pool_exceeded_target_limit_total",
                                                     "Times scrape pools hit the target limit.", "");
 struct stat scrape_stat_label_limit = STAT_COUNTER("prometheus_target_scrape_pool_exceeded_label_limits_total",
                                                    "Scrapes that hit one of the label limits.", "");
-struct stat scrape_stat_bucket_limit = STAT_COUNTER("prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
-                                                    "Scrapes that hit the native histogram bucket limit and were rejected.", "");
+struct stat scrape_stat_bucket_limit =
+    STAT_COUNTER("prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+                 "Scrapes that hit the native histogram bucket limit and were rejected.", "");
 
 void cache_init(struct cache *c)
 {
@@ -42,8 +44,7 @@ static void meta_free(struct metric_meta *m)
 
 void cache_deinit(struct cache *c)
 {
-    map_each(meta_map, slot, &c->meta)
-    {
+    map_each (meta_map, slot, &c->meta) {
         meta_free(&slot->value.meta);
         mem_free((void *)(uintptr_t)slot->key.p);
     }
@@ -62,9 +63,9 @@ void cache_deinit(struct cache *c)
 
 /* ---- labels without copies: most of their bytes stand in the line's own text or in the target's labels ---- */
 
-struct home { /* where bytes may be found again */
-    str from, to;          /* a text and its copy */
-    struct labels target;  /* live as long as the cache */
+struct home {             /* where bytes may be found again */
+    str from, to;         /* a text and its copy */
+    struct labels target; /* live as long as the cache */
 };
 
 static bool inside(str s, str whole)
@@ -158,21 +159,26 @@ static enum err check_limits(struct work *w, struct labels ls)
     str name = str_take(labels_name(ls), 50);
     if (cfg->label_limit && ls.n > cfg->label_limit) {
         stat_add(&scrape_stat_label_limit, 1);
-        return work_fail(w, ERR_LIMIT, "label_limit exceeded (metric: \"" STR_FMT "\", number of labels: %zu, limit: %llu)", STR_ARG(name), ls.n,
-                    (unsigned long long)cfg->label_limit);
+        return work_fail(w, ERR_LIMIT,
+                         "label_limit exceeded (metric: \"" STR_FMT "\", number of labels: %zu, limit: %llu)",
+                         STR_ARG(name), ls.n, (unsigned long long)cfg->label_limit);
     }
     labels_each (l, ls) {
         if (cfg->label_name_length_limit && l->name.n > cfg->label_name_length_limit) {
             stat_add(&scrape_stat_label_limit, 1);
-            return work_fail(w, ERR_LIMIT, "label_name_length_limit exceeded (metric: \"" STR_FMT "\", label name: \"" STR_FMT
-                        "\", length: %zu, limit: %llu)", STR_ARG(name), STR_ARG(str_take(l->name, 50)), l->name.n,
-                        (unsigned long long)cfg->label_name_length_limit);
+            return work_fail(w, ERR_LIMIT,
+                             "label_name_length_limit exceeded (metric: \"" STR_FMT "\", label name: \"" STR_FMT
+                             "\", length: %zu, limit: %llu)",
+                             STR_ARG(name), STR_ARG(str_take(l->name, 50)), l->name.n,
+                             (unsigned long long)cfg->label_name_length_limit);
         }
         if (cfg->label_value_length_limit && l->value.n > cfg->label_value_length_limit) {
             stat_add(&scrape_stat_label_limit, 1);
-            return work_fail(w, ERR_LIMIT, "label_value_length_limit exceeded (metric: \"" STR_FMT "\", label name: \"" STR_FMT
-                        "\", length: %zu, limit: %llu)", STR_ARG(name), STR_ARG(str_take(l->name, 50)), l->value.n,
-                        (unsigned long long)cfg->label_value_length_limit);
+            return work_fail(w, ERR_LIMIT,
+                             "label_value_length_limit exceeded (metric: \"" STR_FMT "\", label name: \"" STR_FMT
+                             "\", length: %zu, limit: %llu)",
+                             STR_ARG(name), STR_ARG(str_take(l->name, 50)), l->value.n,
+                             (unsigned long long)cfg->label_value_length_limit);
         }
     }
     return OK;
@@ -188,7 +194,9 @@ static enum err check_names(struct work *w, struct labels ls)
     labels_each (l, ls)
         ok = ok && (!legacy || labels_valid_name(l->name)) && str_utf8_ok(l->value);
     str shown = w->pb ? name : w->x->series;
-    return ok ? OK : work_fail(w, ERR_INVALID, "invalid metric name or label names: " STR_FMT, STR_ARG(str_take(shown, 150)));
+    return ok ? OK
+              : work_fail(w, ERR_INVALID, "invalid metric name or label names: " STR_FMT,
+                          STR_ARG(str_take(shown, 150)));
 }
 
 static uint32_t series_slot(struct cache *c, struct labels ls, const struct home *h)
@@ -319,7 +327,8 @@ int64_t work_start_ms(struct work *w)
     enum metric_type t = w->x->type;
     if (w->pb)
         return w->pb->start_ms;
-    bool may = w->x->format == EXPO_OPENMETRICS && (t == METRIC_COUNTER || t == METRIC_HISTOGRAM || t == METRIC_SUMMARY);
+    bool may =
+        w->x->format == EXPO_OPENMETRICS && (t == METRIC_COUNTER || t == METRIC_HISTOGRAM || t == METRIC_SUMMARY);
     return may ? expo_start_ms(w->x) : 0;
 }
 
@@ -558,7 +567,8 @@ static void add_markers(struct work *w, struct batch *b, bool all)
         return;
     for (size_t i = 0; i < c->series.n; i++) {
         struct cache_series *s = &c->series.p[i];
-        bool was = s->n_lines && (s->tracked == c->tracked_gen || (s->tracked == c->gen && s->tracked_before == c->tracked_gen));
+        bool was = s->n_lines &&
+                   (s->tracked == c->tracked_gen || (s->tracked == c->gen && s->tracked_before == c->tracked_gen));
         if (!was || (!all && s->tracked == c->gen))
             continue;
         if (s->is_hist) {
@@ -605,8 +615,14 @@ static void add_pending(struct work *w, struct batch *b)
 }
 
 static const char *const report_names[REPORT_N] = {
-    "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added",
-    "scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes",
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+    "scrape_timeout_seconds",
+    "scrape_sample_limit",
+    "scrape_body_size_bytes",
 };
 
 static struct labels report_labels(struct work *w, unsigned i)
@@ -658,7 +674,8 @@ static enum err process_body(struct work *w)
     if (t->fetch_err == ERR_LIMIT)
         stat_add(&scrape_stat_body_limit, 1);
     if (t->fetch_err)
-        return work_fail(w, t->fetch_err, "%s", t->fetch_err == ERR_LIMIT ? "body size limit exceeded" : t->fetch_error);
+        return work_fail(w, t->fetch_err, "%s",
+                         t->fetch_err == ERR_LIMIT ? "body size limit exceeded" : t->fetch_error);
     if (t->status != 200)
         return work_fail(w, ERR_EXEC, "server returned HTTP status %d %s", t->status, http_status_text(t->status));
     w->o->body_bytes = t->body.n;
@@ -670,7 +687,8 @@ static enum err process_body(struct work *w)
         return read_body(w);
     }
     struct expo_pb pb;
-    struct expo_pb_options opt = { .native = t->cfg->native_histograms == TRI_TRUE, .classic_too = t->cfg->always_classic == TRI_TRUE,
+    struct expo_pb_options opt = { .native = t->cfg->native_histograms == TRI_TRUE,
+                                   .classic_too = t->cfg->always_classic == TRI_TRUE,
                                    .nhcb = t->cfg->convert_classic == TRI_TRUE };
     expo_pb_init(&pb, t->body, opt, w->a);
     w->pb = &pb;
@@ -758,7 +776,8 @@ void target_finish(struct target *t, struct arena *scratch)
         add_report(&w, &b, stale);
     }
     if (sink_append(&w, &b) != OK)
-        LOG_WARN("staleness markers could not be stored: the target's series end by their age", "target", LOG_STR(t->url));
+        LOG_WARN("staleness markers could not be stored: the target's series end by their age", "target",
+                 LOG_STR(t->url));
     t->cache.tracked_gen = 0;
     mtx_unlock(&t->cache_mu);
 }

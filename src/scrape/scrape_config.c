@@ -17,11 +17,12 @@
 /* ---- values of their own kind ---- */
 
 static const char *const protocol_names[PROTO_N] = {
-    [PROTO_PROM_PROTO] = "PrometheusProto",       [PROTO_PROM_TEXT_0] = "PrometheusText0.0.4",
-    [PROTO_PROM_TEXT_1] = "PrometheusText1.0.0",  [PROTO_OM_TEXT_0] = "OpenMetricsText0.0.1",
+    [PROTO_PROM_PROTO] = "PrometheusProto",      [PROTO_PROM_TEXT_0] = "PrometheusText0.0.4",
+    [PROTO_PROM_TEXT_1] = "PrometheusText1.0.0", [PROTO_OM_TEXT_0] = "OpenMetricsText0.0.1",
     [PROTO_OM_TEXT_1] = "OpenMetricsText1.0.0",
 };
-#define SUPPORTED_PROTOCOLS "[OpenMetricsText0.0.1 OpenMetricsText1.0.0 PrometheusProto PrometheusText0.0.4 PrometheusText1.0.0]"
+#define SUPPORTED_PROTOCOLS \
+    "[OpenMetricsText0.0.1 OpenMetricsText1.0.0 PrometheusProto PrometheusText0.0.4 PrometheusText1.0.0]"
 
 static int protocol_find(str s)
 {
@@ -66,7 +67,9 @@ static void protocols_check(struct conf_ctx *cx, struct scrape_protocols *p, con
                 return;
             }
         if (id < 0) {
-            IGNORE_ERR(conf_error(cx, n->items[i], "scrape_protocols: unknown scrape protocol " STR_FMT ", supported: " SUPPORTED_PROTOCOLS "%s",
+            IGNORE_ERR(conf_error(cx, n->items[i],
+                                  "scrape_protocols: unknown scrape protocol " STR_FMT
+                                  ", supported: " SUPPORTED_PROTOCOLS "%s",
                                   STR_ARG(n->items[i]->text), whose));
             return;
         }
@@ -125,7 +128,10 @@ static enum err read_params(struct conf_ctx *cx, const struct conf_node *n, void
 {
     struct scrape_config *c = CONTAINER_OF(field, struct scrape_config, params);
     if (n->kind != CONF_MAP)
-        return n->kind == CONF_NULL ? OK : conf_error(cx, n, "expected a mapping from parameter names to lists of values (yaml: unmarshal errors)");
+        return n->kind == CONF_NULL
+                   ? OK
+                   : conf_error(cx, n,
+                                "expected a mapping from parameter names to lists of values (yaml: unmarshal errors)");
     c->params.keys = arena_zarray(cx->a, str, n->n + 1);
     c->params.p = arena_zarray(cx->a, struct conf_list, n->n + 1);
     for (size_t i = 0; i < n->n; i++) {
@@ -137,7 +143,8 @@ static enum err read_params(struct conf_ctx *cx, const struct conf_node *n, void
 }
 static void print_params(struct conf_out *out, const void *field)
 {
-    const struct scrape_config *c = (const struct scrape_config *)(const void *)((const char *)field - offsetof(struct scrape_config, params));
+    const struct scrape_config *c =
+        (const struct scrape_config *)(const void *)((const char *)field - offsetof(struct scrape_config, params));
     if (c->params.n == 0)
         return;
     buf_u8(out->b, '\n');
@@ -158,19 +165,17 @@ static void print_params(struct conf_out *out, const void *field)
 #define TRISTATE  .read = read_tristate, .print = print_tristate
 #define PROTOCOLS .read = read_protocols, .print = print_protocols
 #define SCHEME    .read = read_scheme, .print = print_scheme
-#define LIMITS(F)                                                       \
-    F(body_size_limit, "body_size_limit", CONF_BYTES),                  \
-    F(sample_limit, "sample_limit", CONF_UINT),                         \
-    F(target_limit, "target_limit", CONF_UINT),                         \
-    F(label_limit, "label_limit", CONF_UINT),                           \
-    F(label_name_length_limit, "label_name_length_limit", CONF_UINT),   \
-    F(label_value_length_limit, "label_value_length_limit", CONF_UINT), \
-    F(keep_dropped_targets, "keep_dropped_targets", CONF_UINT)
-#define HISTOGRAM_SWITCHES(F)                                                                       \
-    F(native_histograms, "scrape_native_histograms", CONF_CUSTOM, TRISTATE),                        \
-    F(always_classic, "always_scrape_classic_histograms", CONF_CUSTOM, TRISTATE),                   \
-    F(convert_classic, "convert_classic_histograms_to_nhcb", CONF_CUSTOM, TRISTATE),                \
-    F(extra_metrics, "extra_scrape_metrics", CONF_CUSTOM, TRISTATE)
+#define LIMITS(F)                                                                                  \
+    F(body_size_limit, "body_size_limit", CONF_BYTES), F(sample_limit, "sample_limit", CONF_UINT), \
+        F(target_limit, "target_limit", CONF_UINT), F(label_limit, "label_limit", CONF_UINT),      \
+        F(label_name_length_limit, "label_name_length_limit", CONF_UINT),                          \
+        F(label_value_length_limit, "label_value_length_limit", CONF_UINT),                        \
+        F(keep_dropped_targets, "keep_dropped_targets", CONF_UINT)
+#define HISTOGRAM_SWITCHES(F)                                                            \
+    F(native_histograms, "scrape_native_histograms", CONF_CUSTOM, TRISTATE),             \
+        F(always_classic, "always_scrape_classic_histograms", CONF_CUSTOM, TRISTATE),    \
+        F(convert_classic, "convert_classic_histograms_to_nhcb", CONF_CUSTOM, TRISTATE), \
+        F(extra_metrics, "extra_scrape_metrics", CONF_CUSTOM, TRISTATE)
 
 /* ---- global ---- */
 
@@ -215,7 +220,8 @@ static void check_global(struct conf_ctx *cx, const struct conf_node *n, void *o
 }
 static bool escaping_ok(str s)
 {
-    return str_eq(s, STR("allow-utf-8")) || str_eq(s, STR("underscores")) || str_eq(s, STR("dots")) || str_eq(s, STR("values"));
+    return str_eq(s, STR("allow-utf-8")) || str_eq(s, STR("underscores")) || str_eq(s, STR("dots")) ||
+           str_eq(s, STR("values"));
 }
 
 #define F(m, key, t, ...) CF(struct global_config, m, key, t, ##__VA_ARGS__)
@@ -250,7 +256,8 @@ static void check_global_given(struct conf_ctx *cx, const struct conf_node *n, v
                   "failures are not written to a file yet: see the targets' status and scrape_* series");
     check_global(cx, n, obj);
 }
-static SCHEMA(global_schema, struct global_config, "config.plain", global_fields, .defaults = &global_defaults, .check = check_global_given);
+static SCHEMA(global_schema, struct global_config, "config.plain", global_fields, .defaults = &global_defaults,
+              .check = check_global_given);
 
 /* ---- scrape configs ---- */
 
@@ -260,7 +267,8 @@ void scrape_check_static_targets(struct conf_ctx *cx, const struct conf_node *n,
     for (size_t i = 0; i < sd->statics.n; i++)
         for (size_t k = 0; k < sd->statics.p[i].targets.n; k++)
             if (str_find_char(sd->statics.p[i].targets.p[k], '/') != SIZE_MAX)
-                IGNORE_ERR(conf_error(cx, conf_get(groups->items[i], STR("targets"))->items[k], "\"" STR_FMT "\" is not a valid hostname",
+                IGNORE_ERR(conf_error(cx, conf_get(groups->items[i], STR("targets"))->items[k],
+                                      "\"" STR_FMT "\" is not a valid hostname",
                                       STR_ARG(sd->statics.p[i].targets.p[k])));
 }
 
@@ -303,13 +311,15 @@ static const struct conf_field scrape_fields[] = {
     F(sd, "", CONF_INLINE, .schema = &sd_configs_schema),
 };
 #undef F
-static const struct scrape_config scrape_defaults = {
-    .honor_timestamps = true, .enable_compression = true, .metrics_path = STR_INIT("/metrics"), .scheme = STR_INIT("http")
-};
+static const struct scrape_config scrape_defaults = { .honor_timestamps = true,
+                                                      .enable_compression = true,
+                                                      .metrics_path = STR_INIT("/metrics"),
+                                                      .scheme = STR_INIT("http") };
 SCHEMA(scrape_config_schema, struct scrape_config, "config.ScrapeConfig", scrape_fields, .defaults = &scrape_defaults,
        .check = check_scrape_config);
 
-static void rules_set_scheme(struct conf_ctx *cx, const struct conf_node *n, struct relabel_rules rules, enum name_scheme names)
+static void rules_set_scheme(struct conf_ctx *cx, const struct conf_node *n, struct relabel_rules rules,
+                             enum name_scheme names)
 {
     for (size_t i = 0; i < rules.n; i++) {
         struct err_text et;
@@ -323,7 +333,7 @@ static void inherit_limits(struct scrape_config *c, const struct global_config *
 {
 #define INHERIT(m) \
     if (!c->m)     \
-        c->m = g->m
+    c->m = g->m
     INHERIT(body_size_limit);
     INHERIT(sample_limit);
     INHERIT(target_limit);
@@ -342,7 +352,9 @@ static void inherit_limits(struct scrape_config *c, const struct global_config *
 
 static void inherit_protocols(struct scrape_config *c, const struct global_config *g)
 {
-    static const struct scrape_protocols text = { { PROTO_OM_TEXT_1, PROTO_OM_TEXT_0, PROTO_PROM_TEXT_1, PROTO_PROM_TEXT_0 }, 4, NULL };
+    static const struct scrape_protocols text = {
+        { PROTO_OM_TEXT_1, PROTO_OM_TEXT_0, PROTO_PROM_TEXT_1, PROTO_PROM_TEXT_0 }, 4, NULL
+    };
     static const struct scrape_protocols proto = {
         { PROTO_PROM_PROTO, PROTO_OM_TEXT_1, PROTO_OM_TEXT_0, PROTO_PROM_TEXT_1, PROTO_PROM_TEXT_0 }, 5, NULL
     };
@@ -350,7 +362,8 @@ static void inherit_protocols(struct scrape_config *c, const struct global_confi
         c->protocols = g->protocols.n ? g->protocols : c->native_histograms == TRI_TRUE ? proto : text;
 }
 
-static void finish_names(struct conf_ctx *cx, const struct conf_node *n, struct scrape_config *c, const struct global_config *g)
+static void finish_names(struct conf_ctx *cx, const struct conf_node *n, struct scrape_config *c,
+                         const struct global_config *g)
 {
     bool unset = c->names == NAMES_UNSET;
     if (unset)
@@ -360,28 +373,35 @@ static void finish_names(struct conf_ctx *cx, const struct conf_node *n, struct 
                            : c->names == NAMES_LEGACY  ? STR("underscores")
                                                        : STR("allow-utf-8");
     if (!escaping_ok(c->name_escaping))
-        FAIL("unknown scrape config name escaping method specified, must be one of 'allow-utf-8', 'underscores', 'dots', or "
-             "'values', got \"" STR_FMT "\"", STR_ARG(c->name_escaping));
+        FAIL("unknown scrape config name escaping method specified, must be one of 'allow-utf-8', 'underscores', "
+             "'dots', or "
+             "'values', got \"" STR_FMT "\"",
+             STR_ARG(c->name_escaping));
     else if (str_eq(c->name_escaping, STR("allow-utf-8")) && c->names != NAMES_UTF8)
         FAIL("utf8 metric names requested but validation scheme is not set to UTF8");
 }
 
 /* Everything that needs `global` or the job's name. */
-static void finish_scrape_config(struct conf_ctx *cx, const struct conf_node *n, struct scrape_config *c, const struct global_config *g)
+static void finish_scrape_config(struct conf_ctx *cx, const struct conf_node *n, struct scrape_config *c,
+                                 const struct global_config *g)
 {
     if (c->interval_ms == 0)
         c->interval_ms = g->scrape_interval_ms;
     if (c->timeout_ms > c->interval_ms)
-        FAIL("scrape timeout greater than scrape interval for scrape config with job name \"" STR_FMT "\"", STR_ARG(c->job_name));
+        FAIL("scrape timeout greater than scrape interval for scrape config with job name \"" STR_FMT "\"",
+             STR_ARG(c->job_name));
     if (c->timeout_ms == 0)
         c->timeout_ms = MIN(g->scrape_timeout_ms, c->interval_ms);
     inherit_limits(c, g);
-    protocols_check(cx, &c->protocols, arena_cstr(cx->a, arena_printf(cx->a, " for scrape config with job name \"" STR_FMT "\"", STR_ARG(c->job_name))));
+    protocols_check(cx, &c->protocols,
+                    arena_cstr(cx->a, arena_printf(cx->a, " for scrape config with job name \"" STR_FMT "\"",
+                                                   STR_ARG(c->job_name))));
     inherit_protocols(c, g);
     if (c->fallback_protocol.n && protocol_find(c->fallback_protocol) < 0)
         IGNORE_ERR(conf_error(cx, conf_get(n, STR("fallback_scrape_protocol")),
-                              "invalid fallback_scrape_protocol for scrape config with job name \"" STR_FMT "\": unknown scrape protocol " STR_FMT
-                              ", supported: " SUPPORTED_PROTOCOLS, STR_ARG(c->job_name), STR_ARG(c->fallback_protocol)));
+                              "invalid fallback_scrape_protocol for scrape config with job name \"" STR_FMT
+                              "\": unknown scrape protocol " STR_FMT ", supported: " SUPPORTED_PROTOCOLS,
+                              STR_ARG(c->job_name), STR_ARG(c->fallback_protocol)));
     finish_names(cx, n, c, g);
     rules_set_scheme(cx, n, c->relabel, c->names);
     rules_set_scheme(cx, n, c->metric_relabel, c->names);
@@ -416,12 +436,14 @@ static void check_unique_remotes(struct conf_ctx *cx, const struct conf_node *n,
     for (size_t i = 0; i < c->remote_write.n; i++)
         for (size_t k = 0; k < i; k++)
             if (c->remote_write.p[i].name.n && str_eq(c->remote_write.p[i].name, c->remote_write.p[k].name))
-                IGNORE_ERR(conf_error(cx, rw->items[i], "found multiple remote write configs with job name \"" STR_FMT "\"",
+                IGNORE_ERR(conf_error(cx, rw->items[i],
+                                      "found multiple remote write configs with job name \"" STR_FMT "\"",
                                       STR_ARG(c->remote_write.p[i].name)));
     for (size_t i = 0; i < c->remote_read.n; i++)
         for (size_t k = 0; k < i; k++)
             if (c->remote_read.p[i].name.n && str_eq(c->remote_read.p[i].name, c->remote_read.p[k].name))
-                IGNORE_ERR(conf_error(cx, rr->items[i], "found multiple remote read configs with job name \"" STR_FMT "\"",
+                IGNORE_ERR(conf_error(cx, rr->items[i],
+                                      "found multiple remote read configs with job name \"" STR_FMT "\"",
                                       STR_ARG(c->remote_read.p[i].name)));
 }
 
@@ -437,7 +459,8 @@ static void finish_other_rules(struct conf_ctx *cx, const struct conf_node *n, s
     rules_set_scheme(cx, conf_get(n, STR("alerting")), c->alerting.alert_relabel, c->global.names);
     for (size_t i = 0; i < c->alerting.alertmanagers.n; i++) {
         rules_set_scheme(cx, conf_get(n, STR("alerting")), c->alerting.alertmanagers.p[i].relabel, c->global.names);
-        rules_set_scheme(cx, conf_get(n, STR("alerting")), c->alerting.alertmanagers.p[i].alert_relabel, c->global.names);
+        rules_set_scheme(cx, conf_get(n, STR("alerting")), c->alerting.alertmanagers.p[i].alert_relabel,
+                         c->global.names);
     }
     for (size_t i = 0; i < c->remote_write.n; i++)
         rules_set_scheme(cx, conf_get(n, STR("remote_write")), c->remote_write.p[i].relabel, c->global.names);
@@ -449,12 +472,15 @@ static void check_prom(struct conf_ctx *cx, const struct conf_node *n, void *obj
     const struct conf_node *jobs = conf_get(n, STR("scrape_configs"));
     bool utf8_names = str_has_prefix(c->otlp.translation_strategy, STR("No"));
     check_paths(cx, conf_get(n, STR("rule_files")), c->rule_files.p, c->rule_files.n, "rule");
-    check_paths(cx, conf_get(n, STR("scrape_config_files")), c->scrape_config_files.p, c->scrape_config_files.n, "scrape config");
+    check_paths(cx, conf_get(n, STR("scrape_config_files")), c->scrape_config_files.p, c->scrape_config_files.n,
+                "scrape config");
     if (c->global.name_escaping.n && !escaping_ok(c->global.name_escaping))
-        FAIL("unknown global name escaping method specified, must be one of 'allow-utf-8', 'underscores', 'dots', or 'values', got \"" STR_FMT
-             "\"", STR_ARG(c->global.name_escaping));
+        FAIL("unknown global name escaping method specified, must be one of 'allow-utf-8', 'underscores', 'dots', or "
+             "'values', got \"" STR_FMT "\"",
+             STR_ARG(c->global.name_escaping));
     if (utf8_names && c->global.names == NAMES_LEGACY)
-        FAIL("OTLP translation strategy \"" STR_FMT "\" is not allowed when UTF8 is disabled", STR_ARG(c->otlp.translation_strategy));
+        FAIL("OTLP translation strategy \"" STR_FMT "\" is not allowed when UTF8 is disabled",
+             STR_ARG(c->otlp.translation_strategy));
     for (size_t i = 0; i < c->scrape_configs.n; i++)
         finish_scrape_config(cx, jobs->items[i], &c->scrape_configs.p[i], &c->global);
     check_unique_jobs(cx, jobs, c);
@@ -530,9 +556,11 @@ static void read_scrape_file(struct conf_ctx *cx, struct prom_config *c, const c
     for (size_t i = 0; i < f.configs.n; i++) {
         finish_scrape_config(cx, list->items[i], &f.configs.p[i], &c->global);
         for (size_t k = 0; k < c->scrape_configs.n + i; k++) {
-            str other = k < c->scrape_configs.n ? c->scrape_configs.p[k].job_name : f.configs.p[k - c->scrape_configs.n].job_name;
+            str other = k < c->scrape_configs.n ? c->scrape_configs.p[k].job_name
+                                                : f.configs.p[k - c->scrape_configs.n].job_name;
             if (str_eq(other, f.configs.p[i].job_name))
-                IGNORE_ERR(conf_error(cx, list->items[i], "found multiple scrape configs with job name \"" STR_FMT "\"", STR_ARG(other)));
+                IGNORE_ERR(conf_error(cx, list->items[i], "found multiple scrape configs with job name \"" STR_FMT "\"",
+                                      STR_ARG(other)));
         }
         scrape_config_set_dir(cx->a, &f.configs.p[i], dir_of(str_c(path)));
     }
@@ -637,7 +665,8 @@ enum err prom_config_parse(str file, str text, struct prom_config **ret, struct 
     return finish(cx, e, diags_out, reterr);
 }
 
-enum err prom_config_from_node(str file, const struct conf_node *n, struct prom_config **ret, struct buf *diags_out, struct err_text *reterr)
+enum err prom_config_from_node(str file, const struct conf_node *n, struct prom_config **ret, struct buf *diags_out,
+                               struct err_text *reterr)
 {
     struct conf_ctx *cx = ctx_new();
     enum err e = from_root(cx, file, n ? conf_copy(cx->a, n) : NULL, ret);

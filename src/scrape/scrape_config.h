@@ -28,8 +28,8 @@ struct authorization_config {
     struct conf_secret credentials;
 };
 struct oauth2_config {
-    str client_id, client_secret_file, client_secret_ref, token_url, client_certificate_key_file, client_certificate_key_id,
-        signature_algorithm, iss, audience, grant_type;
+    str client_id, client_secret_file, client_secret_ref, token_url, client_certificate_key_file,
+        client_certificate_key_id, signature_algorithm, iss, audience, grant_type;
     struct conf_secret client_secret, client_certificate_key;
     const struct conf_node *claims;
     CONF_DICT_OF(str) endpoint_params;
@@ -54,7 +54,7 @@ struct http_config {
     bool follow_redirects, enable_http2, proxy_from_environment;
     str proxy_url, no_proxy;
     const struct conf_node *proxy_connect_header; /* name -> list of secrets */
-    CONF_DICT_OF(struct header_config) headers; /* http_headers */
+    CONF_DICT_OF(struct header_config) headers;   /* http_headers */
 };
 extern const struct conf_schema http_config_schema;
 
@@ -93,7 +93,14 @@ struct sd_configs {
 const char *sd_configs_unsupported(const struct sd_configs *sd, size_t *it);
 
 /* ---- scraping ---- */
-enum scrape_protocol { PROTO_PROM_PROTO, PROTO_PROM_TEXT_0, PROTO_PROM_TEXT_1, PROTO_OM_TEXT_0, PROTO_OM_TEXT_1, PROTO_N };
+enum scrape_protocol {
+    PROTO_PROM_PROTO,
+    PROTO_PROM_TEXT_0,
+    PROTO_PROM_TEXT_1,
+    PROTO_OM_TEXT_0,
+    PROTO_OM_TEXT_1,
+    PROTO_N
+};
 struct scrape_protocols {
     uint8_t p[PROTO_N];
     size_t n; /* 0: not given */
@@ -109,8 +116,8 @@ struct scrape_config {
     str fallback_protocol; /* "": none */
     enum tristate native_histograms, always_classic, convert_classic, extra_metrics;
     str failure_log_file, metrics_path, scheme;
-    uint64_t body_size_limit, sample_limit, target_limit, label_limit, label_name_length_limit, label_value_length_limit,
-        native_bucket_limit, keep_dropped_targets;
+    uint64_t body_size_limit, sample_limit, target_limit, label_limit, label_name_length_limit,
+        label_value_length_limit, native_bucket_limit, keep_dropped_targets;
     double native_min_factor;
     enum name_scheme names;
     str name_escaping;
@@ -125,8 +132,8 @@ struct global_config {
     struct scrape_protocols protocols;
     CONF_DICT_OF(str) external_labels;
     str query_log_file, failure_log_file, name_escaping;
-    uint64_t body_size_limit, sample_limit, target_limit, label_limit, label_name_length_limit, label_value_length_limit,
-        keep_dropped_targets;
+    uint64_t body_size_limit, sample_limit, target_limit, label_limit, label_name_length_limit,
+        label_value_length_limit, keep_dropped_targets;
     enum name_scheme names;
     enum tristate native_histograms, always_classic, convert_classic, extra_metrics;
 };
@@ -169,7 +176,8 @@ struct remote_read_config {
     struct http_config http;
 };
 struct otlp_config {
-    bool promote_all, keep_identifying, convert_histograms, promote_scope_metadata, label_underscores, label_multiple_underscores;
+    bool promote_all, keep_identifying, convert_histograms, promote_scope_metadata, label_underscores,
+        label_multiple_underscores;
     CONF_LIST_OF(str) promote, ignore;
     str translation_strategy;
 };
@@ -215,7 +223,7 @@ struct prom_config {
         int64_t gogc;
     } runtime;
     /* of this copy */
-    str dir;           /* folder of the file: relative paths are resolved against it */
+    str dir; /* folder of the file: relative paths are resolved against it */
     struct arena *a;
     struct conf_ctx *ctx; /* owns the regexes; diags hold the warnings */
     atomic_uint *refs;
@@ -224,8 +232,10 @@ extern const struct conf_schema prom_config_schema, scrape_config_schema;
 
 /* Load a file, or take a text as if it stood in `file`. Errors (also several) are described in reterr's text
  * and, with source lines, in *diags_out (may be NULL). The result has one reference. */
-enum err prom_config_load(const char *path, struct prom_config **ret, struct buf *diags_out, struct err_text *reterr) MUST_CHECK;
-enum err prom_config_parse(str file, str text, struct prom_config **ret, struct buf *diags_out, struct err_text *reterr) MUST_CHECK;
+enum err prom_config_load(const char *path, struct prom_config **ret, struct buf *diags_out,
+                          struct err_text *reterr) MUST_CHECK;
+enum err prom_config_parse(str file, str text, struct prom_config **ret, struct buf *diags_out,
+                           struct err_text *reterr) MUST_CHECK;
 /* From a node of a larger document (vane.yaml with inline scrape_configs): same rules. */
 enum err prom_config_from_node(str file, const struct conf_node *n, struct prom_config **ret, struct buf *diags_out,
                                struct err_text *reterr) MUST_CHECK;

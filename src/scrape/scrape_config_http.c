@@ -81,12 +81,9 @@ SCHEMA(tls_config_schema, struct tls_config, "config.plain", tls_fields, .check 
 
 #define F(m, key, t, ...) CF(struct basic_auth_config, m, key, t, ##__VA_ARGS__)
 static const struct conf_field basic_fields[] = {
-    F(username, "username", CONF_STR),
-    F(username_file, "username_file", CONF_STR),
-    F(username_ref, "username_ref", CONF_STR),
-    F(password, "password", CONF_SECRET),
-    F(password_file, "password_file", CONF_STR),
-    F(password_ref, "password_ref", CONF_STR),
+    F(username, "username", CONF_STR),           F(username_file, "username_file", CONF_STR),
+    F(username_ref, "username_ref", CONF_STR),   F(password, "password", CONF_SECRET),
+    F(password_file, "password_file", CONF_STR), F(password_ref, "password_ref", CONF_STR),
 };
 #undef F
 static SCHEMA(basic_schema, struct basic_auth_config, "config.plain", basic_fields);
@@ -141,10 +138,24 @@ static SCHEMA(header_schema, struct header_config, "config.plain", header_fields
 static bool header_reserved(str name)
 {
     static const char *const reserved[] = {
-        "Authorization", "Host", "Content-Encoding", "Content-Length", "Content-Type", "User-Agent", "Connection", "Keep-Alive",
-        "Proxy-Authenticate", "Proxy-Authorization", "Www-Authenticate", "Accept-Encoding",
-        "X-Prometheus-Remote-Write-Version", "X-Prometheus-Remote-Read-Version", "X-Prometheus-Scrape-Timeout-Seconds",
-        "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256",
+        "Authorization",
+        "Host",
+        "Content-Encoding",
+        "Content-Length",
+        "Content-Type",
+        "User-Agent",
+        "Connection",
+        "Keep-Alive",
+        "Proxy-Authenticate",
+        "Proxy-Authorization",
+        "Www-Authenticate",
+        "Accept-Encoding",
+        "X-Prometheus-Remote-Write-Version",
+        "X-Prometheus-Remote-Read-Version",
+        "X-Prometheus-Scrape-Timeout-Seconds",
+        "X-Amz-Date",
+        "X-Amz-Security-Token",
+        "X-Amz-Content-Sha256",
     };
     for (size_t i = 0; i < ARRAY_LEN(reserved); i++)
         if (str_ieq(name, str_c(reserved[i])))
@@ -206,7 +217,8 @@ static void check_proxy(struct conf_ctx *cx, const struct conf_node *n, const st
 static void warn_ref(struct conf_ctx *cx, const struct conf_node *n, const char *key, str ref)
 {
     if (ref.n)
-        conf_warn(cx, n, "%s names a secret of a secret manager, which is not supported: requests are sent without it", key);
+        conf_warn(cx, n, "%s names a secret of a secret manager, which is not supported: requests are sent without it",
+                  key);
 }
 
 static void warn_refs(struct conf_ctx *cx, const struct conf_node *n, const struct http_config *c)
@@ -230,7 +242,8 @@ static void check_http(struct conf_ctx *cx, const struct conf_node *n, void *obj
             c->authorization->type = STR("Bearer");
     } else if (c->bearer_token.value.n || c->bearer_token_file.n) { /* the old spelling */
         c->authorization = arena_new(cx->a, struct authorization_config);
-        *c->authorization = (struct authorization_config){ .type = STR("Bearer"), .credentials = c->bearer_token,
+        *c->authorization = (struct authorization_config){ .type = STR("Bearer"),
+                                                           .credentials = c->bearer_token,
                                                            .credentials_file = c->bearer_token_file };
         c->bearer_token = (struct conf_secret){ 0 };
         c->bearer_token_file = STR_NONE;
@@ -263,8 +276,10 @@ static const struct conf_field http_fields[] = {
 #undef F
 static const struct http_config http_defaults = { .follow_redirects = true, .enable_http2 = true };
 static const struct http_config http_rw_defaults = { .follow_redirects = true };
-SCHEMA(http_config_schema, struct http_config, "config.plain", http_fields, .defaults = &http_defaults, .check = check_http);
-SCHEMA(http_config_rw_schema, struct http_config, "config.plain", http_fields, .defaults = &http_rw_defaults, .check = check_http);
+SCHEMA(http_config_schema, struct http_config, "config.plain", http_fields, .defaults = &http_defaults,
+       .check = check_http);
+SCHEMA(http_config_rw_schema, struct http_config, "config.plain", http_fields, .defaults = &http_rw_defaults,
+       .check = check_http);
 
 void http_config_set_dir(struct arena *a, struct http_config *c, str dir)
 {

@@ -35,34 +35,57 @@ static const struct conf_field alertmanager_fields[] = {
     F(sd, "", CONF_INLINE, .schema = &sd_configs_schema),
 };
 #undef F
-static const struct alertmanager_config alertmanager_defaults = {
-    .scheme = STR_INIT("http"), .timeout_ms = 10000, .api_version = STR_INIT("v2")
-};
+static const struct alertmanager_config alertmanager_defaults = { .scheme = STR_INIT("http"),
+                                                                  .timeout_ms = 10000,
+                                                                  .api_version = STR_INIT("v2") };
 static SCHEMA(alertmanager_schema, struct alertmanager_config, "config.AlertmanagerConfig", alertmanager_fields,
               .defaults = &alertmanager_defaults, .check = check_alertmanager);
 
 #define ALERTING(m) offsetof(struct prom_config, alerting.m) - offsetof(struct prom_config, alerting)
 static const struct conf_field alerting_fields[] = {
-    { .key = "alert_relabel_configs", .type = CONF_LIST, .of = CONF_STRUCT, .offset = ALERTING(alert_relabel),
-      .schema = &relabel_rule_schema, .empty_text = "empty or null alert relabeling rule" },
-    { .key = "alertmanagers", .type = CONF_LIST, .of = CONF_STRUCT, .offset = ALERTING(alertmanagers),
-      .schema = &alertmanager_schema, .empty_text = "empty or null alertmanager config section" },
+    { .key = "alert_relabel_configs",
+      .type = CONF_LIST,
+      .of = CONF_STRUCT,
+      .offset = ALERTING(alert_relabel),
+      .schema = &relabel_rule_schema,
+      .empty_text = "empty or null alert relabeling rule" },
+    { .key = "alertmanagers",
+      .type = CONF_LIST,
+      .of = CONF_STRUCT,
+      .offset = ALERTING(alertmanagers),
+      .schema = &alertmanager_schema,
+      .empty_text = "empty or null alertmanager config section" },
 };
 static bool alerting_empty(const void *obj)
 {
     return ((const struct conf_list *)obj)[0].n == 0 && ((const struct conf_list *)obj)[1].n == 0;
 }
 const struct conf_schema alerting_schema = {
-    .is_empty = alerting_empty, .type_name = "config.plain", .size = sizeof(((struct prom_config *)0)->alerting), .fields = alerting_fields,
+    .is_empty = alerting_empty,
+    .type_name = "config.plain",
+    .size = sizeof(((struct prom_config *)0)->alerting),
+    .fields = alerting_fields,
     .n_fields = ARRAY_LEN(alerting_fields),
 };
 
 static bool reserved_header(str name)
 {
     static const char *const reserved[] = {
-        "host", "content-encoding", "content-length", "content-type", "user-agent", "connection", "keep-alive",
-        "proxy-authenticate", "proxy-authorization", "www-authenticate", "accept-encoding",
-        "x-prometheus-remote-write-version", "x-prometheus-remote-read-version", "x-amz-date", "x-amz-security-token",
+        "host",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "user-agent",
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "www-authenticate",
+        "accept-encoding",
+        "x-prometheus-remote-write-version",
+        "x-prometheus-remote-read-version",
+        "x-amz-date",
+        "x-amz-security-token",
         "x-amz-content-sha256",
     };
     for (size_t i = 0; i < ARRAY_LEN(reserved); i++)
@@ -70,7 +93,8 @@ static bool reserved_header(str name)
             return true;
     return false;
 }
-static void check_headers(struct conf_ctx *cx, const struct conf_node *n, const str *keys, size_t n_keys, const char *authorization)
+static void check_headers(struct conf_ctx *cx, const struct conf_node *n, const str *keys, size_t n_keys,
+                          const char *authorization)
 {
     for (size_t i = 0; i < n_keys; i++)
         if (str_ieq(keys[i], STR("authorization")))
@@ -78,8 +102,9 @@ static void check_headers(struct conf_ctx *cx, const struct conf_node *n, const 
         else if (reserved_header(keys[i]))
             FAIL(STR_FMT " is a reserved header. It must not be changed", STR_ARG(keys[i]));
 }
-#define HEADERS_ONLY_BY_AUTH \
-    "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4, azuread or google_iam parameter"
+#define HEADERS_ONLY_BY_AUTH                                                                                        \
+    "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4, azuread or google_iam " \
+    "parameter"
 
 static void check_queue(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
@@ -112,11 +137,15 @@ static const struct conf_field queue_fields[] = {
     F(sample_age_limit_ms, "sample_age_limit", CONF_DURATION),
 };
 #undef F
-static const struct queue_config queue_defaults = {
-    .capacity = 10000, .max_shards = 50, .min_shards = 1, .max_samples_per_send = 2000, .batch_send_deadline_ms = 5000,
-    .min_backoff_ms = 30, .max_backoff_ms = 5000
-};
-static SCHEMA(queue_schema, struct queue_config, "config.QueueConfig", queue_fields, .defaults = &queue_defaults, .check = check_queue);
+static const struct queue_config queue_defaults = { .capacity = 10000,
+                                                    .max_shards = 50,
+                                                    .min_shards = 1,
+                                                    .max_samples_per_send = 2000,
+                                                    .batch_send_deadline_ms = 5000,
+                                                    .min_backoff_ms = 30,
+                                                    .max_backoff_ms = 5000 };
+static SCHEMA(queue_schema, struct queue_config, "config.QueueConfig", queue_fields, .defaults = &queue_defaults,
+              .check = check_queue);
 
 #define F(m, key, t, ...) CF(struct metadata_config, m, key, t, ##__VA_ARGS__)
 static const struct conf_field metadata_fields[] = {
@@ -125,24 +154,30 @@ static const struct conf_field metadata_fields[] = {
     F(max_samples_per_send, "max_samples_per_send", CONF_INT),
 };
 #undef F
-static const struct metadata_config metadata_defaults = { .send = true, .send_interval_ms = 60000, .max_samples_per_send = 2000 };
-static SCHEMA(metadata_schema, struct metadata_config, "config.MetadataConfig", metadata_fields, .defaults = &metadata_defaults);
+static const struct metadata_config metadata_defaults = { .send = true,
+                                                          .send_interval_ms = 60000,
+                                                          .max_samples_per_send = 2000 };
+static SCHEMA(metadata_schema, struct metadata_config, "config.MetadataConfig", metadata_fields,
+              .defaults = &metadata_defaults);
 
 static void check_remote_write(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     const struct remote_write_config *c = obj;
     struct err_text et;
     unsigned auths = 0;
-    const void *given[] = { c->http.basic_auth, c->http.authorization, c->http.oauth2, c->sigv4, c->azuread, c->google_iam };
+    const void *given[] = { c->http.basic_auth, c->http.authorization, c->http.oauth2, c->sigv4,
+                            c->azuread,         c->google_iam };
     for (size_t i = 0; i < ARRAY_LEN(given); i++)
         auths += given[i] != NULL;
     if (c->url.n == 0)
         FAIL("url for remote_write is empty");
     else if (conf_check_url(c->url, false, &et))
         FAIL("%s", et.msg);
-    if (!str_eq(c->protobuf_message, STR("prometheus.WriteRequest")) && !str_eq(c->protobuf_message, STR("io.prometheus.write.v2.Request")))
+    if (!str_eq(c->protobuf_message, STR("prometheus.WriteRequest")) &&
+        !str_eq(c->protobuf_message, STR("io.prometheus.write.v2.Request")))
         FAIL("invalid protobuf_message value: unknown type for remote write protobuf message " STR_FMT
-             ", supported: prometheus.WriteRequest, io.prometheus.write.v2.Request", STR_ARG(c->protobuf_message));
+             ", supported: prometheus.WriteRequest, io.prometheus.write.v2.Request",
+             STR_ARG(c->protobuf_message));
     if (auths > 1)
         FAIL("at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam must be configured");
     check_headers(cx, n, c->headers.keys, c->headers.n, HEADERS_ONLY_BY_AUTH);
@@ -152,8 +187,12 @@ static const struct conf_field remote_write_fields[] = {
     F(url, "url", CONF_STR),
     F(timeout_ms, "remote_timeout", CONF_DURATION),
     F(headers, "headers", CONF_DICT, .of = CONF_STR),
-    { .key = "write_relabel_configs", .type = CONF_LIST, .of = CONF_STRUCT, .offset = offsetof(struct remote_write_config, relabel),
-      .schema = &relabel_rule_schema, .empty_text = "empty or null relabeling rule in remote write config" },
+    { .key = "write_relabel_configs",
+      .type = CONF_LIST,
+      .of = CONF_STRUCT,
+      .offset = offsetof(struct remote_write_config, relabel),
+      .schema = &relabel_rule_schema,
+      .empty_text = "empty or null relabeling rule in remote write config" },
     F(name, "name", CONF_STR),
     F(send_exemplars, "send_exemplars", CONF_BOOL),
     F(send_native_histograms, "send_native_histograms", CONF_BOOL),
@@ -167,11 +206,11 @@ static const struct conf_field remote_write_fields[] = {
     F(google_iam, "google_iam", CONF_NODE, .flags = CONF_HIDDEN),
 };
 #undef F
-static const struct remote_write_config remote_write_defaults = {
-    .timeout_ms = 30000, .protobuf_message = STR_INIT("prometheus.WriteRequest")
-};
-SCHEMA(remote_write_schema, struct remote_write_config, "config.plain", remote_write_fields, .defaults = &remote_write_defaults,
-              .check = check_remote_write);
+static const struct remote_write_config remote_write_defaults = { .timeout_ms = 30000,
+                                                                  .protobuf_message =
+                                                                      STR_INIT("prometheus.WriteRequest") };
+SCHEMA(remote_write_schema, struct remote_write_config, "config.plain", remote_write_fields,
+       .defaults = &remote_write_defaults, .check = check_remote_write);
 
 static void check_remote_read(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
@@ -196,13 +235,14 @@ static const struct conf_field remote_read_fields[] = {
     F(filter_external_labels, "filter_external_labels", CONF_BOOL),
 };
 #undef F
-static const struct remote_read_config remote_read_defaults = {
-    .timeout_ms = 60000, .filter_external_labels = true, .chunked_read_limit = 50000000
-};
-SCHEMA(remote_read_schema, struct remote_read_config, "config.plain", remote_read_fields, .defaults = &remote_read_defaults,
-              .check = check_remote_read);
+static const struct remote_read_config remote_read_defaults = { .timeout_ms = 60000,
+                                                                .filter_external_labels = true,
+                                                                .chunked_read_limit = 50000000 };
+SCHEMA(remote_read_schema, struct remote_read_config, "config.plain", remote_read_fields,
+       .defaults = &remote_read_defaults, .check = check_remote_read);
 
-static void check_attributes(struct conf_ctx *cx, const struct conf_node *n, str *p, size_t count, const char *key, const char *what)
+static void check_attributes(struct conf_ctx *cx, const struct conf_node *n, str *p, size_t count, const char *key,
+                             const char *what)
 {
     struct name_set seen = { 0 };
     for (size_t i = 0; i < count; i++) {
@@ -246,9 +286,9 @@ static const struct conf_field otlp_fields[] = {
     F(label_multiple_underscores, "label_name_preserve_multiple_underscores", CONF_BOOL),
 };
 #undef F
-static const struct otlp_config otlp_defaults = {
-    .translation_strategy = STR_INIT("UnderscoreEscapingWithSuffixes"), .label_underscores = true, .label_multiple_underscores = true
-};
+static const struct otlp_config otlp_defaults = { .translation_strategy = STR_INIT("UnderscoreEscapingWithSuffixes"),
+                                                  .label_underscores = true,
+                                                  .label_multiple_underscores = true };
 SCHEMA(otlp_schema, struct otlp_config, "config.plain", otlp_fields, .defaults = &otlp_defaults, .check = check_otlp);
 
 /* Nested anonymous structs: rows by offset within their part. */
@@ -277,14 +317,18 @@ static const struct conf_field retention_fields[] = {
     { .key = "size", .type = CONF_BYTES, .offset = STORAGE(tsdb.retention.bytes, tsdb.retention) },
     { .key = "percentage", .type = CONF_FLOAT, .offset = STORAGE(tsdb.retention.percentage, tsdb.retention) },
 };
-static const struct conf_schema retention_schema = { .type_name = "config.TSDBRetentionConfig", .size = STORAGE_SIZE(tsdb.retention),
-                                                     .fields = retention_fields, .n_fields = ARRAY_LEN(retention_fields),
-                                                     .check = check_retention, .is_empty = retention_empty };
+static const struct conf_schema retention_schema = { .type_name = "config.TSDBRetentionConfig",
+                                                     .size = STORAGE_SIZE(tsdb.retention),
+                                                     .fields = retention_fields,
+                                                     .n_fields = ARRAY_LEN(retention_fields),
+                                                     .check = check_retention,
+                                                     .is_empty = retention_empty };
 static void check_chunks(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     str floats = *(str *)obj;
     if (conf_get(n, STR("floats")) && !str_eq(floats, STR("xor")) && !str_eq(floats, STR("xor2")))
-        FAIL("'storage.tsdb.chunk_encoding.floats' must be 'xor' or 'xor2', or the field must be omitted entirely, got \"" STR_FMT "\"",
+        FAIL("'storage.tsdb.chunk_encoding.floats' must be 'xor' or 'xor2', or the field must be omitted entirely, got "
+             "\"" STR_FMT "\"",
              STR_ARG(floats));
 }
 static bool chunks_empty(const void *obj)
@@ -294,27 +338,42 @@ static bool chunks_empty(const void *obj)
 static const struct conf_field chunk_fields[] = {
     { .key = "floats", .type = CONF_STR, .offset = 0 },
 };
-static const struct conf_schema chunk_schema = { .type_name = "config.ChunkEncodingConfig", .size = STORAGE_SIZE(tsdb.chunk_encoding),
-                                                 .fields = chunk_fields, .n_fields = 1, .check = check_chunks, .is_empty = chunks_empty };
+static const struct conf_schema chunk_schema = { .type_name = "config.ChunkEncodingConfig",
+                                                 .size = STORAGE_SIZE(tsdb.chunk_encoding),
+                                                 .fields = chunk_fields,
+                                                 .n_fields = 1,
+                                                 .check = check_chunks,
+                                                 .is_empty = chunks_empty };
 static bool tsdb_empty(const void *obj)
 {
     return all_zero(obj, STORAGE_SIZE(tsdb));
 }
 static const struct conf_field tsdb_fields[] = {
     { .key = "out_of_order_time_window", .type = CONF_DURATION, .offset = STORAGE(tsdb.ooo_window_ms, tsdb) },
-    { .key = "stale_series_compaction_threshold", .type = CONF_FLOAT, .offset = STORAGE(tsdb.stale_series_threshold, tsdb) },
+    { .key = "stale_series_compaction_threshold",
+      .type = CONF_FLOAT,
+      .offset = STORAGE(tsdb.stale_series_threshold, tsdb) },
     { .key = "retention", .type = CONF_STRUCT, .offset = STORAGE(tsdb.retention, tsdb), .schema = &retention_schema },
-    { .key = "chunk_encoding", .type = CONF_STRUCT, .offset = STORAGE(tsdb.chunk_encoding, tsdb), .schema = &chunk_schema },
+    { .key = "chunk_encoding",
+      .type = CONF_STRUCT,
+      .offset = STORAGE(tsdb.chunk_encoding, tsdb),
+      .schema = &chunk_schema },
 };
-static const struct conf_schema tsdb_schema = { .type_name = "config.plain", .size = STORAGE_SIZE(tsdb), .fields = tsdb_fields,
-                                                .n_fields = ARRAY_LEN(tsdb_fields), .is_empty = tsdb_empty };
+static const struct conf_schema tsdb_schema = { .type_name = "config.plain",
+                                                .size = STORAGE_SIZE(tsdb),
+                                                .fields = tsdb_fields,
+                                                .n_fields = ARRAY_LEN(tsdb_fields),
+                                                .is_empty = tsdb_empty };
 static bool exemplars_empty(const void *obj)
 {
     return *(const int64_t *)obj == 0;
 }
 static const struct conf_field exemplars_fields[] = { { .key = "max_exemplars", .type = CONF_INT, .offset = 0 } };
-static const struct conf_schema exemplars_schema = { .type_name = "config.ExemplarsConfig", .size = STORAGE_SIZE(exemplars),
-                                                     .fields = exemplars_fields, .n_fields = 1, .is_empty = exemplars_empty };
+static const struct conf_schema exemplars_schema = { .type_name = "config.ExemplarsConfig",
+                                                     .size = STORAGE_SIZE(exemplars),
+                                                     .fields = exemplars_fields,
+                                                     .n_fields = 1,
+                                                     .is_empty = exemplars_empty };
 static bool storage_empty(const void *obj)
 {
     return all_zero(obj, sizeof(struct storage_config));
@@ -329,7 +388,8 @@ static void check_tracing(struct conf_ctx *cx, const struct conf_node *n, void *
 {
     struct tracing_config *c = obj;
     c->given = true;
-    check_headers(cx, n, c->headers.keys, c->headers.n, "custom authorization header configuration is not yet supported");
+    check_headers(cx, n, c->headers.keys, c->headers.n,
+                  "custom authorization header configuration is not yet supported");
     if (!str_eq(c->client_type, STR("http")) && !str_eq(c->client_type, STR("grpc")))
         FAIL("expected tracing client type to be to be http or grpc, but got " STR_FMT, STR_ARG(c->client_type));
     if (c->endpoint.n == 0)
@@ -354,10 +414,13 @@ static const struct conf_field tracing_fields[] = {
 };
 #undef F
 static const struct tracing_config tracing_defaults = { .client_type = STR_INIT("grpc") };
-SCHEMA(tracing_schema, struct tracing_config, "config.plain", tracing_fields, .defaults = &tracing_defaults, .check = check_tracing,
-              .is_empty = tracing_empty);
+SCHEMA(tracing_schema, struct tracing_config, "config.plain", tracing_fields, .defaults = &tracing_defaults,
+       .check = check_tracing, .is_empty = tracing_empty);
 
 static const int64_t runtime_defaults = 75;
 static const struct conf_field runtime_fields[] = { { .key = "gogc", .type = CONF_INT, .offset = 0 } };
-const struct conf_schema runtime_schema = { .type_name = "config.RuntimeConfig", .size = sizeof(int64_t), .fields = runtime_fields,
-                                                   .n_fields = 1, .defaults = &runtime_defaults };
+const struct conf_schema runtime_schema = { .type_name = "config.RuntimeConfig",
+                                            .size = sizeof(int64_t),
+                                            .fields = runtime_fields,
+                                            .n_fields = 1,
+                                            .defaults = &runtime_defaults };

@@ -46,7 +46,8 @@ static const struct conf_field file_sd_fields[] = {
     CF(struct file_sd_config, files, "files", CONF_LIST, .of = CONF_STR),
     CF(struct file_sd_config, refresh_ms, "refresh_interval", CONF_DURATION),
 };
-static SCHEMA(file_sd_schema, struct file_sd_config, "file.plain", file_sd_fields, .defaults = &file_sd_defaults, .check = check_file_sd);
+static SCHEMA(file_sd_schema, struct file_sd_config, "file.plain", file_sd_fields, .defaults = &file_sd_defaults,
+              .check = check_file_sd);
 
 static void check_required_url(struct conf_ctx *cx, const struct conf_node *n, str url)
 {
@@ -66,7 +67,8 @@ static const struct conf_field http_sd_fields[] = {
     CF(struct http_sd_config, refresh_ms, "refresh_interval", CONF_DURATION),
     CF(struct http_sd_config, url, "url", CONF_STR),
 };
-static SCHEMA(http_sd_schema, struct http_sd_config, "http.plain", http_sd_fields, .defaults = &http_sd_defaults, .check = check_http_sd);
+static SCHEMA(http_sd_schema, struct http_sd_config, "http.plain", http_sd_fields, .defaults = &http_sd_defaults,
+              .check = check_http_sd);
 
 static void check_dns_sd(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
@@ -92,7 +94,8 @@ static const struct conf_field dns_sd_fields[] = {
     CF(struct dns_sd_config, type_name, "type", CONF_STR),
     CF(struct dns_sd_config, port, "port", CONF_INT),
 };
-static SCHEMA(dns_sd_schema, struct dns_sd_config, "dns.plain", dns_sd_fields, .defaults = &dns_sd_defaults, .check = check_dns_sd);
+static SCHEMA(dns_sd_schema, struct dns_sd_config, "dns.plain", dns_sd_fields, .defaults = &dns_sd_defaults,
+              .check = check_dns_sd);
 
 /* ---- the others ---- */
 
@@ -121,26 +124,30 @@ static const struct conf_field metadata_fields[] = {
 };
 static SCHEMA(metadata_schema, struct sd_metadata, "kubernetes.plain", metadata_fields);
 
-#define A(m, key, t, ...)  CF(struct sd_any, m, key, t, ##__VA_ARGS__)
-#define S(i, key)          A(s[i], key, CONF_STR)
-#define SEC(i, key)        A(secret[i], key, CONF_SECRET)
-#define L(i, key)          A(list[i], key, CONF_LIST, .of = CONF_STR)
-#define N(i, key)          A(number[i], key, CONF_INT)
-#define B(i, key)          A(flag[i], key, CONF_BOOL)
-#define HTTP               A(http, "", CONF_INLINE, .schema = &http_config_schema)
-#define TLS                A(tls, "tls_config", CONF_STRUCT, .schema = &tls_config_schema)
-#define REFRESH            A(refresh_ms, "refresh_interval", CONF_DURATION)
-#define TIMEOUT(key)       A(timeout_ms, key, CONF_DURATION)
-#define FILTERS            A(filters, "filters", CONF_LIST, .of = CONF_STRUCT, .schema = &filter_schema)
-#define CHECK(kind)        static void check_##kind(struct conf_ctx *cx, const struct conf_node *n, void *obj)
-#define SD                 UNUSED const struct sd_any *c = obj
+#define A(m, key, t, ...) CF(struct sd_any, m, key, t, ##__VA_ARGS__)
+#define S(i, key)         A(s[i], key, CONF_STR)
+#define SEC(i, key)       A(secret[i], key, CONF_SECRET)
+#define L(i, key)         A(list[i], key, CONF_LIST, .of = CONF_STR)
+#define N(i, key)         A(number[i], key, CONF_INT)
+#define B(i, key)         A(flag[i], key, CONF_BOOL)
+#define HTTP              A(http, "", CONF_INLINE, .schema = &http_config_schema)
+#define TLS               A(tls, "tls_config", CONF_STRUCT, .schema = &tls_config_schema)
+#define REFRESH           A(refresh_ms, "refresh_interval", CONF_DURATION)
+#define TIMEOUT(key)      A(timeout_ms, key, CONF_DURATION)
+#define FILTERS           A(filters, "filters", CONF_LIST, .of = CONF_STRUCT, .schema = &filter_schema)
+#define CHECK(kind)       static void check_##kind(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+#define SD                UNUSED const struct sd_any *c = obj
 
 /* One row per kind: `kind`, its fields, its defaults. check_<kind> stands above it. */
-#define KIND(kind, defaults_, ...)                                       \
-    static const struct sd_any kind##_defaults = defaults_;              \
-    static const struct conf_field kind##_fields[] = { __VA_ARGS__ };    \
-    static SCHEMA(kind##_schema, struct sd_any, #kind ".plain", kind##_fields, .defaults = &kind##_defaults, .check = check_##kind)
-#define DEF(...) { __VA_ARGS__ }
+#define KIND(kind, defaults_, ...)                                                                           \
+    static const struct sd_any kind##_defaults = defaults_;                                                  \
+    static const struct conf_field kind##_fields[] = { __VA_ARGS__ };                                        \
+    static SCHEMA(kind##_schema, struct sd_any, #kind ".plain", kind##_fields, .defaults = &kind##_defaults, \
+                  .check = check_##kind)
+#define DEF(...)    \
+    {               \
+        __VA_ARGS__ \
+    }
 
 static bool one_of(str s, const char *list)
 {
@@ -156,7 +163,7 @@ static bool require(struct conf_ctx *cx, const struct conf_node *n, str s, const
         FAIL("%s", message);
     return s.n > 0;
 }
-#define REQUIRE(i, message)                    \
+#define REQUIRE(i, message)                \
     if (!require(cx, n, c->s[i], message)) \
     return
 
@@ -186,8 +193,10 @@ CHECK(azure)
     if (oauth && !c->secret[0].value.n)
         FAIL("azure SD configuration requires a client_secret");
     else if (!one_of(c->s[1], "OAuth ManagedIdentity SDK WorkloadIdentity"))
-        FAIL("unknown authentication_type \"" STR_FMT "\". Supported types are \"OAuth\", \"ManagedIdentity\", \"SDK\" or "
-             "\"WorkloadIdentity\"", STR_ARG(c->s[1]));
+        FAIL("unknown authentication_type \"" STR_FMT
+             "\". Supported types are \"OAuth\", \"ManagedIdentity\", \"SDK\" or "
+             "\"WorkloadIdentity\"",
+             STR_ARG(c->s[1]));
 }
 KIND(azure, DEF(.s[0] = STR_INIT("AzurePublicCloud"), .s[1] = STR_INIT("OAuth"), .number[0] = 80, .refresh_ms = 300000),
      S(0, "environment"), S(1, "authentication_method"), S(2, "subscription_id"), S(3, "tenant_id"), S(4, "client_id"),
@@ -202,12 +211,18 @@ CHECK(consul)
     else if (c->secret[0].value.n && (c->http.authorization || c->http.oauth2))
         FAIL("at most one of consul SD token, authorization, or oauth2 can be configured");
 }
-KIND(consul, DEF(.s[0] = STR_INIT("localhost:8500"), .s[4] = STR_INIT(","), .s[5] = STR_INIT("http"), .flag[0] = true, .refresh_ms = 30000),
+KIND(consul,
+     DEF(.s[0] = STR_INIT("localhost:8500"), .s[4] = STR_INIT(","), .s[5] = STR_INIT("http"), .flag[0] = true,
+         .refresh_ms = 30000),
      S(0, "server"), S(1, "path_prefix"), SEC(0, "token"), S(2, "datacenter"), S(3, "namespace"), S(7, "partition"),
      S(4, "tag_separator"), S(5, "scheme"), S(6, "username"), SEC(1, "password"), B(0, "allow_stale"), L(0, "services"),
-     L(1, "tags"), A(dict, "node_meta", CONF_DICT, .of = CONF_STR), S(8, "filter"), S(9, "health_filter"), REFRESH, HTTP);
+     L(1, "tags"), A(dict, "node_meta", CONF_DICT, .of = CONF_STR), S(8, "filter"), S(9, "health_filter"), REFRESH,
+     HTTP);
 
-CHECK(digitalocean) { (void)cx, (void)n, (void)obj; }
+CHECK(digitalocean)
+{
+    (void)cx, (void)n, (void)obj;
+}
 KIND(digitalocean, DEF(.number[0] = 80, .refresh_ms = 60000), N(0, "port"), REFRESH, HTTP);
 
 CHECK(docker)
@@ -218,8 +233,8 @@ CHECK(docker)
     if (conf_check_url(c->s[0], false, &et))
         FAIL("%s", et.msg);
 }
-KIND(docker, DEF(.number[0] = 80, .s[1] = STR_INIT("localhost"), .flag[0] = true, .refresh_ms = 60000), S(0, "host"), N(0, "port"), FILTERS,
-     S(1, "host_networking_host"), B(0, "match_first_network"), REFRESH, HTTP);
+KIND(docker, DEF(.number[0] = 80, .s[1] = STR_INIT("localhost"), .flag[0] = true, .refresh_ms = 60000), S(0, "host"),
+     N(0, "port"), FILTERS, S(1, "host_networking_host"), B(0, "match_first_network"), REFRESH, HTTP);
 
 CHECK(dockerswarm)
 {
@@ -229,18 +244,23 @@ CHECK(dockerswarm)
     if (!one_of(c->s[1], "tasks services nodes"))
         FAIL("invalid role " STR_FMT ", expected tasks, services, or nodes", STR_ARG(c->s[1]));
 }
-KIND(dockerswarm, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "host"), S(1, "role"), N(0, "port"), FILTERS, REFRESH, HTTP);
+KIND(dockerswarm, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "host"), S(1, "role"), N(0, "port"), FILTERS, REFRESH,
+     HTTP);
 
 CHECK(ec2)
 {
     check_filters(cx, n, obj);
 }
-KIND(ec2, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "endpoint"), S(1, "region"), S(2, "access_key"), SEC(0, "secret_key"),
-     S(3, "profile"), S(4, "role_arn"), S(5, "external_id"), N(0, "port"), REFRESH, FILTERS, HTTP);
+KIND(ec2, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "endpoint"), S(1, "region"), S(2, "access_key"),
+     SEC(0, "secret_key"), S(3, "profile"), S(4, "role_arn"), S(5, "external_id"), N(0, "port"), REFRESH, FILTERS,
+     HTTP);
 
-CHECK(lightsail) { (void)cx, (void)n, (void)obj; }
-KIND(lightsail, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "endpoint"), S(1, "region"), S(2, "access_key"), SEC(0, "secret_key"),
-     S(3, "profile"), S(4, "role_arn"), S(5, "external_id"), N(0, "port"), REFRESH, HTTP);
+CHECK(lightsail)
+{
+    (void)cx, (void)n, (void)obj;
+}
+KIND(lightsail, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "endpoint"), S(1, "region"), S(2, "access_key"),
+     SEC(0, "secret_key"), S(3, "profile"), S(4, "role_arn"), S(5, "external_id"), N(0, "port"), REFRESH, HTTP);
 
 CHECK(aws)
 {
@@ -251,8 +271,8 @@ CHECK(aws)
     check_filters(cx, n, c);
 }
 KIND(aws, DEF(.number[0] = 80, .refresh_ms = 60000), S(6, "role"), S(0, "endpoint"), S(1, "region"), S(2, "access_key"),
-     SEC(0, "secret_key"), S(3, "profile"), S(4, "role_arn"), S(5, "external_id"), N(0, "port"), REFRESH, FILTERS, L(0, "clusters"),
-     N(1, "request_concurrency"), HTTP);
+     SEC(0, "secret_key"), S(3, "profile"), S(4, "role_arn"), S(5, "external_id"), N(0, "port"), REFRESH, FILTERS,
+     L(0, "clusters"), N(1, "request_concurrency"), HTTP);
 
 CHECK(eureka)
 {
@@ -270,8 +290,8 @@ CHECK(gce)
     REQUIRE(0, "GCE SD configuration requires a project");
     REQUIRE(1, "GCE SD configuration requires a zone");
 }
-KIND(gce, DEF(.number[0] = 80, .s[3] = STR_INIT(","), .refresh_ms = 60000), S(0, "project"), S(1, "zone"), S(2, "filter"), REFRESH, N(0, "port"),
-     S(3, "tag_separator"));
+KIND(gce, DEF(.number[0] = 80, .s[3] = STR_INIT(","), .refresh_ms = 60000), S(0, "project"), S(1, "zone"),
+     S(2, "filter"), REFRESH, N(0, "port"), S(3, "tag_separator"));
 
 CHECK(hetzner)
 {
@@ -280,7 +300,8 @@ CHECK(hetzner)
     if (!one_of(c->s[0], "robot hcloud"))
         FAIL("unknown role \"" STR_FMT "\"", STR_ARG(c->s[0]));
 }
-KIND(hetzner, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "role"), N(0, "port"), S(1, "label_selector"), REFRESH, HTTP);
+KIND(hetzner, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "role"), N(0, "port"), S(1, "label_selector"), REFRESH,
+     HTTP);
 
 CHECK(ionos)
 {
@@ -333,7 +354,8 @@ static bool http_given(const struct http_config *h)
 {
     const struct tls_config *t = &h->tls;
     return h->basic_auth || h->authorization || h->oauth2 || h->proxy_url.n || h->headers.n || !h->follow_redirects ||
-           !h->enable_http2 || t->ca_file.n || t->cert_file.n || t->ca.n || t->cert.n || t->server_name.n || t->insecure_skip_verify;
+           !h->enable_http2 || t->ca_file.n || t->cert_file.n || t->ca.n || t->cert.n || t->server_name.n ||
+           t->insecure_skip_verify;
 }
 
 CHECK(kubernetes)
@@ -372,10 +394,15 @@ CHECK(kuma)
     SD;
     REQUIRE(0, "kuma SD server must not be empty");
 }
-KIND(kuma, DEF(.refresh_ms = 30000, .timeout_ms = 120000), S(0, "server"), S(1, "client_id"), REFRESH, TIMEOUT("fetch_timeout"), HTTP);
+KIND(kuma, DEF(.refresh_ms = 30000, .timeout_ms = 120000), S(0, "server"), S(1, "client_id"), REFRESH,
+     TIMEOUT("fetch_timeout"), HTTP);
 
-CHECK(linode) { (void)cx, (void)n, (void)obj; }
-KIND(linode, DEF(.number[0] = 80, .s[0] = STR_INIT(","), .refresh_ms = 60000), N(0, "port"), S(0, "tag_separator"), S(1, "region"), REFRESH, HTTP);
+CHECK(linode)
+{
+    (void)cx, (void)n, (void)obj;
+}
+KIND(linode, DEF(.number[0] = 80, .s[0] = STR_INIT(","), .refresh_ms = 60000), N(0, "port"), S(0, "tag_separator"),
+     S(1, "region"), REFRESH, HTTP);
 
 CHECK(marathon)
 {
@@ -388,7 +415,8 @@ CHECK(marathon)
     else if (token && c->http.basic_auth)
         FAIL("marathon_sd: at most one of basic_auth, auth_token & auth_token_file must be configured");
     else if (token && (conf_has(n, "bearer_token") || conf_has(n, "bearer_token_file")))
-        FAIL("marathon_sd: at most one of bearer_token, bearer_token_file, auth_token & auth_token_file must be configured");
+        FAIL("marathon_sd: at most one of bearer_token, bearer_token_file, auth_token & auth_token_file must be "
+             "configured");
     else if (token && c->http.authorization)
         FAIL("marathon_sd: at most one of auth_token, auth_token_file & authorization must be configured");
 }
@@ -420,21 +448,23 @@ CHECK(nomad)
     SD;
     REQUIRE(2, "nomad SD configuration requires a server address");
 }
-KIND(nomad, DEF(.s[0] = STR_INIT("default"), .s[1] = STR_INIT("global"), .s[2] = STR_INIT("http://localhost:4646"), .s[3] = STR_INIT(","),
-                .flag[0] = true, .refresh_ms = 60000),
+KIND(nomad,
+     DEF(.s[0] = STR_INIT("default"), .s[1] = STR_INIT("global"), .s[2] = STR_INIT("http://localhost:4646"),
+         .s[3] = STR_INIT(","), .flag[0] = true, .refresh_ms = 60000),
      B(0, "allow_stale"), S(0, "namespace"), REFRESH, S(1, "region"), S(2, "server"), S(3, "tag_separator"), HTTP);
 
 CHECK(oci)
 {
     SD;
     if (!one_of(c->s[0], "api_key instance_principal"))
-        FAIL("oci_sd: unknown auth method \"" STR_FMT "\", expected \"api_key\" or \"instance_principal\"", STR_ARG(c->s[0]));
+        FAIL("oci_sd: unknown auth method \"" STR_FMT "\", expected \"api_key\" or \"instance_principal\"",
+             STR_ARG(c->s[0]));
     else if (c->secret[0].value.n && c->s[6].n && c->s[5].n && c->s[7].n)
         FAIL("oci_sd: at most one of key_passphrase & key_passphrase_file must be configured");
 }
-KIND(oci, DEF(.s[0] = STR_INIT("api_key"), .number[0] = 80, .refresh_ms = 60000), S(0, "auth"), S(1, "region"), S(2, "tenancy"), S(3, "user"),
-     S(4, "fingerprint"), S(5, "key_file"), SEC(1, "key"), SEC(0, "key_passphrase"), S(6, "key_passphrase_file"), L(0, "compartments"),
-     N(0, "port"), REFRESH, HTTP);
+KIND(oci, DEF(.s[0] = STR_INIT("api_key"), .number[0] = 80, .refresh_ms = 60000), S(0, "auth"), S(1, "region"),
+     S(2, "tenancy"), S(3, "user"), S(4, "fingerprint"), S(5, "key_file"), SEC(1, "key"), SEC(0, "key_passphrase"),
+     S(6, "key_passphrase_file"), L(0, "compartments"), N(0, "port"), REFRESH, HTTP);
 
 CHECK(openstack)
 {
@@ -447,10 +477,11 @@ CHECK(openstack)
     else if (!c->s[12].n)
         FAIL("openstack SD configuration requires a region");
 }
-KIND(openstack, DEF(.number[0] = 80, .s[13] = STR_INIT("public"), .refresh_ms = 60000), S(0, "identity_endpoint"), S(1, "username"),
-     S(2, "userid"), SEC(0, "password"), S(3, "project_name"), S(4, "project_id"), S(5, "domain_name"), S(6, "domain_id"),
-     S(7, "application_credential_name"), S(8, "application_credential_id"), SEC(1, "application_credential_secret"), S(11, "role"),
-     S(12, "region"), REFRESH, N(0, "port"), B(0, "all_tenants"), TLS, S(13, "availability"));
+KIND(openstack, DEF(.number[0] = 80, .s[13] = STR_INIT("public"), .refresh_ms = 60000), S(0, "identity_endpoint"),
+     S(1, "username"), S(2, "userid"), SEC(0, "password"), S(3, "project_name"), S(4, "project_id"),
+     S(5, "domain_name"), S(6, "domain_id"), S(7, "application_credential_name"), S(8, "application_credential_id"),
+     SEC(1, "application_credential_secret"), S(11, "role"), S(12, "region"), REFRESH, N(0, "port"),
+     B(0, "all_tenants"), TLS, S(13, "availability"));
 
 CHECK(outscale)
 {
@@ -459,8 +490,8 @@ CHECK(outscale)
     REQUIRE(2, "outscale SD configuration requires an access_key");
     check_secret_pair(cx, n, &c->secret[0], c->s[3]);
 }
-KIND(outscale, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "region"), S(1, "endpoint"), S(2, "access_key"), SEC(0, "secret_key"),
-     S(3, "secret_key_file"), N(0, "port"), REFRESH, HTTP);
+KIND(outscale, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "region"), S(1, "endpoint"), S(2, "access_key"),
+     SEC(0, "secret_key"), S(3, "secret_key_file"), N(0, "port"), REFRESH, HTTP);
 
 CHECK(ovhcloud)
 {
@@ -474,8 +505,8 @@ CHECK(ovhcloud)
     else if (!one_of(c->s[2], "vps dedicated_server"))
         FAIL("unknown service: " STR_FMT, STR_ARG(c->s[2]));
 }
-KIND(ovhcloud, DEF(.s[0] = STR_INIT("ovh-eu"), .refresh_ms = 60000), S(0, "endpoint"), S(1, "application_key"), SEC(0, "application_secret"),
-     SEC(1, "consumer_key"), REFRESH, S(2, "service"));
+KIND(ovhcloud, DEF(.s[0] = STR_INIT("ovh-eu"), .refresh_ms = 60000), S(0, "endpoint"), S(1, "application_key"),
+     SEC(0, "application_secret"), SEC(1, "consumer_key"), REFRESH, S(2, "service"));
 
 CHECK(puppetdb)
 {
@@ -485,7 +516,8 @@ CHECK(puppetdb)
     if (cx->n_errors == before && !c->s[1].n)
         FAIL("query missing");
 }
-KIND(puppetdb, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "url"), S(1, "query"), B(0, "include_parameters"), N(0, "port"), REFRESH, HTTP);
+KIND(puppetdb, DEF(.number[0] = 80, .refresh_ms = 60000), S(0, "url"), S(1, "query"), B(0, "include_parameters"),
+     N(0, "port"), REFRESH, HTTP);
 
 CHECK(scaleway)
 {
@@ -502,9 +534,11 @@ CHECK(scaleway)
     check_secret_pair(cx, n, &c->secret[0], c->s[3]);
     REQUIRE(2, "access_key is mandatory");
 }
-KIND(scaleway, DEF(.number[0] = 80, .s[5] = STR_INIT("https://api.scaleway.com"), .s[6] = STR_INIT("fr-par-1"), .refresh_ms = 60000),
-     S(0, "project_id"), S(1, "role"), S(2, "access_key"), SEC(0, "secret_key"), S(3, "secret_key_file"), S(4, "name_filter"),
-     L(0, "tags_filter"), REFRESH, S(5, "api_url"), S(6, "zone"), N(0, "port"), HTTP);
+KIND(scaleway,
+     DEF(.number[0] = 80, .s[5] = STR_INIT("https://api.scaleway.com"), .s[6] = STR_INIT("fr-par-1"),
+         .refresh_ms = 60000),
+     S(0, "project_id"), S(1, "role"), S(2, "access_key"), SEC(0, "secret_key"), S(3, "secret_key_file"),
+     S(4, "name_filter"), L(0, "tags_filter"), REFRESH, S(5, "api_url"), S(6, "zone"), N(0, "port"), HTTP);
 
 CHECK(stackit)
 {
@@ -512,9 +546,9 @@ CHECK(stackit)
     if (!c->s[0].n)
         FAIL("stackit SD configuration requires a project");
 }
-KIND(stackit, DEF(.number[0] = 80, .s[1] = STR_INIT("eu01"), .refresh_ms = 60000), S(0, "project"), S(1, "region"), S(2, "endpoint"), N(0, "port"),
-     REFRESH, SEC(0, "service_account_key"), SEC(1, "private_key"), S(3, "service_account_key_path"), S(4, "private_key_path"),
-     S(5, "credentials_file_path"), HTTP);
+KIND(stackit, DEF(.number[0] = 80, .s[1] = STR_INIT("eu01"), .refresh_ms = 60000), S(0, "project"), S(1, "region"),
+     S(2, "endpoint"), N(0, "port"), REFRESH, SEC(0, "service_account_key"), SEC(1, "private_key"),
+     S(3, "service_account_key_path"), S(4, "private_key_path"), S(5, "credentials_file_path"), HTTP);
 
 CHECK(triton)
 {
@@ -527,8 +561,9 @@ CHECK(triton)
     if (c->refresh_ms <= 0)
         FAIL("triton SD configuration requires RefreshInterval to be a positive integer");
 }
-KIND(triton, DEF(.number[0] = 9163, .number[1] = 1, .s[1] = STR_INIT("container"), .refresh_ms = 60000), S(0, "account"), S(1, "role"),
-     S(2, "dns_suffix"), S(3, "endpoint"), L(0, "groups"), N(0, "port"), REFRESH, TLS, N(1, "version"));
+KIND(triton, DEF(.number[0] = 9163, .number[1] = 1, .s[1] = STR_INIT("container"), .refresh_ms = 60000),
+     S(0, "account"), S(1, "role"), S(2, "dns_suffix"), S(3, "endpoint"), L(0, "groups"), N(0, "port"), REFRESH, TLS,
+     N(1, "version"));
 
 CHECK(uyuni)
 {
@@ -538,23 +573,27 @@ CHECK(uyuni)
     if (!c->secret[0].value.n)
         FAIL("Uyuni SD configuration requires a password");
 }
-KIND(uyuni, DEF(.s[2] = STR_INIT("monitoring_entitled"), .s[3] = STR_INIT(","), .refresh_ms = 60000), S(0, "server"), S(1, "username"),
-     SEC(0, "password"), S(2, "entitlement"), S(3, "separator"), REFRESH, HTTP);
+KIND(uyuni, DEF(.s[2] = STR_INIT("monitoring_entitled"), .s[3] = STR_INIT(","), .refresh_ms = 60000), S(0, "server"),
+     S(1, "username"), SEC(0, "password"), S(2, "entitlement"), S(3, "separator"), REFRESH, HTTP);
 
-CHECK(vultr) { (void)cx, (void)n, (void)obj; }
+CHECK(vultr)
+{
+    (void)cx, (void)n, (void)obj;
+}
 KIND(vultr, DEF(.number[0] = 80, .refresh_ms = 60000), N(0, "port"), REFRESH, HTTP);
 
 /* ---- all of them ---- */
 
-#define OTHERS(X)                                                                                                       \
-    X(azure) X(consul) X(digitalocean) X(docker) X(dockerswarm) X(ec2) X(lightsail) X(aws) X(eureka) X(gce) X(hetzner)  \
-    X(ionos) X(kubernetes) X(kuma) X(linode) X(marathon) X(nerve) X(serverset) X(nomad) X(oci) X(openstack) X(outscale) \
-    X(ovhcloud) X(puppetdb) X(scaleway) X(stackit) X(triton) X(uyuni) X(vultr)
+#define OTHERS(X)                                                                                                      \
+    X(azure)                                                                                                           \
+    X(consul) X(digitalocean) X(docker) X(dockerswarm) X(ec2) X(lightsail) X(aws) X(eureka) X(gce) X(hetzner) X(ionos) \
+        X(kubernetes) X(kuma) X(linode) X(marathon) X(nerve) X(serverset) X(nomad) X(oci) X(openstack) X(outscale)     \
+            X(ovhcloud) X(puppetdb) X(scaleway) X(stackit) X(triton) X(uyuni) X(vultr)
 enum {
 #define X(kind) OTHER_##kind,
     OTHERS(X)
 #undef X
-    OTHERS_N
+        OTHERS_N
 };
 _Static_assert(OTHERS_N <= SD_OTHERS_MAX, "struct sd_configs");
 static const char *const other_names[] = {
@@ -577,16 +616,16 @@ static void check_sds(struct conf_ctx *cx, const struct conf_node *n, void *obj)
     const struct sd_configs *sd = obj;
     for (size_t i = 0; i < OTHERS_N; i++)
         if (sd->others[i].n && !runs_here(i))
-            conf_warn(cx, conf_get(n, str_c(other_names[i])), "%s is not supported yet: its targets are not scraped", other_names[i]);
+            conf_warn(cx, conf_get(n, str_c(other_names[i])), "%s is not supported yet: its targets are not scraped",
+                      other_names[i]);
 }
 
-#define F(m, key, schema_) \
-    CF(struct sd_configs, m, key, CONF_LIST, .of = CONF_STRUCT, .schema = &(schema_), .empty_text = "empty or null section in " key)
+#define F(m, key, schema_)                                                            \
+    CF(struct sd_configs, m, key, CONF_LIST, .of = CONF_STRUCT, .schema = &(schema_), \
+       .empty_text = "empty or null section in " key)
 static const struct conf_field sd_fields[] = {
-    F(statics, "static_configs", target_group_schema),
-    F(files, "file_sd_configs", file_sd_schema),
-    F(https, "http_sd_configs", http_sd_schema),
-    F(dnss, "dns_sd_configs", dns_sd_schema),
+    F(statics, "static_configs", target_group_schema), F(files, "file_sd_configs", file_sd_schema),
+    F(https, "http_sd_configs", http_sd_schema), F(dnss, "dns_sd_configs", dns_sd_schema),
 #define X(kind) F(others[OTHER_##kind], #kind "_sd_configs", kind##_schema),
     OTHERS(X)
 #undef X

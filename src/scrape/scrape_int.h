@@ -35,28 +35,37 @@ struct sd_groups { /* what one provider knows; immutable, replaced as a whole */
     VEC(struct sd_group) v; /* in the arena */
 };
 void sd_groups_free(struct sd_groups *g);
-struct sd_source { /* one file, or the single answer of another kind */
+struct sd_source {            /* one file, or the single answer of another kind */
     str path;                 /* owned; file: its name */
     uint64_t stamp;           /* file: fingerprint of time and size */
     struct sd_groups *groups; /* NULL: nothing good yet */
     bool present;             /* mark of a round */
 };
-enum sd_kind { SD_STATIC, SD_FILE, SD_HTTP, SD_DNS, SD_KUBERNETES /* from here on: scrape_sd_remote.h, in the order of enum sd_other */, SD_CONSUL, SD_DOCKER, SD_KINDS };
+enum sd_kind {
+    SD_STATIC,
+    SD_FILE,
+    SD_HTTP,
+    SD_DNS,
+    SD_KUBERNETES /* from here on: scrape_sd_remote.h, in the order of enum sd_other */,
+    SD_CONSUL,
+    SD_DOCKER,
+    SD_KINDS
+};
 struct remote;
 struct provider {
     struct scrape *s;
     struct spool *pool;
     enum sd_kind kind;
-    uint64_t identity;         /* of its configuration */
-    struct prom_config *prom;  /* keeps cfg alive */
-    const void *cfg;           /* const struct file_sd_config *, ... */
+    uint64_t identity;             /* of its configuration */
+    struct prom_config *prom;      /* keeps cfg alive */
+    const void *cfg;               /* const struct file_sd_config *, ... */
     VEC(struct sd_source) sources; /* owned by the thread that has it busy; changed under scrape.mu */
-    uint64_t next_ns;          /* when to look again */
-    bool busy;                 /* a thread or the HTTP client has it */
-    bool answered;             /* http: body is there */
-    bool dead;                 /* removed while busy: whoever has it frees it */
-    str body;                  /* http: owned */
-    struct arena request_a;    /* what the client borrows */
+    uint64_t next_ns;              /* when to look again */
+    bool busy;                     /* a thread or the HTTP client has it */
+    bool answered;                 /* http: body is there */
+    bool dead;                     /* removed while busy: whoever has it frees it */
+    str body;                      /* http: owned */
+    struct arena request_a;        /* what the client borrows */
     char error[256];
 };
 /* Looks at the files and re-reads what changed: true if something did. A bad file keeps its last good groups; error says why. */
@@ -67,12 +76,13 @@ struct sd_groups *sd_groups_new(void);
 enum err sd_json_decode(struct sd_groups *g, str json, str meta_name, str source, struct err_text *reterr) MUST_CHECK;
 enum err sd_yaml_decode(struct sd_groups *g, str file, str text, str meta_name, struct err_text *reterr) MUST_CHECK;
 /* Blocking. One name's records appended to g; a name that does not exist has none. */
-enum err sd_dns_resolve(const struct dns_sd_config *cfg, str name, struct sd_groups *g, struct err_text *reterr) MUST_CHECK;
+enum err sd_dns_resolve(const struct dns_sd_config *cfg, str name, struct sd_groups *g,
+                        struct err_text *reterr) MUST_CHECK;
 extern uint16_t sd_dns_port_override; /* tests: ask 127.0.0.1 at this port */
 
 /* ---- a target's memory ---- */
 #define NO_SERIES UINT32_MAX
-struct cache_line { /* one line of the exposition as it stands */
+struct cache_line {  /* one line of the exposition as it stands */
     str raw;         /* or a key of protobuf (expo_pb.h), or of a converted histogram (scrape_nhcb.c) */
     uint32_t series; /* NO_SERIES: relabelling dropped it */
     uint32_t gen;    /* scrape that saw it last; 0: slot is free */
@@ -80,9 +90,9 @@ struct cache_line { /* one line of the exposition as it stands */
 };
 struct cache_series { /* one series after relabelling; several lines may end up in one */
     struct labels labels;
-    uint64_t ref;      /* the store's */
-    uint32_t n_lines;  /* 0: slot is free */
-    uint32_t gen;      /* scrape that saw it last */
+    uint64_t ref;                     /* the store's */
+    uint32_t n_lines;                 /* 0: slot is free */
+    uint32_t gen;                     /* scrape that saw it last */
     uint32_t tracked, tracked_before; /* scrapes after which it wants a staleness marker when it goes */
     int64_t last_ts_ms;
     bool is_hist; /* its newest sample was a histogram: so is its staleness marker */
@@ -120,7 +130,7 @@ struct cache {
     VEC(struct cache_line) lines;
     VEC(struct cache_series) series;
     VEC(uint32_t) free_lines, free_series;
-    VEC(struct cache_part) parts; /* by line; only where classic histograms are converted */
+    VEC(struct cache_part) parts;    /* by line; only where classic histograms are converted */
     VEC(uint32_t) order, order_next; /* lines as they came last time, as they come now */
     struct line_map by_raw;
     struct series_map by_labels;
@@ -134,7 +144,17 @@ struct cache {
 void cache_init(struct cache *c);
 void cache_deinit(struct cache *c);
 
-enum { REPORT_UP, REPORT_DURATION, REPORT_SCRAPED, REPORT_POST, REPORT_ADDED, REPORT_TIMEOUT, REPORT_LIMIT, REPORT_BODY, REPORT_N };
+enum {
+    REPORT_UP,
+    REPORT_DURATION,
+    REPORT_SCRAPED,
+    REPORT_POST,
+    REPORT_ADDED,
+    REPORT_TIMEOUT,
+    REPORT_LIMIT,
+    REPORT_BODY,
+    REPORT_N
+};
 
 /* ---- targets ---- */
 enum target_state {
@@ -158,8 +178,8 @@ struct target {
 
     /* under scrape.mu */
     enum target_state state;
-    bool stop;       /* asked to end: one last pass writes the markers */
-    bool seen;       /* mark of a sync */
+    bool stop; /* asked to end: one last pass writes the markers */
+    bool seen; /* mark of a sync */
     size_t heap_pos;
     uint64_t due_ns; /* monotonic */
     uint64_t request;
@@ -176,11 +196,11 @@ struct target {
     enum err fetch_err;
     char fetch_error[256];
     int status;
-    str body; /* owned */
-    str content_type; /* owned */
-    int64_t scrape_ms;       /* timestamp of the scrape */
+    str body;          /* owned */
+    str content_type;  /* owned */
+    int64_t scrape_ms; /* timestamp of the scrape */
     uint64_t start_ns;
-    int64_t aligned_ms;      /* ideal time of the last scrape; 0: none */
+    int64_t aligned_ms; /* ideal time of the last scrape; 0: none */
 
     struct mtx cache_mu;
     struct cache cache;
@@ -214,7 +234,8 @@ void target_finish(struct target *t, struct arena *scratch);
 /* Fill the request; strings in a. False: credentials cannot be read (error). */
 bool target_request(struct target *t, struct arena *a, struct http_fetch *f, char *error, size_t error_size);
 /* Settings of http_config -> request (also for http_sd). */
-bool http_config_apply(const struct http_config *c, struct arena *a, struct http_fetch *f, char *error, size_t error_size);
+bool http_config_apply(const struct http_config *c, struct arena *a, struct http_fetch *f, char *error,
+                       size_t error_size);
 
 /* ---- pools and engine ---- */
 struct dropped_target {
@@ -262,7 +283,7 @@ struct scrape {
     unsigned n_workers;
     pthread_t scheduler, sd, dns, remote, *workers;
 };
-void scrape_sync_pool(struct scrape *s, struct spool *p); /* under mu */
+void scrape_sync_pool(struct scrape *s, struct spool *p);    /* under mu */
 void scrape_target_stop(struct scrape *s, struct target *t); /* under mu */
 void provider_free(struct provider *p);
 void sd_main(void *s);
@@ -271,8 +292,8 @@ void sd_remote_main(void *s);
 void sd_remote_close(struct scrape *s);
 void sd_install(struct provider *p, struct sd_groups *g); /* under mu: the one answer of p; its pool is synced */
 
-extern struct stat scrape_stat_sample_limit, scrape_stat_body_limit, scrape_stat_duplicates, scrape_stat_scrapes, scrape_stat_failed,
-    scrape_stat_cache_misses, scrape_stat_target_limit, scrape_stat_label_limit,
+extern struct stat scrape_stat_sample_limit, scrape_stat_body_limit, scrape_stat_duplicates, scrape_stat_scrapes,
+    scrape_stat_failed, scrape_stat_cache_misses, scrape_stat_target_limit, scrape_stat_label_limit,
     scrape_stat_bucket_limit;
 
 #endif

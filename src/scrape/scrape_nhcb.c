@@ -26,7 +26,9 @@ static enum classic_part part_of(struct work *w, struct labels own, str *ret_bas
     *ret_base = str_take(name, family.n);
     for (size_t i = 0; i < ARRAY_LEN(suffixes); i++)
         if (str_eq(str_skip(name, family.n), str_c(suffixes[i].suffix)))
-            return suffixes[i].part != PART_BUCKET || num_parse_f64(labels_get(own, LABEL_BUCKET), ret_le) ? suffixes[i].part : PART_NONE;
+            return suffixes[i].part != PART_BUCKET || num_parse_f64(labels_get(own, LABEL_BUCKET), ret_le)
+                       ? suffixes[i].part
+                       : PART_NONE;
     return PART_NONE;
 }
 

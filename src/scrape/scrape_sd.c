@@ -44,7 +44,8 @@ struct pairs {
 };
 
 /* Everything in g's arena already. meta: appended to every target. */
-static void add_group(struct sd_groups *g, const str *targets, size_t n, const struct label *labels, size_t n_labels, str meta_name, str source)
+static void add_group(struct sd_groups *g, const str *targets, size_t n, const struct label *labels, size_t n_labels,
+                      str meta_name, str source)
 {
     struct sd_group out = { .targets = arena_zarray(&g->a, struct labels, n + 1) };
     for (size_t i = 0; i < n; i++) {
@@ -85,7 +86,8 @@ static enum err json_wrong(struct json_in *j, const char *want, struct err_text 
 {
     if (j->tok == JSON_TOK_ERR)
         return json_fail(j, reterr);
-    return err_fail_at(reterr, ERR_PARSE, (size_t)(j->p - j->start), "byte %zu: expected %s", (size_t)(j->p - j->start), want);
+    return err_fail_at(reterr, ERR_PARSE, (size_t)(j->p - j->start), "byte %zu: expected %s", (size_t)(j->p - j->start),
+                       want);
 }
 
 static enum err json_targets(struct json_in *j, struct sd_groups *g, struct names *out, struct err_text *reterr)
@@ -320,22 +322,27 @@ static void dns_record(const struct dns_sd_config *cfg, ns_msg *msg, ns_rr *rr, 
     if (cfg->type == DNS_A || cfg->type == DNS_AAAA) {
         bool v4 = cfg->type == DNS_A;
         if (n == (v4 ? 4 : 16) && inet_ntop(v4 ? AF_INET : AF_INET6, d, ip, sizeof(ip)))
-            dns_target(g, name, arena_printf(&g->a, v4 ? "%s:%lld" : "[%s]:%lld", ip, (long long)cfg->port), STR_NONE, STR_NONE, 0);
+            dns_target(g, name, arena_printf(&g->a, v4 ? "%s:%lld" : "[%s]:%lld", ip, (long long)cfg->port), STR_NONE,
+                       STR_NONE, 0);
         return;
     }
     if (n <= skip || dn_expand(ns_msg_base(*msg), ns_msg_end(*msg), d + skip, host, sizeof(host)) < 0)
         return;
     unsigned srv_port = cfg->type == DNS_SRV ? (unsigned)d[4] << 8 | d[5] : 0;
-    str address = arena_printf(&g->a, "%s:%lld", host, cfg->type == DNS_SRV ? (long long)srv_port : (long long)cfg->port);
+    str address =
+        arena_printf(&g->a, "%s:%lld", host, cfg->type == DNS_SRV ? (long long)srv_port : (long long)cfg->port);
     str dotted = arena_printf(&g->a, "%s.", host);
-    static const char *const metas[] = { [DNS_SRV] = "__meta_dns_srv_record_target", [DNS_MX] = "__meta_dns_mx_record_target",
+    static const char *const metas[] = { [DNS_SRV] = "__meta_dns_srv_record_target",
+                                         [DNS_MX] = "__meta_dns_mx_record_target",
                                          [DNS_NS] = "__meta_dns_ns_record_target" };
     dns_target(g, name, address, str_c(metas[cfg->type]), dotted, srv_port);
 }
 
 enum err sd_dns_resolve(const struct dns_sd_config *cfg, str name, struct sd_groups *g, struct err_text *reterr)
 {
-    static const int types[] = { [DNS_SRV] = ns_t_srv, [DNS_A] = ns_t_a, [DNS_AAAA] = ns_t_aaaa, [DNS_MX] = ns_t_mx, [DNS_NS] = ns_t_ns };
+    static const int types[] = {
+        [DNS_SRV] = ns_t_srv, [DNS_A] = ns_t_a, [DNS_AAAA] = ns_t_aaaa, [DNS_MX] = ns_t_mx, [DNS_NS] = ns_t_ns
+    };
     struct __res_state rs = { 0 };
     AUTO_FREE unsigned char *answer = mem_alloc(65536);
     char *c_name = arena_cstr(&g->a, name);
@@ -345,7 +352,8 @@ enum err sd_dns_resolve(const struct dns_sd_config *cfg, str name, struct sd_gro
     rs.retry = 2;
     if (sd_dns_port_override) {
         rs.nscount = 1;
-        rs.nsaddr_list[0] = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(sd_dns_port_override),
+        rs.nsaddr_list[0] = (struct sockaddr_in){ .sin_family = AF_INET,
+                                                  .sin_port = htons(sd_dns_port_override),
                                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     }
     int n = res_nsearch(&rs, c_name, ns_c_in, types[cfg->type], answer, 65536);
@@ -417,9 +425,11 @@ static void http_done(void *ctx, const struct http_result *r)
     if (r->err)
         snprintf(p->error, sizeof(p->error), "%.250s", r->error);
     else if (r->status != 200)
-        snprintf(p->error, sizeof(p->error), "server returned HTTP status %d %s", r->status, http_status_text(r->status));
+        snprintf(p->error, sizeof(p->error), "server returned HTTP status %d %s", r->status,
+                 http_status_text(r->status));
     else if (!str_has_prefix(r->content_type, STR("application/json")))
-        snprintf(p->error, sizeof(p->error), "unsupported content type \"%.*s\"", STR_ARG(str_take(r->content_type, 100)));
+        snprintf(p->error, sizeof(p->error), "unsupported content type \"%.*s\"",
+                 STR_ARG(str_take(r->content_type, 100)));
     else
         p->body = buf_detach(r->body);
     p->answered = true;
@@ -435,11 +445,19 @@ static void http_ask(struct provider *p)
     arena_reset(a);
     struct http_pair *h = arena_array(a, struct http_pair, 2);
     h[0] = (struct http_pair){ STR("Accept"), STR("application/json") };
-    h[1] = (struct http_pair){ STR("X-Prometheus-Refresh-Interval-Seconds"), arena_printf(a, "%.3f", (double)cfg->refresh_ms / 1e3) };
-    struct http_fetch f = { .url = cfg->url, .headers = h, .n_headers = 2, .timeout_ms = MAX(cfg->refresh_ms, 1000), .accept_encoding = STR("gzip"),
-                            .body_bytes_max = SCRAPE_SD_BYTES_MAX, .done = http_done, .ctx = p };
+    h[1] = (struct http_pair){ STR("X-Prometheus-Refresh-Interval-Seconds"),
+                               arena_printf(a, "%.3f", (double)cfg->refresh_ms / 1e3) };
+    struct http_fetch f = { .url = cfg->url,
+                            .headers = h,
+                            .n_headers = 2,
+                            .timeout_ms = MAX(cfg->refresh_ms, 1000),
+                            .accept_encoding = STR("gzip"),
+                            .body_bytes_max = SCRAPE_SD_BYTES_MAX,
+                            .done = http_done,
+                            .ctx = p };
     char error[256] = "";
-    enum err e = http_config_apply(&cfg->http, a, &f, error, sizeof(error)) ? http_start(p->s->http, &f, NULL) : ERR_INVALID;
+    enum err e =
+        http_config_apply(&cfg->http, a, &f, error, sizeof(error)) ? http_start(p->s->http, &f, NULL) : ERR_INVALID;
     if (e == OK)
         return;
     struct scrape *s = p->s;
@@ -519,7 +537,7 @@ static void files_ask(struct provider *p)
 
 static uint64_t provider_period_ns(const struct provider *p)
 {
-    int64_t ms = p->kind == SD_HTTP ? ((const struct http_sd_config *)p->cfg)->refresh_ms
+    int64_t ms = p->kind == SD_HTTP  ? ((const struct http_sd_config *)p->cfg)->refresh_ms
                  : p->kind == SD_DNS ? ((const struct dns_sd_config *)p->cfg)->refresh_ms
                                      : 1000;
     return p->kind == SD_FILE ? FILE_POLL_NS : (uint64_t)MAX(ms, 1000) * 1000000u;
@@ -534,7 +552,8 @@ static struct provider *next_due(struct scrape *s, bool dns)
             struct provider *p = s->pools.p[i]->providers.p[k];
             if (!dns && p->answered)
                 return p;
-            if (p->busy || p->kind == SD_STATIC || p->kind >= SD_KUBERNETES || (p->kind == SD_DNS) != dns || p->next_ns > now)
+            if (p->busy || p->kind == SD_STATIC || p->kind >= SD_KUBERNETES || (p->kind == SD_DNS) != dns ||
+                p->next_ns > now)
                 continue;
             p->busy = true;
             p->next_ns = now + provider_period_ns(p);

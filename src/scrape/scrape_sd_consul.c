@@ -41,15 +41,16 @@ static void ask(struct consul *k, struct remote_call *c, const char *path, str s
     struct arena *a = remote_call_begin(c);
     AUTO_BUF struct buf url;
     buf_init(&url, 1 << 16);
-    buf_printf(&url, STR_FMT "://" STR_FMT STR_FMT "%s", STR_ARG(cfg->s[S_CONSUL_SCHEME]), STR_ARG(cfg->s[S_CONSUL_SERVER]),
-               STR_ARG(cfg->s[S_CONSUL_PREFIX]), path);
+    buf_printf(&url, STR_FMT "://" STR_FMT STR_FMT "%s", STR_ARG(cfg->s[S_CONSUL_SCHEME]),
+               STR_ARG(cfg->s[S_CONSUL_SERVER]), STR_ARG(cfg->s[S_CONSUL_PREFIX]), path);
     http_url_encode(&url, service);
     put_param(&url, "dc", cfg->s[S_CONSUL_DC]);
     put_param(&url, "ns", cfg->s[S_CONSUL_NAMESPACE]);
     put_param(&url, "partition", cfg->s[S_CONSUL_PARTITION]);
     put_param(&url, "filter", service.n ? cfg->s[S_CONSUL_HEALTH_FILTER] : cfg->s[S_CONSUL_FILTER]);
     for (size_t i = 0; i < cfg->dict.n; i++)
-        put_param(&url, "node-meta", arena_printf(a, STR_FMT ":" STR_FMT, STR_ARG(cfg->dict.keys[i]), STR_ARG(cfg->dict.p[i])));
+        put_param(&url, "node-meta",
+                  arena_printf(a, STR_FMT ":" STR_FMT, STR_ARG(cfg->dict.keys[i]), STR_ARG(cfg->dict.p[i])));
     for (size_t i = 0; service.n && i < cfg->list[LIST_CONSUL_TAGS].n; i++)
         put_param(&url, "tag", cfg->list[LIST_CONSUL_TAGS].p[i]);
     if (cfg->flag[FLAG_CONSUL_STALE])
@@ -59,7 +60,10 @@ static void ask(struct consul *k, struct remote_call *c, const char *path, str s
     put_param(&url, "wait", arena_printf(a, "%dms", WAIT_MS));
     struct http_pair *h = arena_new(a, struct http_pair);
     *h = (struct http_pair){ STR("X-Consul-Token"), cfg->secret[SEC_CONSUL_TOKEN].value };
-    remote_call_start(c, &(struct remote_ask){ .http = &k->http, .url = arena_str(a, buf_str(&url)), .headers = h, .n_headers = h->value.n > 0,
+    remote_call_start(c, &(struct remote_ask){ .http = &k->http,
+                                               .url = arena_str(a, buf_str(&url)),
+                                               .headers = h,
+                                               .n_headers = h->value.n > 0,
                                                .timeout_ms = WAIT_MS + WAIT_MS / 8 });
 }
 
@@ -143,7 +147,8 @@ static void catalog_done(struct consul *k, json_t *doc)
         k->services.p[i]->wanted = false;
     json_object_foreach(doc, name, tags)
     {
-        bool named = !cfg->list[LIST_CONSUL_SERVICES].n || listed_in(cfg->list[LIST_CONSUL_SERVICES].p, cfg->list[LIST_CONSUL_SERVICES].n, str_c(name));
+        bool named = !cfg->list[LIST_CONSUL_SERVICES].n ||
+                     listed_in(cfg->list[LIST_CONSUL_SERVICES].p, cfg->list[LIST_CONSUL_SERVICES].n, str_c(name));
         if (named && has_tags(cfg, tags) && k->services.n < 10000)
             service_of(k, str_c(name))->wanted = true;
     }

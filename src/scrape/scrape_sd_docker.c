@@ -28,7 +28,8 @@ static void *docker_open(struct remote *r)
         d->socket = str_skip(host, 7);
         d->base = STR("http://localhost");
     } else if (str_has_prefix(host, STR("tcp://"))) {
-        d->base = arena_printf(&d->a, "%s://" STR_FMT, r->cfg->http.tls.ca_file.n || r->cfg->http.tls.cert_file.n ? "https" : "http",
+        d->base = arena_printf(&d->a, "%s://" STR_FMT,
+                               r->cfg->http.tls.ca_file.n || r->cfg->http.tls.cert_file.n ? "https" : "http",
                                STR_ARG(str_skip(host, 6)));
     }
     while (d->base.n && d->base.p[d->base.n - 1] == '/')
@@ -73,8 +74,11 @@ static void ask(struct docker *d, struct remote_call *c, const char *path, bool 
 {
     struct arena *a = remote_call_begin(c);
     str query = filtered ? filters(a, d->r->cfg) : STR("");
-    remote_call_start(c, &(struct remote_ask){ .http = &d->r->cfg->http, .url = arena_printf(a, STR_FMT "%s" STR_FMT, STR_ARG(d->base), path, STR_ARG(query)),
-                                               .unix_socket = d->socket, .timeout_ms = 30000 });
+    remote_call_start(
+        c, &(struct remote_ask){ .http = &d->r->cfg->http,
+                                 .url = arena_printf(a, STR_FMT "%s" STR_FMT, STR_ARG(d->base), path, STR_ARG(query)),
+                                 .unix_socket = d->socket,
+                                 .timeout_ms = 30000 });
 }
 
 /* ---- labels ---- */
@@ -151,9 +155,11 @@ static void add_target(struct docker_out *o, json_t *n, str address, json_t *por
     put_network(&b, o->networks, n);
     lb_set(&b, STR("__address__"), address);
     if (port)
-        lb_set(&b, STR(META "port_private"), arena_printf(&o->g->a, "%lld", (long long)json_integer_value(kube_at(port, "PrivatePort"))));
+        lb_set(&b, STR(META "port_private"),
+               arena_printf(&o->g->a, "%lld", (long long)json_integer_value(kube_at(port, "PrivatePort"))));
     if (port && json_integer_value(kube_at(port, "PublicPort")) > 0) {
-        lb_set(&b, STR(META "port_public"), arena_printf(&o->g->a, "%lld", (long long)json_integer_value(kube_at(port, "PublicPort"))));
+        lb_set(&b, STR(META "port_public"),
+               arena_printf(&o->g->a, "%lld", (long long)json_integer_value(kube_at(port, "PublicPort"))));
         put(&b, STR(META "port_public_ip"), kube_str(port, "IP"));
     }
     struct labels ls = lb_labels(&b);
@@ -176,7 +182,9 @@ static void add_network(struct docker_out *o, json_t *c, json_t *n)
     }
     bool host = str_eq(kube_str(c, "HostConfig.NetworkMode"), STR("host"));
     if (!added)
-        add_target(o, n, host ? arena_str(&o->g->a, o->cfg->s[S_DOCKER_NETWORK_HOST]) : sd_host_port(&o->g->a, ip, o->cfg->number[NUMBER_DOCKER_PORT]),
+        add_target(o, n,
+                   host ? arena_str(&o->g->a, o->cfg->s[S_DOCKER_NETWORK_HOST])
+                        : sd_host_port(&o->g->a, ip, o->cfg->number[NUMBER_DOCKER_PORT]),
                    NULL);
 }
 

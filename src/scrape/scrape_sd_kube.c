@@ -12,11 +12,11 @@
 
 #include "base/num.h"
 
-#define LIST_LIMIT         500
-#define WATCH_S            240 /* asked of the server; the request itself may last a minute longer */
-#define REBUILD_NS         1000000000ull
-#define ACCOUNT_DIR        "/var/run/secrets/kubernetes.io/serviceaccount"
-#define WATCH_MIN_NS       1000000000ull /* one that ended sooner counts as trouble */
+#define LIST_LIMIT   500
+#define WATCH_S      240 /* asked of the server; the request itself may last a minute longer */
+#define REBUILD_NS   1000000000ull
+#define ACCOUNT_DIR  "/var/run/secrets/kubernetes.io/serviceaccount"
+#define WATCH_MIN_NS 1000000000ull /* one that ended sooner counts as trouble */
 
 const char *sd_kube_account_dir = ACCOUNT_DIR;
 
@@ -39,8 +39,8 @@ struct watch {
     enum kube_resource what;
     str namespace; /* "" for all */
     bool watching, listed;
-    bool gone;   /* the watch cannot go on: the list is read again when its request has ended */
-    bool events; /* this watch brought some */
+    bool gone;              /* the watch cannot go on: the list is read again when its request has ended */
+    bool events;            /* this watch brought some */
     json_t *set, *next_set; /* next_set: of a list under way */
     char *version, *page;   /* owned; page: the list's "continue" */
     uint64_t since_ns;
@@ -98,8 +98,12 @@ static void ask(struct watch *w, uint64_t now_ns)
     *h = (struct http_pair){ STR("Accept"), STR("application/json") };
     w->since_ns = now_ns;
     w->events = false;
-    remote_call_start(&w->call, &(struct remote_ask){ .http = &k->http, .url = arena_str(a, buf_str(&url)), .headers = h, .n_headers = 1,
-                                                      .timeout_ms = w->watching ? (WATCH_S + 60) * 1000 : 60000, .streams = w->watching });
+    remote_call_start(&w->call, &(struct remote_ask){ .http = &k->http,
+                                                      .url = arena_str(a, buf_str(&url)),
+                                                      .headers = h,
+                                                      .n_headers = 1,
+                                                      .timeout_ms = w->watching ? (WATCH_S + 60) * 1000 : 60000,
+                                                      .streams = w->watching });
 }
 
 /* ---- answers ---- */
@@ -381,14 +385,16 @@ static bool use_cluster(struct kube *k)
     const char *host = getenv("KUBERNETES_SERVICE_HOST"), *port = getenv("KUBERNETES_SERVICE_PORT");
     uint64_t number = 443;
     if (!host) {
-        remote_error(k->r, "kubernetes: not inside a cluster (no KUBERNETES_SERVICE_HOST), and neither api_server nor kubeconfig_file is set");
+        remote_error(k->r, "kubernetes: not inside a cluster (no KUBERNETES_SERVICE_HOST), and neither api_server nor "
+                           "kubeconfig_file is set");
         return false;
     }
     if (port && !str_to_u64(str_c(port), &number))
         number = 443;
     k->server = arena_printf(&k->a, "https://" STR_FMT, STR_ARG(sd_host_port(&k->a, str_c(host), (long long)number)));
     k->http.tls.ca_file = arena_printf(&k->a, "%s/ca.crt", sd_kube_account_dir);
-    use_token(k, STR_NONE, arena_printf(&k->a, "%s/token", sd_kube_account_dir)); /* read again for each request: it rotates */
+    use_token(k, STR_NONE,
+              arena_printf(&k->a, "%s/token", sd_kube_account_dir)); /* read again for each request: it rotates */
     return true;
 }
 
@@ -439,7 +445,8 @@ static void watch_all(struct kube *k)
     const struct sd_metadata *m = &cfg->metadata;
     bool pods = k->role == KUBE_POD || k->role == KUBE_ENDPOINTS || k->role == KUBE_ENDPOINTSLICE;
     str own;
-    if (cfg->namespaces.own && fs_read_file(fs_os(), arena_printf(&k->a, "%s/namespace", sd_kube_account_dir).p, 4096, &k->a, &own, NULL) == OK)
+    if (cfg->namespaces.own && fs_read_file(fs_os(), arena_printf(&k->a, "%s/namespace", sd_kube_account_dir).p, 4096,
+                                            &k->a, &own, NULL) == OK)
         add_watches(k, str_trim(own));
     for (size_t i = 0; i < cfg->namespaces.names.n; i++)
         add_watches(k, cfg->namespaces.names.p[i]);
@@ -476,7 +483,9 @@ static void rebuild(struct kube *k, uint64_t now_ns)
 {
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
-    struct kube_view v = { .role = k->role, .with_nodes = k->r->cfg->metadata.node, .with_namespaces = k->r->cfg->metadata.namespace };
+    struct kube_view v = { .role = k->role,
+                           .with_nodes = k->r->cfg->metadata.node,
+                           .with_namespaces = k->r->cfg->metadata.namespace };
     for (int what = 0; what < KUBE_RESOURCES; what++) {
         json_t **sets = arena_array(&a, json_t *, k->watches.n + 1);
         size_t n = 0;

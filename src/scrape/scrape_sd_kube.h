@@ -7,7 +7,16 @@
 
 #include "scrape/scrape_sd_remote.h"
 
-enum kube_resource { KUBE_POD, KUBE_SERVICE, KUBE_ENDPOINTS, KUBE_ENDPOINTSLICE, KUBE_NODE, KUBE_INGRESS, KUBE_NAMESPACE, KUBE_RESOURCES };
+enum kube_resource {
+    KUBE_POD,
+    KUBE_SERVICE,
+    KUBE_ENDPOINTS,
+    KUBE_ENDPOINTSLICE,
+    KUBE_NODE,
+    KUBE_INGRESS,
+    KUBE_NAMESPACE,
+    KUBE_RESOURCES
+};
 
 /* What is known: per resource and namespace asked for, objects by "namespace/name" (cluster-wide ones: "/name"). */
 struct kube_view {

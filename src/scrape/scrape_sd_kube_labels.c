@@ -109,7 +109,8 @@ static void target_end(struct out *o)
 static json_t *find(struct out *o, enum kube_resource what, str namespace, str name)
 {
     char key[600];
-    if (name.n == 0 || snprintf(key, sizeof(key), STR_FMT "/" STR_FMT, STR_ARG(namespace), STR_ARG(name)) >= (int)sizeof(key))
+    if (name.n == 0 ||
+        snprintf(key, sizeof(key), STR_FMT "/" STR_FMT, STR_ARG(namespace), STR_ARG(name)) >= (int)sizeof(key))
         return NULL;
     for (size_t i = 0; i < o->v->of[what].n; i++) {
         json_t *found = json_object_get(o->v->of[what].sets[i], key);
@@ -258,7 +259,8 @@ static void service_group(struct out *o, json_t *svc)
     PUT(o, "namespace", namespace);
     put_meta(o, "service", svc);
     attach_namespace(o, namespace);
-    str host = arena_printf(o->a, STR_FMT "." STR_FMT ".svc", STR_ARG(kube_str(svc, "metadata.name")), STR_ARG(namespace));
+    str host =
+        arena_printf(o->a, STR_FMT "." STR_FMT ".svc", STR_ARG(kube_str(svc, "metadata.name")), STR_ARG(namespace));
     json_array_foreach(kube_at(svc, "spec.ports"), i, port)
     {
         target_begin(o, sd_host_port(o->a, host, json_integer_value(kube_at(port, "port"))));
@@ -290,7 +292,8 @@ static str node_address(json_t *node, const char *type)
 
 static void node_group(struct out *o, json_t *node)
 {
-    static const char *const wanted[] = { "InternalIP", "InternalDNS", "ExternalIP", "ExternalDNS", "LegacyHostIP", "Hostname" };
+    static const char *const wanted[] = { "InternalIP",  "InternalDNS",  "ExternalIP",
+                                          "ExternalDNS", "LegacyHostIP", "Hostname" };
     str address = STR("");
     size_t i;
     json_t *a;
@@ -300,7 +303,8 @@ static void node_group(struct out *o, json_t *node)
         return;
     PUT(o, "node_provider_id", kube_str(node, "spec.providerID"));
     put_meta(o, "node", node);
-    target_begin(o, sd_host_port(o->a, address, json_integer_value(kube_at(node, "status.daemonEndpoints.kubeletEndpoint.Port"))));
+    target_begin(o, sd_host_port(o->a, address,
+                                 json_integer_value(kube_at(node, "status.daemonEndpoints.kubeletEndpoint.Port"))));
     put_name(o, STR("instance"), kube_str(node, "metadata.name"));
     json_array_foreach(kube_at(node, "status.addresses"), i, a)
     {
@@ -493,7 +497,8 @@ static void put_condition(struct out *o, str name, json_t *v)
 
 static void slice_address(struct out *o, struct endpoints *e, str ip, json_t *ep, json_t *port, str namespace)
 {
-    json_t *ref = kube_at(ep, "targetRef"), *v, *topology = kube_at(ep, "deprecatedTopology"), *number = kube_at(port, "port");
+    json_t *ref = kube_at(ep, "targetRef"), *v, *topology = kube_at(ep, "deprecatedTopology"),
+           *number = kube_at(port, "port");
     const char *key;
     target_begin(o, json_is_integer(number) ? sd_host_port(o->a, ip, json_integer_value(number)) : ip);
     PUT(o, "endpointslice_port_name", kube_str(port, "name"));
@@ -528,7 +533,8 @@ static void slice_group(struct out *o, json_t *slice)
     PUT(o, "endpointslice_address_type", kube_str(slice, "addressType"));
     put_meta(o, "endpointslice", slice);
     attach_namespace(o, namespace);
-    attach_service(o, namespace, text_of(json_object_get(kube_at(slice, "metadata.labels"), "kubernetes.io/service-name")));
+    attach_service(o, namespace,
+                   text_of(json_object_get(kube_at(slice, "metadata.labels"), "kubernetes.io/service-name")));
     json_array_foreach(kube_at(slice, "ports"), i, port)
     {
         json_array_foreach(kube_at(slice, "endpoints"), k, ep)
@@ -545,8 +551,12 @@ static void slice_group(struct out *o, json_t *slice)
 /* ---- all of them ---- */
 
 static void (*const group_of[KUBE_RESOURCES])(struct out *o, json_t *object) = {
-    [KUBE_POD] = pod_group,   [KUBE_SERVICE] = service_group, [KUBE_ENDPOINTS] = endpoints_group, [KUBE_ENDPOINTSLICE] = slice_group,
-    [KUBE_NODE] = node_group, [KUBE_INGRESS] = ingress_group,
+    [KUBE_POD] = pod_group,
+    [KUBE_SERVICE] = service_group,
+    [KUBE_ENDPOINTS] = endpoints_group,
+    [KUBE_ENDPOINTSLICE] = slice_group,
+    [KUBE_NODE] = node_group,
+    [KUBE_INGRESS] = ingress_group,
 };
 
 struct sd_groups *kube_groups(const struct kube_view *v)
@@ -576,27 +586,29 @@ static void drop(json_t *o, const char *const *names, size_t n)
     for (size_t i = 0; i < n; i++)
         json_object_del(o, names[i]);
 }
-#define DROP(o, ...)                                          \
-    do {                                                      \
-        static const char *const names_[] = { __VA_ARGS__ };  \
-        drop((o), names_, ARRAY_LEN(names_));                 \
+#define DROP(o, ...)                                         \
+    do {                                                     \
+        static const char *const names_[] = { __VA_ARGS__ }; \
+        drop((o), names_, ARRAY_LEN(names_));                \
     } while (0)
 
 void kube_prune(json_t *o, enum kube_resource what)
 {
     DROP(kube_at(o, "metadata"), "managedFields", "finalizers", "selfLink", "generateName");
     if (what == KUBE_NODE)
-        DROP(kube_at(o, "status"), "images", "conditions", "capacity", "allocatable", "nodeInfo", "volumesInUse", "volumesAttached");
+        DROP(kube_at(o, "status"), "images", "conditions", "capacity", "allocatable", "nodeInfo", "volumesInUse",
+             "volumesAttached");
     if (what != KUBE_POD)
         return;
-    DROP(kube_at(o, "spec"), "volumes", "affinity", "tolerations", "securityContext", "topologySpreadConstraints", "ephemeralContainers");
+    DROP(kube_at(o, "spec"), "volumes", "affinity", "tolerations", "securityContext", "topologySpreadConstraints",
+         "ephemeralContainers");
     for (int is_init = 0; is_init < 2; is_init++) {
         size_t i;
         json_t *c;
         json_array_foreach(kube_at(o, is_init ? "spec.initContainers" : "spec.containers"), i, c)
         {
-            DROP(c, "env", "envFrom", "volumeMounts", "resources", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle",
-                 "securityContext", "command", "args");
+            DROP(c, "env", "envFrom", "volumeMounts", "resources", "livenessProbe", "readinessProbe", "startupProbe",
+                 "lifecycle", "securityContext", "command", "args");
         }
         json_array_foreach(kube_at(o, is_init ? "status.initContainerStatuses" : "status.containerStatuses"), i, c)
         {

@@ -77,9 +77,16 @@ struct arena *remote_call_begin(struct remote_call *c)
 
 void remote_call_start(struct remote_call *c, const struct remote_ask *q)
 {
-    struct http_fetch f = { .url = q->url, .headers = q->headers, .n_headers = q->n_headers, .timeout_ms = q->timeout_ms,
-                            .unix_socket = q->unix_socket, .body_bytes_max = SCRAPE_SD_BYTES_MAX, .done = on_done, .ctx = c,
-                            .data = q->streams ? on_data : NULL, .accept_encoding = q->streams ? STR_NONE : STR("gzip") };
+    struct http_fetch f = { .url = q->url,
+                            .headers = q->headers,
+                            .n_headers = q->n_headers,
+                            .timeout_ms = q->timeout_ms,
+                            .unix_socket = q->unix_socket,
+                            .body_bytes_max = SCRAPE_SD_BYTES_MAX,
+                            .done = on_done,
+                            .ctx = c,
+                            .data = q->streams ? on_data : NULL,
+                            .accept_encoding = q->streams ? STR_NONE : STR("gzip") };
     buf_clear(&c->in);
     c->error[0] = 0;
     c->state = CALL_RUNNING;
@@ -175,7 +182,10 @@ str sd_host_port(struct arena *a, str host, long long port)
 
 static const struct remote_kind *kind_of(enum sd_kind k)
 {
-    return k == SD_KUBERNETES ? &remote_kubernetes : k == SD_CONSUL ? &remote_consul : k == SD_DOCKER ? &remote_docker : NULL;
+    return k == SD_KUBERNETES ? &remote_kubernetes
+           : k == SD_CONSUL   ? &remote_consul
+           : k == SD_DOCKER   ? &remote_docker
+                              : NULL;
 }
 
 /* Under mu: providers that have no remote yet get one; dropped ones are marked. */

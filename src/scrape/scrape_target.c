@@ -39,21 +39,25 @@ static void set_defaults(struct label_builder *b, const struct scrape_config *cf
     set_default(b, L_SCHEME, cfg->scheme);
     for (size_t i = 0; i < cfg->params.n; i++)
         if (cfg->params.p[i].n)
-            lb_set(b, arena_printf(b->a, "__param_" STR_FMT, STR_ARG(cfg->params.keys[i])), ((const str *)cfg->params.p[i].p)[0]);
+            lb_set(b, arena_printf(b->a, "__param_" STR_FMT, STR_ARG(cfg->params.keys[i])),
+                   ((const str *)cfg->params.p[i].p)[0]);
 }
 
 static bool read_times(struct target_spec *t, str interval, str timeout)
 {
     if (!num_parse_duration(interval, &t->interval_ms))
-        snprintf(t->error, sizeof(t->error), "error parsing scrape interval: not a valid duration string: \"%.60s\"", interval.n ? interval.p : "");
+        snprintf(t->error, sizeof(t->error), "error parsing scrape interval: not a valid duration string: \"%.60s\"",
+                 interval.n ? interval.p : "");
     else if (t->interval_ms == 0)
         snprintf(t->error, sizeof(t->error), "scrape interval cannot be 0");
     else if (!num_parse_duration(timeout, &t->timeout_ms))
-        snprintf(t->error, sizeof(t->error), "error parsing scrape timeout: not a valid duration string: \"%.60s\"", timeout.n ? timeout.p : "");
+        snprintf(t->error, sizeof(t->error), "error parsing scrape timeout: not a valid duration string: \"%.60s\"",
+                 timeout.n ? timeout.p : "");
     else if (t->timeout_ms == 0)
         snprintf(t->error, sizeof(t->error), "scrape timeout cannot be 0");
     else if (t->timeout_ms > t->interval_ms)
-        snprintf(t->error, sizeof(t->error), "scrape timeout cannot be greater than scrape interval (" STR_FMT " > " STR_FMT ")",
+        snprintf(t->error, sizeof(t->error),
+                 "scrape timeout cannot be greater than scrape interval (" STR_FMT " > " STR_FMT ")",
                  STR_ARG(str_take(timeout, 30)), STR_ARG(str_take(interval, 30)));
     return t->error[0] == 0;
 }
@@ -158,7 +162,8 @@ static hash128 spec_key(struct arena *a, const struct target_spec *t, uint64_t s
     return hash128_seed(buf_str(&b), settings);
 }
 
-void target_populate(struct arena *a, const struct scrape_config *cfg, uint64_t settings, struct labels discovered, struct target_spec *ret)
+void target_populate(struct arena *a, const struct scrape_config *cfg, uint64_t settings, struct labels discovered,
+                     struct target_spec *ret)
 {
     struct label_builder b;
     *ret = (struct target_spec){ 0 };
@@ -175,12 +180,14 @@ void target_populate(struct arena *a, const struct scrape_config *cfg, uint64_t 
     if (address.n == 0)
         snprintf(ret->error, sizeof(ret->error), "no address");
     else if (str_find_char(address, '/') != SIZE_MAX)
-        snprintf(ret->error, sizeof(ret->error), "\"" STR_FMT "\" is not a valid hostname", STR_ARG(str_take(address, 100)));
+        snprintf(ret->error, sizeof(ret->error), "\"" STR_FMT "\" is not a valid hostname",
+                 STR_ARG(str_take(address, 100)));
     else if (!str_ieq(scheme, STR("http")) && !str_ieq(scheme, STR("https")))
         snprintf(ret->error, sizeof(ret->error), "unsupported scheme \"" STR_FMT "\"", STR_ARG(str_take(scheme, 30)));
     labels_each (l, ls)
         if (!str_utf8_ok(l->value))
-            snprintf(ret->error, sizeof(ret->error), "invalid label value for \"" STR_FMT "\"", STR_ARG(str_take(l->name, 100)));
+            snprintf(ret->error, sizeof(ret->error), "invalid label value for \"" STR_FMT "\"",
+                     STR_ARG(str_take(l->name, 100)));
     if (ret->error[0] || !read_times(ret, labels_get(ls, L_INTERVAL), labels_get(ls, L_TIMEOUT)))
         return;
     make_url(a, cfg, ls, ret);
@@ -298,7 +305,8 @@ static void put_proxy_headers(const struct http_config *c, struct arena *a, stru
 }
 
 /* Appends to the headers that f has already. */
-bool http_config_apply(const struct http_config *c, struct arena *a, struct http_fetch *f, char *error, size_t error_size)
+bool http_config_apply(const struct http_config *c, struct arena *a, struct http_fetch *f, char *error,
+                       size_t error_size)
 {
     struct pairs pairs = { 0 };
     for (size_t i = 0; i < f->n_headers; i++)
@@ -307,23 +315,33 @@ bool http_config_apply(const struct http_config *c, struct arena *a, struct http
         return false;
     if (c->authorization) {
         str credentials;
-        if (!secret_of(a, c->authorization->credentials.value, c->authorization->credentials_file, &credentials, error, error_size))
+        if (!secret_of(a, c->authorization->credentials.value, c->authorization->credentials_file, &credentials, error,
+                       error_size))
             return false;
-        struct http_pair p = { STR("Authorization"), arena_printf(a, STR_FMT " " STR_FMT, STR_ARG(c->authorization->type), STR_ARG(credentials)) };
+        struct http_pair p = { STR("Authorization"),
+                               arena_printf(a, STR_FMT " " STR_FMT, STR_ARG(c->authorization->type),
+                                            STR_ARG(credentials)) };
         avec_push(a, &pairs.v, p);
     }
     if (c->basic_auth) {
         if (!secret_of(a, c->basic_auth->username, c->basic_auth->username_file, &f->basic_user, error, error_size) ||
-            !secret_of(a, c->basic_auth->password.value, c->basic_auth->password_file, &f->basic_password, error, error_size))
+            !secret_of(a, c->basic_auth->password.value, c->basic_auth->password_file, &f->basic_password, error,
+                       error_size))
             return false;
         if (!f->basic_user.p)
             f->basic_user = STR("");
     }
     struct http_tls *tls = arena_new(a, struct http_tls);
-    *tls = (struct http_tls){ .ca_file = c->tls.ca_file, .cert_file = c->tls.cert_file, .key_file = c->tls.key_file,
-                              .ca_pem = c->tls.ca, .cert_pem = c->tls.cert, .key_pem = c->tls.key.value,
-                              .server_name = c->tls.server_name, .insecure_skip_verify = c->tls.insecure_skip_verify,
-                              .min_version = tls_version(c->tls.min_version), .max_version = tls_version(c->tls.max_version) };
+    *tls = (struct http_tls){ .ca_file = c->tls.ca_file,
+                              .cert_file = c->tls.cert_file,
+                              .key_file = c->tls.key_file,
+                              .ca_pem = c->tls.ca,
+                              .cert_pem = c->tls.cert,
+                              .key_pem = c->tls.key.value,
+                              .server_name = c->tls.server_name,
+                              .insecure_skip_verify = c->tls.insecure_skip_verify,
+                              .min_version = tls_version(c->tls.min_version),
+                              .max_version = tls_version(c->tls.max_version) };
     f->tls = tls;
     f->follow_redirects = c->follow_redirects;
     f->proxy_url = c->proxy_url;
@@ -368,7 +386,10 @@ bool target_request(struct target *t, struct arena *a, struct http_fetch *f, cha
     buf_f64_g(&seconds, (double)t->timeout_ms / 1e3);
     h[0] = (struct http_pair){ STR("Accept"), accept_header(a, cfg) };
     h[1] = (struct http_pair){ STR("X-Prometheus-Scrape-Timeout-Seconds"), arena_str(a, buf_str(&seconds)) };
-    *f = (struct http_fetch){ .url = t->url, .headers = h, .n_headers = 2, .timeout_ms = t->timeout_ms,
+    *f = (struct http_fetch){ .url = t->url,
+                              .headers = h,
+                              .n_headers = 2,
+                              .timeout_ms = t->timeout_ms,
                               .accept_encoding = cfg->enable_compression ? STR("gzip") : STR_NONE,
                               .body_bytes_max = cfg->body_size_limit ? cfg->body_size_limit : SCRAPE_BODY_BYTES_MAX };
     return http_config_apply(&cfg->http, a, f, error, error_size);

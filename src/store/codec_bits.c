@@ -19,11 +19,10 @@ static inline uint64_t load64(const unsigned char *p)
 }
 
 #define MASK(w) ((w) == 64 ? ~0ull : (1ull << ((w)&63)) - 1)
-#define ONE(w, j)                                                                                          \
-    out[j] =                                                                                               \
-        ((load64(p + (j) * (w) / 8) >> ((j) * (w) % 8)) |                                                  \
-         ((j) * (w) % 8 + (w) > 64 ? (uint64_t)p[(j) * (w) / 8 + 8] << ((64 - (j) * (w) % 8) & 63) : 0)) & \
-        MASK(w)
+#define ONE(w, j)                                                                                               \
+    out[j] = ((load64(p + (j) * (w) / 8) >> ((j) * (w) % 8)) |                                                  \
+              ((j) * (w) % 8 + (w) > 64 ? (uint64_t)p[(j) * (w) / 8 + 8] << ((64 - (j) * (w) % 8) & 63) : 0)) & \
+             MASK(w)
 #define UNPACK(w)                                                                \
     static void unpack_##w(const unsigned char *p, size_t groups, uint64_t *out) \
     {                                                                            \

@@ -179,8 +179,7 @@ static bool head_read(struct rd *r, struct head *h)
 {
     uint8_t b = rd_u8(r);
     *h = (struct head){ .form = b & FORM_MASK, .spread = b & FLAG_SPREAD };
-    if (!rd_ok(r) || b > HEADER_MAX || h->form >= FORM_N ||
-        (h->form <= FORM_DELTA_CONST && b != (uint8_t)h->form))
+    if (!rd_ok(r) || b > HEADER_MAX || h->form >= FORM_N || (h->form <= FORM_DELTA_CONST && b != (uint8_t)h->form))
         return false;
     if (b & FLAG_SHIFT) {
         h->shift = rd_u8(r);

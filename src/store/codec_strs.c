@@ -78,9 +78,7 @@ struct walk {
 
 static struct walk walk_begin(const struct codec_dict *d, uint32_t group, struct buf *scratch)
 {
-    return (struct walk){ .r = rd_init(str_skip(d->data, group_offset(d, group))),
-                          .scratch = scratch,
-                          .first = true };
+    return (struct walk){ .r = rd_init(str_skip(d->data, group_offset(d, group))), .scratch = scratch, .first = true };
 }
 
 static bool walk_next(struct walk *w)
@@ -95,8 +93,7 @@ static bool walk_next(struct walk *w)
     if (!rd_ok(&w->r) || same > w->cur.n || same + rest.n > ENTRY_BYTES_MAX)
         return false;
     /* cur may be the scratch itself: make room first, then point again */
-    bool own =
-        w->cur.p && w->scratch->p && w->cur.p >= w->scratch->p && w->cur.p < w->scratch->p + w->scratch->cap;
+    bool own = w->cur.p && w->scratch->p && w->cur.p >= w->scratch->p && w->cur.p < w->scratch->p + w->scratch->cap;
     if (!own)
         w->at = w->scratch->n;
     if (!buf_reserve(w->scratch, (size_t)same + rest.n + w->cur.n))
@@ -125,8 +122,7 @@ enum err codec_dict_get(const struct codec_dict *d, uint32_t i, struct buf *scra
     return OK;
 }
 
-enum err codec_dict_find(const struct codec_dict *d, str key, struct buf *scratch, uint32_t *ret_i,
-                         bool *ret_equal)
+enum err codec_dict_find(const struct codec_dict *d, str key, struct buf *scratch, uint32_t *ret_i, bool *ret_equal)
 {
     uint32_t lo = 0, hi = (d->n + GROUP - 1) / GROUP; /* groups whose first entry is < key: [0, lo) */
     size_t keep = scratch->n;

@@ -13,8 +13,7 @@ struct fsck {
     uint64_t done, total;
 };
 
-static void say(struct fsck *k, enum store_finding kind, const char *path, const char *fmt, ...)
-    PRINTF_LIKE(4, 5);
+static void say(struct fsck *k, enum store_finding kind, const char *path, const char *fmt, ...) PRINTF_LIKE(4, 5);
 static void say(struct fsck *k, enum store_finding kind, const char *path, const char *fmt, ...)
 {
     char text[600];
@@ -109,8 +108,7 @@ static enum err log_record(void *ctx, const struct wal_record *r)
     unsigned s = r->kind >> 5;
     k->res->records++;
     if (!store_signal_name((enum store_signal)s)) {
-        say(k, STORE_FINDING_DAMAGE, l->path, "record %llu is of an unknown signal",
-            (unsigned long long)r->lsn);
+        say(k, STORE_FINDING_DAMAGE, l->path, "record %llu is of an unknown signal", (unsigned long long)r->lsn);
         return OK;
     }
     struct store_replayed out = { r->lsn, r->enc_epoch, r->kind & 31, r->partition, r->payload };
@@ -130,8 +128,8 @@ static void log_hole(void *ctx, const char *path, uint64_t first, uint64_t last)
         say(l->k, STORE_FINDING_NOTE, path, "records %llu to %llu are gone; segments hold them",
             (unsigned long long)first, (unsigned long long)last);
     else
-        say(l->k, STORE_FINDING_DAMAGE, path, "records %llu to %llu are missing or damaged",
-            (unsigned long long)first, (unsigned long long)last);
+        say(l->k, STORE_FINDING_DAMAGE, path, "records %llu to %llu are missing or damaged", (unsigned long long)first,
+            (unsigned long long)last);
 }
 
 static void log_file(void *ctx, const char *path, uint64_t done)
@@ -145,8 +143,8 @@ static void log_file(void *ctx, const char *path, uint64_t done)
 }
 
 /* Where the log ends, from its last file that has anything in it. */
-static enum err log_end(struct fsck *k, const struct manifest *man, const char *dir, wal_file_vec *files,
-                        uint64_t *ret, struct err_text *reterr)
+static enum err log_end(struct fsck *k, const struct manifest *man, const char *dir, wal_file_vec *files, uint64_t *ret,
+                        struct err_text *reterr)
 {
     *ret = 0;
     for (; files->n; files->n--) {
@@ -160,9 +158,7 @@ static enum err log_end(struct fsck *k, const struct manifest *man, const char *
             return err_fail(reterr, e, "%s: %s", path, err_describe(e));
         uint64_t before[STORE_SIGNAL_MAX] = { 0 }, off;
         *ret = wal_scan_end(map, &f->h, man->seed, before, &off);
-        struct wal_scan s = {
-            .file = map, .off = off, .seed = man->seed, .epoch = f->h.epoch, .last_lsn = *ret
-        };
+        struct wal_scan s = { .file = map, .off = off, .seed = man->seed, .epoch = f->h.epoch, .last_lsn = *ret };
         struct wal_record r;
         if (wal_scan_next(&s, &r))
             say(k, STORE_FINDING_NOTE, path, "a torn tail after record %llu (never acknowledged)",
@@ -191,8 +187,7 @@ static enum err check_log(struct fsck *k, const struct manifest *man, struct err
         AUTO_FREE char *path = wal_path(dir, f->h.epoch, false);
         k->total += f->bytes;
         if (f->header_bad) /* a crash can do that; what is missing shows as a gap in the records */
-            say(k, STORE_FINDING_NOTE, path,
-                "the header is unreadable; its records were looked for without it");
+            say(k, STORE_FINDING_NOTE, path, "the header is unreadable; its records were looked for without it");
     }
     if (e == OK && files.n && !files.p[0].header_bad)
         for (int s = 1; s < STORE_SIGNAL_MAX; s++)

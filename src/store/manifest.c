@@ -27,8 +27,7 @@ enum item { /* on disk: never renumber */
 };
 static const char manifest_magic[8] = "VANEMAN1";
 
-static struct stat stat_edits =
-    STAT_COUNTER("vane_store_manifest_edits_total", "MANIFEST edits made durable", "");
+static struct stat stat_edits = STAT_COUNTER("vane_store_manifest_edits_total", "MANIFEST edits made durable", "");
 static struct stat stat_rewrites =
     STAT_COUNTER("vane_store_manifest_rewrites_total", "Times the MANIFEST was written anew", "");
 
@@ -234,8 +233,7 @@ enum err manifest_apply(struct manifest *m, str edit, struct err_text *reterr)
     while (rd_left(&r)) {
         size_t at = edit.n - rd_left(&r);
         if (!apply_item(m, &r))
-            return err_fail_at(reterr, ERR_CORRUPT, at,
-                               "edit %llu has an item that makes no sense at byte %zu",
+            return err_fail_at(reterr, ERR_CORRUPT, at, "edit %llu has an item that makes no sense at byte %zu",
                                (unsigned long long)m->seq, at);
     }
     return OK;
@@ -279,9 +277,8 @@ static enum err header_decode(struct manifest *m, struct rd *r, str file, struct
     if (crc != crc32c(0, str_n(file.p, HEADER_BYTES - 4)))
         return err_fail(reterr, ERR_CORRUPT, "%s: the header is damaged", m->path);
     if (version > MANIFEST_VERSION)
-        return err_fail(reterr, ERR_UNSUPPORTED,
-                        "%s has version %u, written by a newer vane; this one reads up to %d", m->path,
-                        version, MANIFEST_VERSION);
+        return err_fail(reterr, ERR_UNSUPPORTED, "%s has version %u, written by a newer vane; this one reads up to %d",
+                        m->path, version, MANIFEST_VERSION);
     return OK;
 }
 
@@ -336,8 +333,8 @@ enum err manifest_decode(struct manifest *m, str file, uint64_t *ret_good, struc
         return err_fail_at(reterr, ERR_CORRUPT, off, "%s: the first edit is damaged", m->path);
     m->torn = off != file.n;
     if (m->torn && edit_later(file, off, m->seq))
-        return err_fail_at(reterr, ERR_CORRUPT, off, "%s: damaged at byte %llu, with good edits after it",
-                           m->path, (unsigned long long)off);
+        return err_fail_at(reterr, ERR_CORRUPT, off, "%s: damaged at byte %llu, with good edits after it", m->path,
+                           (unsigned long long)off);
     *ret_good = off;
     return OK;
 }

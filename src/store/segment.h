@@ -67,12 +67,11 @@ _Static_assert(sizeof(struct segment_section) == 64, "docs/format/segment.md, se
 struct segment_writer;
 
 enum segment_page_flags {
-    SEGMENT_PAGE_ZSTD = 1, /* compress; stored raw when that saves less than 1/16 */
-    SEGMENT_PAGE_ALIGN64 =
-        2, /* raw bytes start at a multiple of 64 in the file (used in place: roaring frozen) */
+    SEGMENT_PAGE_ZSTD = 1,    /* compress; stored raw when that saves less than 1/16 */
+    SEGMENT_PAGE_ALIGN64 = 2, /* raw bytes start at a multiple of 64 in the file (used in place: roaring frozen) */
 };
-enum err segment_writer_open(struct store *st, enum store_signal s, unsigned level,
-                             struct segment_writer **ret, struct err_text *reterr) MUST_CHECK;
+enum err segment_writer_open(struct store *st, enum store_signal s, unsigned level, struct segment_writer **ret,
+                             struct err_text *reterr) MUST_CHECK;
 uint64_t segment_writer_id(const struct segment_writer *w);
 void segment_zstd_level(struct segment_writer *w, int level); /* default 1 */
 void segment_section_begin(struct segment_writer *w, uint32_t kind, uint32_t column);
@@ -83,10 +82,8 @@ uint32_t segment_page_copy(struct segment_writer *w, const struct segment *from,
 void segment_section_end(struct segment_writer *w, uint64_t rows, int64_t min, int64_t max, uint64_t nulls);
 uint64_t segment_writer_bytes(const struct segment_writer *w); /* so far */
 /* meta: time range, LSNs and rows are read; id, signal, level and bytes are filled in. */
-enum err segment_finish(struct segment_writer *w, struct segment_meta *meta,
-                        struct err_text *reterr) MUST_CHECK;
-void segment_abort(
-    struct segment_writer *w); /* deletes the .tmp file; at any time before a commit; NULL is fine */
+enum err segment_finish(struct segment_writer *w, struct segment_meta *meta, struct err_text *reterr) MUST_CHECK;
+void segment_abort(struct segment_writer *w); /* deletes the .tmp file; at any time before a commit; NULL is fine */
 
 /* ---- reading ---- */
 struct segment *segment_ref(struct segment *seg); /* one more reference of a held segment */
@@ -117,8 +114,7 @@ bool segment_unreadable(const struct segment *seg);
 void segment_readahead(const struct segment *seg, uint32_t page_first, uint32_t n_pages);
 
 /* Open a file outside any store (tests, tools). refcount 1. ERR_CORRUPT, ERR_UNSUPPORTED (newer version). */
-enum err segment_open(struct fs *fs, const char *path, struct segment **ret,
-                      struct err_text *reterr) MUST_CHECK;
+enum err segment_open(struct fs *fs, const char *path, struct segment **ret, struct err_text *reterr) MUST_CHECK;
 /* Whole-file hash, every page's checksum and inflation, structure. */
 enum err segment_verify(const struct segment *seg, struct err_text *reterr) MUST_CHECK;
 

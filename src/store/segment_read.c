@@ -55,9 +55,8 @@ static enum err header_check(struct segment *g, struct err_text *reterr)
     if (h.crc != crc32c(0, str_n(g->map.p, sizeof(h) - 4)))
         return bad(g->path, reterr, "the header is damaged");
     if (h.version > SEGMENT_VERSION)
-        return err_fail(reterr, ERR_UNSUPPORTED,
-                        "%s has version %u, written by a newer vane; this one reads up to %d", g->path,
-                        h.version, SEGMENT_VERSION);
+        return err_fail(reterr, ERR_UNSUPPORTED, "%s has version %u, written by a newer vane; this one reads up to %d",
+                        g->path, h.version, SEGMENT_VERSION);
     g->meta = (struct segment_meta){ .id = h.id,
                                      .signal = h.signal,
                                      .level = h.level,
@@ -104,8 +103,7 @@ static enum err footer_check(struct segment *g, struct err_text *reterr)
     if (crc32c(0, str_n(p, t.footer_len)) != t.footer_crc)
         return bad(g->path, reterr, "the footer is damaged");
     memcpy(&f, p, sizeof(f));
-    uint64_t want =
-        sizeof(f) + (uint64_t)f.n_sections * sizeof(struct segment_section) + (uint64_t)f.n_pages * 4;
+    uint64_t want = sizeof(f) + (uint64_t)f.n_sections * sizeof(struct segment_section) + (uint64_t)f.n_pages * 4;
     if (f.n_pages > SEGMENT_PAGES_MAX || ((want + 7) & ~7ull) != t.footer_len)
         return bad(g->path, reterr, "the footer's counts do not fit its length");
     g->hash = t.hash;
@@ -213,8 +211,7 @@ uint32_t segment_n_pages(const struct segment *g)
 /* ---- pages ---- */
 
 /* The page's header and stored bytes, inside the file. */
-static bool page_at(const struct segment *g, uint32_t page, struct segment_page_header *ret_h,
-                    str *ret_stored)
+static bool page_at(const struct segment *g, uint32_t page, struct segment_page_header *ret_h, str *ret_stored)
 {
     if (page >= g->n_pages)
         return false;
@@ -246,15 +243,13 @@ bool segment_unreadable(const struct segment *g)
 }
 
 /* What was right once may not be any more when pages went missing: then every read checks. */
-static bool page_crc_ok(const struct segment *g, uint32_t page, const struct segment_page_header *h,
-                        str stored)
+static bool page_crc_ok(const struct segment *g, uint32_t page, const struct segment_page_header *h, str stored)
 {
     _Atomic uint64_t *word = &g->checked[page / 64];
     uint64_t bit = 1ull << (page % 64);
     if ((atomic_load_explicit(word, memory_order_relaxed) & bit) && faults_of(g) == 0)
         return true;
-    uint32_t crc =
-        crc32c(crc32c(0, str_n((const char *)h, offsetof(struct segment_page_header, crc))), stored);
+    uint32_t crc = crc32c(crc32c(0, str_n((const char *)h, offsetof(struct segment_page_header, crc))), stored);
     if (crc != h->crc)
         return false;
     atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
@@ -330,8 +325,7 @@ void segment_readahead(const struct segment *g, uint32_t page_first, uint32_t n_
     uint32_t last = MIN(g->n_pages - 1, page_first + n_pages - 1);
     uintptr_t mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
     uintptr_t from = ((uintptr_t)g->map.p + (uint64_t)g->page_off[page_first] * 8) & ~mask;
-    uintptr_t to =
-        (uintptr_t)g->map.p + (last + 1 < g->n_pages ? (uint64_t)g->page_off[last + 1] * 8 : g->map.n);
+    uintptr_t to = (uintptr_t)g->map.p + (last + 1 < g->n_pages ? (uint64_t)g->page_off[last + 1] * 8 : g->map.n);
     IGNORE_ERR(madvise((void *)from, to - from, MADV_WILLNEED) ? ERR_IO : OK);
 }
 

@@ -18,16 +18,15 @@ enum {
 static struct stat stat_written =
     STAT_COUNTER("vane_store_segment_bytes_written_total", "Bytes of segment files written", "");
 
-enum err segment_writer_open(struct store *st, enum store_signal s, unsigned level,
-                             struct segment_writer **ret, struct err_text *reterr)
+enum err segment_writer_open(struct store *st, enum store_signal s, unsigned level, struct segment_writer **ret,
+                             struct err_text *reterr)
 {
     struct segment_writer *w = mem_zalloc(sizeof(*w));
     w->st = st;
     w->fs = store_fs(st);
     w->zstd_level = 1;
-    w->meta = (struct segment_meta){ .id = store_segment_id_next(st, s),
-                                     .signal = (uint8_t)s,
-                                     .level = (uint8_t)level };
+    w->meta =
+        (struct segment_meta){ .id = store_segment_id_next(st, s), .signal = (uint8_t)s, .level = (uint8_t)level };
     w->path = segment_path_make(store_dir(st), s, w->meta.id, "vseg");
     w->tmp = segment_path_make(store_dir(st), s, w->meta.id, "tmp");
     buf_init(&w->out, 0);
@@ -100,8 +99,7 @@ static void out_flush(struct segment_writer *w)
     buf_clear(&w->out);
 }
 
-static void pad_to(struct segment_writer *w, uint64_t align,
-                   uint64_t rest) /* until position % align == rest */
+static void pad_to(struct segment_writer *w, uint64_t align, uint64_t rest) /* until position % align == rest */
 {
     uint64_t at = segment_writer_bytes(w);
     buf_zeros(&w->out, (size_t)((rest + align - at % align) % align));
@@ -187,8 +185,7 @@ uint32_t segment_page_copy(struct segment_writer *w, const struct segment *from,
         return 0;
     }
     str stored = str_n(from->map.p + off + sizeof(h), h.stored_len);
-    if (h.crc !=
-        crc32c(crc32c(0, str_n((const char *)&h, offsetof(struct segment_page_header, crc))), stored)) {
+    if (h.crc != crc32c(crc32c(0, str_n((const char *)&h, offsetof(struct segment_page_header, crc))), stored)) {
         w->e = w->e ? w->e : ERR_CORRUPT;
         return 0;
     }

@@ -13,13 +13,10 @@
 #include "base/stats.h"
 #include "store/store_int.h"
 
-static struct stat stat_segments =
-    STAT_GAUGE("vane_store_segments", "Segments that exist, of all signals", "");
+static struct stat stat_segments = STAT_GAUGE("vane_store_segments", "Segments that exist, of all signals", "");
 static struct stat stat_segment_bytes = STAT_GAUGE("vane_store_segment_bytes", "Bytes of all segments", "");
-static struct stat stat_damaged =
-    STAT_GAUGE("vane_store_damaged_segments", "Segments that cannot be read", "");
-static struct stat stat_commits =
-    STAT_COUNTER("vane_store_commits_total", "Changes of the set of segments", "");
+static struct stat stat_damaged = STAT_GAUGE("vane_store_damaged_segments", "Segments that cannot be read", "");
+static struct stat stat_commits = STAT_COUNTER("vane_store_commits_total", "Changes of the set of segments", "");
 
 struct set_box {
     struct segment_set pub;
@@ -91,16 +88,14 @@ static char *dir_join(const char *dir, const char *name)
 /* ---- sets ---- */
 static int by_time(const void *a, const void *b)
 {
-    const struct segment_meta *x = &(*(struct segment *const *)a)->meta,
-                              *y = &(*(struct segment *const *)b)->meta;
+    const struct segment_meta *x = &(*(struct segment *const *)a)->meta, *y = &(*(struct segment *const *)b)->meta;
     if (x->min_time != y->min_time)
         return x->min_time < y->min_time ? -1 : 1;
     return (x->id > y->id) - (x->id < y->id);
 }
 
 /* Takes over the references in p. */
-static struct set_box *set_new(struct segment **p, size_t n, const segment_meta_vec *damaged,
-                               uint64_t version)
+static struct set_box *set_new(struct segment **p, size_t n, const segment_meta_vec *damaged, uint64_t version)
 {
     struct set_box *b = mem_zalloc(sizeof(*b) + n * sizeof(*p));
     atomic_init(&b->refs, 1);
@@ -110,9 +105,8 @@ static struct set_box *set_new(struct segment **p, size_t n, const segment_meta_
     }
     vec_each (struct segment_meta, m, damaged)
         vec_push(&b->damaged, *m);
-    b->pub = (struct segment_set){
-        .p = b->p, .n = n, .damaged = b->damaged.p, .n_damaged = damaged->n, .version = version
-    };
+    b->pub =
+        (struct segment_set){ .p = b->p, .n = n, .damaged = b->damaged.p, .n_damaged = damaged->n, .version = version };
     return b;
 }
 
@@ -142,8 +136,7 @@ const struct segment_set *store_segments_ref(struct store *st, enum store_signal
 {
     struct epoch_pin pin = epoch_enter();
     for (;;) {
-        struct set_box *b =
-            atomic_load_explicit(&st->sig[s].set, memory_order_acquire); /* pairs with set_swap() */
+        struct set_box *b = atomic_load_explicit(&st->sig[s].set, memory_order_acquire); /* pairs with set_swap() */
         uint32_t refs = atomic_load_explicit(&b->refs, memory_order_relaxed);
         while (refs != 0)
             if (atomic_compare_exchange_weak_explicit(&b->refs, &refs, refs + 1, memory_order_acquire,
@@ -188,16 +181,16 @@ static enum err edit_check(const struct store *st, const struct store_edit *e, s
 {
     for (size_t i = 0; i < e->n_remove; i++)
         if (!manifest_segment(&st->man, e->signal, e->remove[i]))
-            return err_fail(reterr, ERR_NOT_FOUND, "there is no %s segment %llu",
-                            store_signal_name(e->signal), (unsigned long long)e->remove[i]);
+            return err_fail(reterr, ERR_NOT_FOUND, "there is no %s segment %llu", store_signal_name(e->signal),
+                            (unsigned long long)e->remove[i]);
     const tombstone_vec *t = &st->man.sig[e->signal].tombstones;
     for (size_t i = 0; i < e->n_tombstone_remove; i++) {
         size_t k = 0;
         while (k < t->n && t->p[k].id != e->tombstone_remove[i])
             k++;
         if (k == t->n)
-            return err_fail(reterr, ERR_NOT_FOUND, "there is no %s tombstone %llu",
-                            store_signal_name(e->signal), (unsigned long long)e->tombstone_remove[i]);
+            return err_fail(reterr, ERR_NOT_FOUND, "there is no %s tombstone %llu", store_signal_name(e->signal),
+                            (unsigned long long)e->tombstone_remove[i]);
     }
     for (size_t i = 0; i < e->n_add; i++)
         ASSERT(e->add[i]->finished);
@@ -271,8 +264,7 @@ static void edit_encode(struct store *st, const struct store_edit *e, struct buf
     }
     for (size_t i = 0; i < e->n_tombstone_remove; i++)
         manifest_remove_tombstone(b, e->signal, e->tombstone_remove[i]);
-    manifest_next_ids(b, e->signal,
-                      atomic_load_explicit(&st->sig[e->signal].next_segment, memory_order_relaxed),
+    manifest_next_ids(b, e->signal, atomic_load_explicit(&st->sig[e->signal].next_segment, memory_order_relaxed),
                       tombstone);
 }
 
@@ -382,8 +374,7 @@ int64_t store_retention_mark(struct store *st, enum store_signal s)
 }
 
 /* ---- signals ---- */
-enum err store_attach(struct store *st, enum store_signal s, const struct store_hooks *hooks,
-                      struct err_text *reterr)
+enum err store_attach(struct store *st, enum store_signal s, const struct store_hooks *hooks, struct err_text *reterr)
 {
     struct store_signal_state *g = &st->sig[s];
     mtx_lock(&st->commit_mu);
@@ -454,10 +445,9 @@ static enum err format_check(struct store *st, bool *ret_exists, struct err_text
     if (!str_has_prefix(line, head) || !str_to_u64(str_skip(line, head.n), &number))
         return err_fail(reterr, ERR_CORRUPT, "%s is not a FORMAT file of vane", path);
     if (number > STORE_FORMAT)
-        return err_fail(
-            reterr, ERR_UNSUPPORTED,
-            "the data directory %s has format %llu, written by a newer vane; this one reads up to %d",
-            st->dir, (unsigned long long)number, STORE_FORMAT);
+        return err_fail(reterr, ERR_UNSUPPORTED,
+                        "the data directory %s has format %llu, written by a newer vane; this one reads up to %d",
+                        st->dir, (unsigned long long)number, STORE_FORMAT);
     return OK;
 }
 
@@ -732,8 +722,7 @@ enum err store_wal_replay(struct store *st, const struct store_replay *r, struct
 void store_stats_get(struct store *st, struct store_stats *ret)
 {
     struct wal *w = &st->wal;
-    *ret =
-        (struct store_stats){ .last_lsn = store_wal_last_lsn(st), .durable_lsn = store_wal_durable_lsn(st) };
+    *ret = (struct store_stats){ .last_lsn = store_wal_last_lsn(st), .durable_lsn = store_wal_durable_lsn(st) };
     mtx_lock(&w->mu);
     ret->wal_bytes = w->used_bytes;
     ret->wal_files = w->files.n;

@@ -30,13 +30,12 @@
 struct store;
 
 struct store_config {
-    uint64_t wal_file_bytes; /* size of one WAL file; default 64 MiB, at least 64 KiB */
-    uint64_t wal_bytes_max;  /* live WAL beyond this asks the signals to flush; default 1 GiB. At twice
+    uint64_t wal_file_bytes;      /* size of one WAL file; default 64 MiB, at least 64 KiB */
+    uint64_t wal_bytes_max;       /* live WAL beyond this asks the signals to flush; default 1 GiB. At twice
                                    * this, records are refused with ERR_BUSY until a flush frees files */
-    uint64_t
-        wal_queue_bytes_max; /* records in memory that are not written yet; default 64 MiB; ERR_BUSY beyond */
-    unsigned wal_spares;     /* reusable files kept besides the one reserved ahead; default 2 */
-    uint64_t reserve_bytes;  /* refuse records while the disk has less free than this; default 128 MiB */
+    uint64_t wal_queue_bytes_max; /* records in memory that are not written yet; default 64 MiB; ERR_BUSY beyond */
+    unsigned wal_spares;          /* reusable files kept besides the one reserved ahead; default 2 */
+    uint64_t reserve_bytes;       /* refuse records while the disk has less free than this; default 128 MiB */
 };
 void store_config_defaults(struct store_config *cfg);
 
@@ -93,9 +92,9 @@ enum err store_wal_append(struct store *st, const struct store_record *rec, uint
 /* Block until all up to lsn is synced (lsn 0: returns at once). ERR_IO, ERR_NO_SPACE: the disk does not take it now; it is still
  * queued and will be retried, but must not be acknowledged. ERR_CLOSED. */
 enum err store_wal_wait(struct store *st, uint64_t lsn) MUST_CHECK;
-uint64_t store_wal_durable_lsn(const struct store *st); /* everything up to here is synced */
-uint64_t store_wal_last_lsn(const struct store *st);    /* of the newest record appended; 0 = none ever */
-uint32_t store_wal_epoch(const struct store *st);       /* may change at once unless pinned */
+uint64_t store_wal_durable_lsn(const struct store *st);              /* everything up to here is synced */
+uint64_t store_wal_last_lsn(const struct store *st);                 /* of the newest record appended; 0 = none ever */
+uint32_t store_wal_epoch(const struct store *st);                    /* may change at once unless pinned */
 uint64_t store_wal_low_water(struct store *st, enum store_signal s); /* records up to here are in segments */
 uint64_t store_wal_bytes(struct store *st);                          /* size of live log files */
 
@@ -117,7 +116,7 @@ struct store_replay {
     int32_t partition; /* -1 = all */
     void *ctx;
     enum err (*on_record)(void *ctx, const struct store_replayed *rec);
-    void (*on_hole)(void *ctx, uint64_t first_lsn, uint64_t last_lsn); /* lost, of any signal; may be NULL */
+    void (*on_hole)(void *ctx, uint64_t first_lsn, uint64_t last_lsn);         /* lost, of any signal; may be NULL */
     void (*on_progress)(void *ctx, uint64_t bytes_done, uint64_t bytes_total); /* now and then; may be NULL */
 };
 struct store_replay_result {
@@ -157,20 +156,17 @@ struct segment_set {
 /* Lock-free. Holds all its segments until unref; the files of removed segments are deleted when the last
  * holder lets go. */
 const struct segment_set *store_segments_ref(struct store *st, enum store_signal s);
-const struct segment_set *
-segment_set_ref(const struct segment_set *set);        /* one more reference of a held set */
-void segment_set_unref(const struct segment_set *set); /* NULL is fine */
+const struct segment_set *segment_set_ref(const struct segment_set *set); /* one more reference of a held set */
+void segment_set_unref(const struct segment_set *set);                    /* NULL is fine */
 
 /* One atomic change of what exists. Zero-initialise; fields that are 0 change nothing. */
 struct store_edit {
     enum store_signal signal;
-    struct segment_writer *const
-        *add; /* finished (segment_finish); consumed on success, else the caller aborts them */
+    struct segment_writer *const *add; /* finished (segment_finish); consumed on success, else the caller aborts them */
     size_t n_add;
     const uint64_t *remove; /* segment ids of this signal */
     size_t n_remove;
-    uint64_t
-        low_water_lsn; /* records of this signal up to here are in segments now; never goes back. Waits for
+    uint64_t low_water_lsn;   /* records of this signal up to here are in segments now; never goes back. Waits for
                              * their sync; while the disk refuses that, the mark stays at what is synced */
     const str *tombstone_add; /* opaque bytes (a signal's encoded matchers and range) */
     size_t n_tombstone_add;
@@ -200,8 +196,8 @@ struct store_stats {
     uint64_t last_lsn, durable_lsn;
     uint64_t segments, segment_bytes, damaged; /* over all signals */
     uint64_t disk_free, disk_total;            /* as of the last second */
-    bool degraded; /* a WAL or MANIFEST write or sync has failed since the start */
-    bool no_space; /* records are refused */
+    bool degraded;                             /* a WAL or MANIFEST write or sync has failed since the start */
+    bool no_space;                             /* records are refused */
 };
 void store_stats_get(struct store *st, struct store_stats *ret);
 
@@ -216,8 +212,7 @@ struct store_fsck {
     void (*progress)(void *ctx, uint64_t bytes_done, uint64_t bytes_total); /* may be NULL */
     /* The signal's own check of an open, hash-verified segment, and of a record; error = damage. May be NULL. */
     enum err (*segment_check)(void *ctx, enum store_signal s, struct segment *seg, struct err_text *reterr);
-    enum err (*record_check)(void *ctx, enum store_signal s, const struct store_replayed *rec,
-                             struct err_text *reterr);
+    enum err (*record_check)(void *ctx, enum store_signal s, const struct store_replayed *rec, struct err_text *reterr);
 };
 struct store_fsck_result {
     uint64_t segments, segment_bytes, pages, wal_files, records, notes, damages;

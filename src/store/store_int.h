@@ -32,8 +32,7 @@ struct manifest {
 };
 
 /* Read DIR/MANIFEST. ERR_NOT_FOUND: none. ERR_CORRUPT, ERR_UNSUPPORTED. */
-enum err manifest_load(struct manifest *m, struct fs *fs, const char *dir,
-                       struct err_text *reterr) MUST_CHECK;
+enum err manifest_load(struct manifest *m, struct fs *fs, const char *dir, struct err_text *reterr) MUST_CHECK;
 void manifest_init(struct manifest *m, struct fs *fs, const char *dir);
 void manifest_deinit(struct manifest *m);
 /* Write the state to a new file and put it in place; opens it for appends. */
@@ -49,13 +48,11 @@ void manifest_remove_tombstone(struct buf *b, enum store_signal s, uint64_t id);
 void manifest_next_ids(struct buf *b, enum store_signal s, uint64_t segment, uint64_t tombstone);
 /* Make the edit durable and apply it to the state. On error the state is as before, and what the file holds
  * may be either; the next successful edit settles it (*ret_rewritten). */
-enum err manifest_append(struct manifest *m, str edit, bool *ret_rewritten,
-                         struct err_text *reterr) MUST_CHECK;
+enum err manifest_append(struct manifest *m, str edit, bool *ret_rewritten, struct err_text *reterr) MUST_CHECK;
 /* Decode and apply the items of one edit; ERR_CORRUPT. Exposed for the fuzz target. */
 enum err manifest_apply(struct manifest *m, str edit, struct err_text *reterr) MUST_CHECK;
 /* Bytes of a whole MANIFEST into m (no files touched); ret_good: length of the valid part. */
-enum err manifest_decode(struct manifest *m, str file, uint64_t *ret_good,
-                         struct err_text *reterr) MUST_CHECK;
+enum err manifest_decode(struct manifest *m, str file, uint64_t *ret_good, struct err_text *reterr) MUST_CHECK;
 const struct segment_meta *manifest_segment(const struct manifest *m, enum store_signal s, uint64_t id);
 
 /* ---- segments ---- */
@@ -112,7 +109,7 @@ _Static_assert(sizeof(struct segment_trailer) == 32, "docs/format/segment.md, tr
 extern const char segment_magic[8], segment_end_magic[8];
 enum { SEGMENT_CODEC_RAW = 0, SEGMENT_CODEC_ZSTD = 1 };
 
-uint64_t segment_hash(str file); /* as in the trailer */
+uint64_t segment_hash(str file);                                                                /* as in the trailer */
 char *segment_path_make(const char *dir, enum store_signal s, uint64_t id, const char *suffix); /* owned */
 /* What store_commit does with a writer. */
 struct segment_writer {

@@ -16,21 +16,19 @@ enum {
 
 static struct stat_hist stat_sync =
     STAT_HIST("vane_store_wal_sync_duration_seconds", "Time to write and sync one batch of log records", "");
-static struct stat stat_records =
-    STAT_COUNTER("vane_store_wal_records_total", "Log records made durable", "");
+static struct stat stat_records = STAT_COUNTER("vane_store_wal_records_total", "Log records made durable", "");
 static struct stat stat_bytes = STAT_COUNTER("vane_store_wal_bytes_total", "Bytes written to the log", "");
 static struct stat stat_batches =
     STAT_COUNTER("vane_store_wal_batches_total", "Batches of log records written, one sync each", "");
-static struct stat stat_errors = STAT_COUNTER("vane_store_wal_errors_total",
-                                              "Failed writes and syncs of the log; each abandons a file", "");
-static struct stat stat_refused_space = STAT_COUNTER(
-    "vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"no_space\"");
-static struct stat stat_refused_busy = STAT_COUNTER(
-    "vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"busy\"");
-static struct stat stat_refused_io = STAT_COUNTER(
-    "vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"disk_error\"");
-struct stat stat_degraded =
-    STAT_GAUGE("vane_store_degraded", "1 after a log or MANIFEST write or sync has failed", "");
+static struct stat stat_errors =
+    STAT_COUNTER("vane_store_wal_errors_total", "Failed writes and syncs of the log; each abandons a file", "");
+static struct stat stat_refused_space =
+    STAT_COUNTER("vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"no_space\"");
+static struct stat stat_refused_busy =
+    STAT_COUNTER("vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"busy\"");
+static struct stat stat_refused_io =
+    STAT_COUNTER("vane_store_wal_refused_total", "Writes refused before anything was applied", "reason=\"disk_error\"");
+struct stat stat_degraded = STAT_GAUGE("vane_store_degraded", "1 after a log or MANIFEST write or sync has failed", "");
 
 char *wal_path(const char *dir, uint32_t n, bool spare)
 {
@@ -44,8 +42,7 @@ char *wal_path(const char *dir, uint32_t n, bool spare)
 
 static uint64_t file_limit(const struct wal *w)
 {
-    return w->cfg.wal_file_bytes -
-           w->cfg.wal_file_bytes / 16; /* the rest is for records of pins that are out */
+    return w->cfg.wal_file_bytes - w->cfg.wal_file_bytes / 16; /* the rest is for records of pins that are out */
 }
 
 static bool change_wanted_locked(const struct wal *w)
@@ -95,8 +92,7 @@ static enum err admit_locked(struct wal *w, size_t bytes)
         cond_signal(&w->keep);
         if (w->spare_failed)
             return refuse(&stat_refused_space, ERR_NO_SPACE);
-        if (w->front_bytes >
-            2 * w->cfg.wal_file_bytes) /* the keeper is behind: the file has grown long enough */
+        if (w->front_bytes > 2 * w->cfg.wal_file_bytes) /* the keeper is behind: the file has grown long enough */
             return refuse(&stat_refused_busy, ERR_BUSY);
     }
     return OK;
@@ -583,9 +579,8 @@ static void wal_free(struct wal *w)
     mtx_deinit(&w->mu);
 }
 
-enum err wal_open(struct wal *w, struct fs *fs, const char *dir, const struct store_config *cfg,
-                  struct clock *clk, uint64_t seed, const uint64_t low_water[STORE_SIGNAL_MAX],
-                  uint64_t lsn_min, struct err_text *reterr)
+enum err wal_open(struct wal *w, struct fs *fs, const char *dir, const struct store_config *cfg, struct clock *clk,
+                  uint64_t seed, const uint64_t low_water[STORE_SIGNAL_MAX], uint64_t lsn_min, struct err_text *reterr)
 {
     struct wal_hooks hooks = w->hooks;
     *w = (struct wal){ .fs = fs, .clk = clk, .cfg = *cfg, .seed = seed, .hooks = hooks, .flight = 0 };

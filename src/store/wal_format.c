@@ -59,8 +59,8 @@ static uint32_t record_crc_start(uint32_t file_epoch, uint64_t seed)
     return (uint32_t)hash_u64(seed ^ file_epoch);
 }
 
-void wal_record_header_encode(char out[WAL_RECORD_HEADER_BYTES], const struct wal_record *r,
-                              uint32_t file_epoch, uint64_t seed)
+void wal_record_header_encode(char out[WAL_RECORD_HEADER_BYTES], const struct wal_record *r, uint32_t file_epoch,
+                              uint64_t seed)
 {
     uint32_t len = (uint32_t)r->payload.n;
     memcpy(out, &len, 4);
@@ -88,8 +88,8 @@ static bool header_at(const struct wal_scan *s, uint64_t off, struct wal_record 
     memcpy(&ret->enc_epoch, p + 16, 4);
     memcpy(&ret->back, p + 20, 4);
     memcpy(&crc, p + 28, 4);
-    if (ret->lsn <= s->last_lsn || ret->enc_epoch == 0 || ret->enc_epoch > s->epoch ||
-        ret->back >= ret->lsn || len > s->file.n - off - WAL_RECORD_HEADER_BYTES)
+    if (ret->lsn <= s->last_lsn || ret->enc_epoch == 0 || ret->enc_epoch > s->epoch || ret->back >= ret->lsn ||
+        len > s->file.n - off - WAL_RECORD_HEADER_BYTES)
         return false;
     if (crc != crc32c(record_crc_start(s->epoch, s->seed), str_n(p, 28)))
         return false;
@@ -138,8 +138,7 @@ uint64_t wal_scan_end(str file, const struct wal_header *h, uint64_t seed, uint6
         last_of[r.kind >> 5] = r.lsn;
         uint64_t batch_first = r.lsn - r.back;
         if (run > end + 1 && batch_first > end + 1)
-            end = batch_first -
-                  1; /* earlier batches had been synced: what lacks there is damage, not a torn tail */
+            end = batch_first - 1; /* earlier batches had been synced: what lacks there is damage, not a torn tail */
         if (run <= end + 1) {
             end = r.lsn;
             end_off = s.off;

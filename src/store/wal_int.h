@@ -43,8 +43,8 @@ struct wal_record {
     uint32_t payload_crc;
     str payload;
 };
-void wal_record_header_encode(char out[WAL_RECORD_HEADER_BYTES], const struct wal_record *r,
-                              uint32_t file_epoch, uint64_t seed);
+void wal_record_header_encode(char out[WAL_RECORD_HEADER_BYTES], const struct wal_record *r, uint32_t file_epoch,
+                              uint64_t seed);
 static inline uint64_t wal_record_bytes(uint64_t payload) /* with header and padding */
 {
     return (WAL_RECORD_HEADER_BYTES + payload + 7) & ~(uint64_t)7;
@@ -142,9 +142,9 @@ struct wal {
 };
 
 /* Opens DIR/wal and finds the end. lsn_min: the log goes on after at least this LSN. */
-enum err wal_open(struct wal *w, struct fs *fs, const char *dir, const struct store_config *cfg,
-                  struct clock *clk, uint64_t seed, const uint64_t low_water[STORE_SIGNAL_MAX],
-                  uint64_t lsn_min, struct err_text *reterr) MUST_CHECK;
+enum err wal_open(struct wal *w, struct fs *fs, const char *dir, const struct store_config *cfg, struct clock *clk,
+                  uint64_t seed, const uint64_t low_water[STORE_SIGNAL_MAX], uint64_t lsn_min,
+                  struct err_text *reterr) MUST_CHECK;
 void wal_close(struct wal *w);
 enum err wal_pin(struct wal *w, size_t bytes, uint32_t *ret_epoch);
 void wal_unpin(struct wal *w);
@@ -158,8 +158,8 @@ enum err wal_replay(struct wal *w, const struct store_replay *r, struct store_re
 
 /* Files of DIR/wal as they lie there, sorted by epoch, headers decoded (header_bad if not). Also the numbers
  * of spares. Used by open and fsck. */
-enum err wal_list(struct fs *fs, const char *dir, uint64_t seed, wal_file_vec *ret_files,
-                  uint32_t **ret_spares, size_t *ret_n_spares, struct arena *a, struct err_text *reterr);
+enum err wal_list(struct fs *fs, const char *dir, uint64_t seed, wal_file_vec *ret_files, uint32_t **ret_spares,
+                  size_t *ret_n_spares, struct arena *a, struct err_text *reterr);
 char *wal_path(const char *dir, uint32_t n, bool spare); /* owned */
 
 /* Feeds every record of files[0..n), which are in order, to fn, with holes. end_lsn: nothing beyond it.

@@ -92,8 +92,7 @@ static void spares_fill_locked(struct wal *w)
         mtx_lock(&w->mu);
         if (e != OK) {
             if (!w->spare_failed)
-                LOG_WARN("no room for the next log file, trying again", "dir", w->dir, "err",
-                         err_describe(e));
+                LOG_WARN("no room for the next log file, trying again", "dir", w->dir, "err", err_describe(e));
             w->spare_failed = true;
             return;
         }
@@ -115,8 +114,8 @@ static void space_look_locked(struct wal *w)
     bool no_space = free_bytes < w->cfg.reserve_bytes;
     if (no_space != w->no_space) {
         if (no_space)
-            LOG_ERROR("disk space below the reserve, refusing writes until there is room", "dir", w->dir,
-                      "free_bytes", LOG_I64(free_bytes));
+            LOG_ERROR("disk space below the reserve, refusing writes until there is room", "dir", w->dir, "free_bytes",
+                      LOG_I64(free_bytes));
         else
             LOG_INFO("disk space is back, taking writes again", "dir", w->dir);
     }
@@ -153,10 +152,9 @@ void wal_keeper_run(void *ctx)
             spares_fill_locked(w);
         pressure_locked(w);
         if (!w->closing)
-            IGNORE_ERR(
-                cond_wait_ms(&w->keep, &w->mu, w->no_space || w->spare_failed ? TICK_NO_SPACE_MS : TICK_MS)
-                    ? OK
-                    : ERR_TIMEOUT);
+            IGNORE_ERR(cond_wait_ms(&w->keep, &w->mu, w->no_space || w->spare_failed ? TICK_NO_SPACE_MS : TICK_MS)
+                           ? OK
+                           : ERR_TIMEOUT);
     }
     mtx_unlock(&w->mu);
 }

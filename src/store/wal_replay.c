@@ -41,8 +41,7 @@ static uint64_t base_guess(struct fs_file *file, uint32_t epoch, uint64_t seed)
 }
 
 /* ERR_UNSUPPORTED stops; a header that does not parse is noted and the file kept. */
-static enum err header_read(struct fs *fs, const char *dir, uint64_t seed, struct wal_file *f,
-                            struct err_text *reterr)
+static enum err header_read(struct fs *fs, const char *dir, uint64_t seed, struct wal_file *f, struct err_text *reterr)
 {
     AUTO_FREE char *path = wal_path(dir, f->h.epoch, false);
     AUTO_FREE char *head = mem_zalloc(WAL_HEADER_BYTES);
@@ -62,8 +61,8 @@ static enum err header_read(struct fs *fs, const char *dir, uint64_t seed, struc
     return OK;
 }
 
-enum err wal_list(struct fs *fs, const char *dir, uint64_t seed, wal_file_vec *ret_files,
-                  uint32_t **ret_spares, size_t *ret_n_spares, struct arena *a, struct err_text *reterr)
+enum err wal_list(struct fs *fs, const char *dir, uint64_t seed, wal_file_vec *ret_files, uint32_t **ret_spares,
+                  size_t *ret_n_spares, struct arena *a, struct err_text *reterr)
 {
     str *names;
     size_t n, n_spares = 0;
@@ -112,11 +111,9 @@ static enum err walk_records(struct walk_state *s, const char *path, str file, s
 {
     const struct wal_file *f = &s->k->files[i];
     uint64_t limit = walk_limit(s->k, i);
-    struct wal_scan scan = { .file = file,
-                             .off = WAL_HEADER_BYTES,
-                             .seed = s->k->seed,
-                             .epoch = f->h.epoch,
-                             .last_lsn = f->h.base_lsn };
+    struct wal_scan scan = {
+        .file = file, .off = WAL_HEADER_BYTES, .seed = s->k->seed, .epoch = f->h.epoch, .last_lsn = f->h.base_lsn
+    };
     for (struct wal_record r; wal_scan_next(&scan, &r) && r.lsn <= limit;) {
         if (s->expected && r.lsn < s->expected)
             continue;

@@ -39,7 +39,8 @@ static void release(struct tsdb *db, void (*fn)(void *, void *), void *p)
 
 void tsdb_retire(struct tsdb *db, void (*fn)(void *db, void *p), void *p)
 {
-    if (atomic_load(&db->n_queries) == 0) { /* pairs with the increment in pin_locked: later queries see the new state */
+    if (atomic_load(&db->n_queries) ==
+        0) { /* pairs with the increment in pin_locked: later queries see the new state */
         release(db, fn, p);
         return;
     }
@@ -66,7 +67,8 @@ void tsdb_limbo_drain(struct tsdb *db, bool all)
     db->limbo.n = k;
     mtx_unlock(&db->limbo_mu);
     mtx_unlock(&db->view_mu);
-    vec_each(struct limbo_item, x, &done) release(db, x->fn, x->p);
+    vec_each (struct limbo_item, x, &done)
+        release(db, x->fn, x->p);
     vec_free(&done);
 }
 
@@ -223,12 +225,15 @@ static void load_families(struct tsdb *db)
     segment_set_unref(set);
 }
 
-enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock *clk, struct tsdb **ret, struct err_text *reterr)
+enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock *clk, struct tsdb **ret,
+                   struct err_text *reterr)
 {
     struct tsdb_config defaults;
     tsdb_config_defaults(&defaults);
     struct tsdb *db = tsdb_new(cfg ? cfg : &defaults, st, clk);
-    struct store_hooks hooks = { .ctx = db, .segment_open = seg_open_hook, .segment_close = seg_close_hook, .wal_pressure = on_wal_pressure };
+    struct store_hooks hooks = {
+        .ctx = db, .segment_open = seg_open_hook, .segment_close = seg_close_hook, .wal_pressure = on_wal_pressure
+    };
     enum err e = store_attach(st, STORE_METRICS, &hooks, reterr);
     if (e) {
         tsdb_free(db);
@@ -315,14 +320,15 @@ static void top_copy(struct tsdb_top *top, size_t n, struct arena *a)
 static void tops(struct tsdb *db, struct arena *a, struct tsdb_stats *st)
 {
     mtx_lock(&db->idx.mu);
-    struct { uint32_t name, value; uint64_t n; } pairs[TOP];
+    struct {
+        uint32_t name, value;
+        uint64_t n;
+    } pairs[TOP];
     size_t n_pairs = 0;
     uint32_t metric = sym_find(db, LABEL_NAME);
-    map_each(namemap, s, &db->idx.names)
-    {
+    map_each (namemap, s, &db->idx.names) {
         uint64_t bytes = 0;
-        vec_each(uint32_t, v, &s->value.v)
-        {
+        vec_each (uint32_t, v, &s->value.v) {
             const struct plist *l = pairmap_get(&db->idx.pairs, (uint64_t)s->key << 32 | *v);
             bytes += sym_at(db, *v).n * l->n;
             if (s->key == metric)
@@ -346,7 +352,8 @@ static void tops(struct tsdb *db, struct arena *a, struct tsdb_stats *st)
     }
     for (size_t i = 0; i < n_pairs; i++) {
         str n = sym_at(db, pairs[i].name), v = sym_at(db, pairs[i].value);
-        st->top_pairs[i] = (struct tsdb_top){ arena_printf(a, STR_FMT "=" STR_FMT, STR_ARG(n), STR_ARG(v)), pairs[i].n };
+        st->top_pairs[i] =
+            (struct tsdb_top){ arena_printf(a, STR_FMT "=" STR_FMT, STR_ARG(n), STR_ARG(v)), pairs[i].n };
     }
     st->n_top_pairs = n_pairs;
     top_copy(st->top_metrics, st->n_top_metrics, a);

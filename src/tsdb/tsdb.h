@@ -19,33 +19,33 @@ struct store_replayed;
 struct store; /* store/store.h: WAL, MANIFEST and segment files, shared by all signals */
 
 struct tsdb_config {
-    int64_t retention_ms;        /* drop segments older than this; 0 = keep for ever; default 15 d */
-    uint64_t retention_bytes;    /* drop oldest beyond this; 0 = no limit */
-    int64_t ooo_window_ms;       /* accept samples this much older than a series' newest; default 2 h */
-    int64_t future_max_ms;       /* refuse samples further in the future; default 10 min */
-    uint64_t memory_bytes_max;   /* head and scratch; 0 = 60 % of the machine's or cgroup's memory */
-    uint64_t series_max;         /* active series; 0 = no limit */
+    int64_t retention_ms;      /* drop segments older than this; 0 = keep for ever; default 15 d */
+    uint64_t retention_bytes;  /* drop oldest beyond this; 0 = no limit */
+    int64_t ooo_window_ms;     /* accept samples this much older than a series' newest; default 2 h */
+    int64_t future_max_ms;     /* refuse samples further in the future; default 10 min */
+    uint64_t memory_bytes_max; /* head and scratch; 0 = 60 % of the machine's or cgroup's memory */
+    uint64_t series_max;       /* active series; 0 = no limit */
     size_t label_name_bytes_max, label_value_bytes_max; /* defaults 1024, 4096 */
-    unsigned labels_max;         /* per series; default 64 */
-    unsigned partitions;         /* 0 = 2 x cores */
-    size_t exemplars_max;        /* kept in memory and WAL; default 100,000 */
+    unsigned labels_max;                                /* per series; default 64 */
+    unsigned partitions;                                /* 0 = 2 x cores */
+    size_t exemplars_max;                               /* kept in memory and WAL; default 100,000 */
 };
 void tsdb_config_defaults(struct tsdb_config *cfg);
 
 /* Open over a store that is open already; replays the WAL. */
 enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock *clk, struct tsdb **ret,
                    struct err_text *reterr) MUST_CHECK;
-void tsdb_close(struct tsdb *db); /* flushes the head */
+void tsdb_close(struct tsdb *db);                                     /* flushes the head */
 void tsdb_set_limits(struct tsdb *db, const struct tsdb_config *cfg); /* reload: retention, window, limits */
 
 /* ---- writing ---- */
-enum tsdb_reject { /* why single samples were refused: the rest of the batch is taken */
-    TSDB_REJECT_TOO_OLD,     /* outside the out-of-order window or retention */
-    TSDB_REJECT_FUTURE,
-    TSDB_REJECT_LABELS,      /* too many, too long, invalid UTF-8, duplicate or no name */
-    TSDB_REJECT_SERIES_LIMIT,
-    TSDB_REJECT_HISTOGRAM,   /* invalid native histogram */
-    TSDB_REJECT_N
+enum tsdb_reject {                      /* why single samples were refused: the rest of the batch is taken */
+                   TSDB_REJECT_TOO_OLD, /* outside the out-of-order window or retention */
+                   TSDB_REJECT_FUTURE,
+                   TSDB_REJECT_LABELS, /* too many, too long, invalid UTF-8, duplicate or no name */
+                   TSDB_REJECT_SERIES_LIMIT,
+                   TSDB_REJECT_HISTOGRAM, /* invalid native histogram */
+                   TSDB_REJECT_N
 };
 struct tsdb_write_result {
     uint64_t lsn;               /* for tsdb_wait; 0 if nothing was written */
@@ -56,7 +56,7 @@ struct tsdb_write_result {
     size_t conflicts;           /* of these: other value */
     size_t out_of_order;        /* accepted out of order */
     size_t rejected[TSDB_REJECT_N];
-    struct err_text first;      /* the first refusal in words, with the series */
+    struct err_text first; /* the first refusal in words, with the series */
 };
 /* ERR_NO_SPACE (disk), ERR_BUSY (memory): nothing was applied, try later. ERR_CLOSED. Otherwise OK, with
  * refusals of single samples in ret. Takes no ownership. batch_series.ref caches are filled. */
@@ -87,21 +87,22 @@ enum err tsdb_select(struct tsdb_query *q, const struct matcher *m, size_t n_mat
 /* All samples of one series in [from, to], ascending, duplicates resolved. Two consecutive reads through
  * the same cursor may return the same `ts` pointer when the series share a timeline. */
 struct tsdb_points {
-    const int64_t *ts;                 /* n timestamps */
-    const double *v;                   /* n values; undefined where h[i] != NULL */
-    const struct histogram *const *h;  /* NULL if the series has no histogram in range */
-    const int64_t *start_ms;           /* NULL if no start timestamps are known; 0 = unknown */
+    const int64_t *ts;                /* n timestamps */
+    const double *v;                  /* n values; undefined where h[i] != NULL */
+    const struct histogram *const *h; /* NULL if the series has no histogram in range */
+    const int64_t *start_ms;          /* NULL if no start timestamps are known; 0 = unknown */
     size_t n;
-    uint64_t timeline;                 /* equal and non-zero: same ts array as another read of this cursor */
+    uint64_t timeline; /* equal and non-zero: same ts array as another read of this cursor */
 };
 struct tsdb_cursor; /* decode buffers: one thread at a time; results are valid until the next read */
 struct tsdb_cursor *tsdb_cursor_new(struct tsdb_query *q);
 void tsdb_cursor_free(struct tsdb_cursor *c);
-enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t to_ms, struct tsdb_points *ret) MUST_CHECK;
+enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t to_ms,
+                   struct tsdb_points *ret) MUST_CHECK;
 
 /* Sorted label names / values among series that match (n_matchers 0: all). Copied into a; at most limit (0 = all). */
-enum err tsdb_label_names(struct tsdb_query *q, const struct matcher *m, size_t n_matchers, size_t limit, struct arena *a,
-                          str **ret, size_t *ret_n) MUST_CHECK;
+enum err tsdb_label_names(struct tsdb_query *q, const struct matcher *m, size_t n_matchers, size_t limit,
+                          struct arena *a, str **ret, size_t *ret_n) MUST_CHECK;
 enum err tsdb_label_values(struct tsdb_query *q, str name, const struct matcher *m, size_t n_matchers, size_t limit,
                            struct arena *a, str **ret, size_t *ret_n) MUST_CHECK;
 /* Exemplars of matching series in [from, to], grouped by series. */
@@ -117,7 +118,8 @@ struct tsdb_metadata {
     str name;
     struct metric_meta meta;
 };
-enum err tsdb_metadata(struct tsdb *db, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret, size_t *ret_n) MUST_CHECK;
+enum err tsdb_metadata(struct tsdb *db, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret,
+                       size_t *ret_n) MUST_CHECK;
 
 /* ---- facts and upkeep ---- */
 struct tsdb_top {
@@ -126,7 +128,7 @@ struct tsdb_top {
 };
 struct tsdb_stats {
     uint64_t head_series, head_samples, head_bytes, head_chunks;
-    int64_t min_ms, max_ms;        /* of everything stored */
+    int64_t min_ms, max_ms; /* of everything stored */
     int64_t head_min_ms, head_max_ms;
     uint64_t segments, segment_bytes, wal_bytes;
     uint64_t label_pairs, symbols;

@@ -9,12 +9,14 @@
 #include "tsdb/tsdb_int.h"
 
 #define SLOT_SEGMENTS_MAX 6
-#define UPKEEP_MS 1000
-#define SLOW_UPKEEP_MS 15000
+#define UPKEEP_MS         1000
+#define SLOW_UPKEEP_MS    15000
 
 static struct stat compactions = STAT_COUNTER("vane_tsdb_compactions_total", "Compactions of segments", "");
-static struct stat compaction_failures = STAT_COUNTER("vane_tsdb_compaction_failures_total", "Compactions that failed", "");
-static struct stat retention_drops = STAT_COUNTER("vane_tsdb_retention_segments_total", "Segments dropped because of age or size", "");
+static struct stat compaction_failures =
+    STAT_COUNTER("vane_tsdb_compaction_failures_total", "Compactions that failed", "");
+static struct stat retention_drops =
+    STAT_COUNTER("vane_tsdb_retention_segments_total", "Segments dropped because of age or size", "");
 static struct stat gc_total = STAT_COUNTER("vane_tsdb_series_left_head_total", "Idle series that left the head", "");
 
 static int64_t floor_to(int64_t t, int64_t unit)
@@ -31,12 +33,15 @@ struct group { /* of segments to be merged */
 
 static bool skipped(struct tsdb *db, uint64_t id)
 {
-    vec_each(uint64_t, x, &db->no_compact) if (*x == id) return true;
+    vec_each (uint64_t, x, &db->no_compact)
+        if (*x == id)
+            return true;
     return false;
 }
 
 /* All segments inside [from, from + unit) of at most this level; merged when there are enough. */
-static bool find_group(struct tsdb *db, const struct segment_set *set, int64_t unit, unsigned level, struct arena *a, struct group *ret)
+static bool find_group(struct tsdb *db, const struct segment_set *set, int64_t unit, unsigned level, struct arena *a,
+                       struct group *ret)
 {
     int64_t now = clock_now_ms(db->clk);
     for (size_t i = 0; i < set->n; i++) {
@@ -85,7 +90,9 @@ static enum err merge(struct tsdb *db, const struct group *g, struct err_text *r
         e = write_segment(q, s, n, (struct seg_spec){ g->level, INT64_MIN, INT64_MAX, first, last }, &w, reterr);
     tsdb_query_close(q);
     if (!e) {
-        struct store_edit edit = { .signal = STORE_METRICS, .add = &w, .n_add = w != NULL, .remove = ids, .n_remove = g->n };
+        struct store_edit edit = {
+            .signal = STORE_METRICS, .add = &w, .n_add = w != NULL, .remove = ids, .n_remove = g->n
+        };
         e = store_commit(db->st, &edit, reterr);
         if (e)
             segment_abort(w);
@@ -126,7 +133,8 @@ enum err tsdb_compact(struct tsdb *db)
 /* ---- retention ---- */
 static int cmp_age(const void *a, const void *b)
 {
-    const struct segment_meta *x = segment_meta(*(struct segment *const *)a), *y = segment_meta(*(struct segment *const *)b);
+    const struct segment_meta *x = segment_meta(*(struct segment *const *)a),
+                              *y = segment_meta(*(struct segment *const *)b);
     return (x->max_time > y->max_time) - (x->max_time < y->max_time);
 }
 
@@ -152,7 +160,11 @@ enum err retention_apply(struct tsdb *db, struct err_text *reterr)
     }
     enum err e = OK;
     if (n) {
-        struct store_edit edit = { .signal = STORE_METRICS, .remove = ids, .n_remove = n, .retention_set = oldest != INT64_MIN, .retention_ms = oldest };
+        struct store_edit edit = { .signal = STORE_METRICS,
+                                   .remove = ids,
+                                   .n_remove = n,
+                                   .retention_set = oldest != INT64_MIN,
+                                   .retention_ms = oldest };
         e = store_commit(db->st, &edit, reterr);
         if (!e)
             stat_add(&retention_drops, (int64_t)n);
@@ -176,7 +188,8 @@ static bool flush_wanted(struct tsdb *db, bool kicked)
 {
     if (!atomic_load(&db->gen_samples) && !db->slots.n)
         return false;
-    return kicked || flush_by_bytes(db) || flush_by_span(db) || clock_now_ms(db->clk) - db->gen_began_ms >= FLUSH_AGE_MS;
+    return kicked || flush_by_bytes(db) || flush_by_span(db) ||
+           clock_now_ms(db->clk) - db->gen_began_ms >= FLUSH_AGE_MS;
 }
 
 static void slow_upkeep(struct tsdb *db)

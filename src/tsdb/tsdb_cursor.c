@@ -8,36 +8,36 @@
 #include "tsdb/tsdb_int.h"
 
 #define CACHE_BYTES_MAX (64u << 20)
-#define HEAD_BIT (1ull << 63)
+#define HEAD_BIT        (1ull << 63)
 
 struct tl_cached {
     int64_t *ts;
     uint32_t n;
 };
-#define MAP_NAME tlmap
-#define MAP_KEY uint64_t
-#define MAP_VALUE struct tl_cached
-#define MAP_HASH(k) hash_u64((k) + 0x9e3779b97f4a7c15ull)
+#define MAP_NAME     tlmap
+#define MAP_KEY      uint64_t
+#define MAP_VALUE    struct tl_cached
+#define MAP_HASH(k)  hash_u64((k) + 0x9e3779b97f4a7c15ull)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
 struct joined {
     int64_t *ts; /* NULL: not kept (one piece) */
     uint64_t id;
 };
-#define MAP_NAME joinmap
-#define MAP_KEY hash128
-#define MAP_VALUE struct joined
-#define MAP_HASH(k) ((k).lo)
+#define MAP_NAME     joinmap
+#define MAP_KEY      hash128
+#define MAP_VALUE    struct joined
+#define MAP_HASH(k)  ((k).lo)
 #define MAP_EQ(a, b) hash128_eq(a, b)
 #include "base/map.h"
 
 struct part_ref { /* a run of samples of one chunk, clipped to the range */
     const int64_t *ts;
     uint32_t n;
-    uint32_t lo;           /* samples of the chunk to skip */
-    uint64_t tl;           /* key of the timeline, 0 = own array */
-    uint32_t tl_at;        /* position of ts[0] in it */
-    uint32_t age;          /* later writes have higher numbers */
+    uint32_t lo;    /* samples of the chunk to skip */
+    uint64_t tl;    /* key of the timeline, 0 = own array */
+    uint32_t tl_at; /* position of ts[0] in it */
+    uint32_t age;   /* later writes have higher numbers */
     bool hist, starts;
     const struct seg_chunk *chunk;
     uint32_t seg;
@@ -99,9 +99,11 @@ struct tsdb_cursor *tsdb_cursor_new(struct tsdb_query *q)
 
 static void cache_clear(struct tsdb_cursor *c)
 {
-    map_each(tlmap, s, &c->timelines) mem_free(s->value.ts);
+    map_each (tlmap, s, &c->timelines)
+        mem_free(s->value.ts);
     tlmap_free(&c->timelines);
-    map_each(joinmap, s, &c->joins) mem_free(s->value.ts);
+    map_each (joinmap, s, &c->joins)
+        mem_free(s->value.ts);
     joinmap_free(&c->joins);
     c->cache_bytes = 0;
 }
@@ -203,7 +205,8 @@ static enum err seg_parts(struct tsdb_cursor *c, const struct qref *ref, int64_t
 }
 
 /* Decode part p into v, h, start (the last two may be NULL). */
-static enum err seg_decode(struct tsdb_cursor *c, const struct part_ref *p, double *v, const struct histogram **h, int64_t *start)
+static enum err seg_decode(struct tsdb_cursor *c, const struct part_ref *p, double *v, const struct histogram **h,
+                           int64_t *start)
 {
     struct seg_reader *sr = &c->segs[p->seg];
     const struct tsdb_seg *s = segment_user(c->q->segs[p->seg]);
@@ -281,7 +284,10 @@ static void head_part(struct tsdb_cursor *c, const struct chunk *k, int64_t from
     if (n <= k->tl_start || !STATE_SAMPLES(st))
         return;
     const int64_t *ts = head_tl(c, k->tl, n) + k->tl_start;
-    struct part_ref p = { .c = k, .state = st, .hist = k->kind == CHUNK_HIST, .starts = atomic_load_explicit(&k->has_start, memory_order_relaxed) };
+    struct part_ref p = { .c = k,
+                          .state = st,
+                          .hist = k->kind == CHUNK_HIST,
+                          .starts = atomic_load_explicit(&k->has_start, memory_order_relaxed) };
     p.slots = MIN(STATE_SLOTS(st), n - k->tl_start);
     uint32_t lo, hi;
     if (STATE_SLOTS(st) == STATE_SAMPLES(st)) {
@@ -330,7 +336,8 @@ static void head_part(struct tsdb_cursor *c, const struct chunk *k, int64_t from
     vec_push(&c->parts, p);
 }
 
-static enum err head_decode(struct tsdb_cursor *c, const struct part_ref *p, double *v, const struct histogram **h, int64_t *start)
+static enum err head_decode(struct tsdb_cursor *c, const struct part_ref *p, double *v, const struct histogram **h,
+                            int64_t *start)
 {
     uint32_t want = p->lo + p->n;
     if (!p->hist) {
@@ -477,7 +484,8 @@ static void ooo_parts(struct tsdb_cursor *c, struct series *s, int64_t from, int
 }
 
 /* ---- putting parts together ---- */
-static enum err decode(struct tsdb_cursor *c, const struct part_ref *p, double *v, const struct histogram **h, int64_t *start)
+static enum err decode(struct tsdb_cursor *c, const struct part_ref *p, double *v, const struct histogram **h,
+                       int64_t *start)
 {
     if (p->ooo) {
         for (uint32_t i = 0; i < p->n; i++) {
@@ -504,8 +512,7 @@ static void join_ts(struct tsdb_cursor *c, size_t n, struct tsdb_points *ret)
 {
     bool shared = true;
     vec_clear(&c->sig);
-    vec_each(struct part_ref, p, &c->parts)
-    {
+    vec_each (struct part_ref, p, &c->parts) {
         shared &= p->tl != 0;
         if (c->sig.n >= 2 && c->sig.p[c->sig.n - 2] == p->tl &&
             (c->sig.p[c->sig.n - 1] >> 32) + (uint32_t)c->sig.p[c->sig.n - 1] == p->tl_at) {
@@ -530,8 +537,7 @@ static void join_ts(struct tsdb_cursor *c, size_t n, struct tsdb_points *ret)
         vec_reserve(&c->ts, n);
         int64_t *ts = shared ? (j->ts = mem_alloc(n * sizeof(*ts))) : c->ts.p;
         size_t at = 0;
-        vec_each(struct part_ref, p, &c->parts)
-        {
+        vec_each (struct part_ref, p, &c->parts) {
             memcpy(ts + at, p->ts, p->n * sizeof(*ts));
             at += p->n;
         }
@@ -546,8 +552,7 @@ static void join_ts(struct tsdb_cursor *c, size_t n, struct tsdb_points *ret)
 static bool read_joined(struct tsdb_cursor *c, size_t n, bool hists, bool starts, struct tsdb_points *ret)
 {
     size_t at = 0;
-    vec_each(struct part_ref, p, &c->parts)
-    {
+    vec_each (struct part_ref, p, &c->parts) {
         if (decode(c, p, c->v.p + at, hists ? c->h.p + at : NULL, starts ? c->start.p + at : NULL)) {
             damaged_part(c, p);
             vec_remove(&c->parts, (size_t)(p - c->parts.p)); /* without it, from the beginning */
@@ -570,8 +575,7 @@ static void read_merged(struct tsdb_cursor *c, size_t n, struct tsdb_points *ret
     vec_clear(&c->merge);
     vec_reserve(&c->merge, n);
     bool hists = false, starts = false;
-    vec_each(struct part_ref, p, &c->parts)
-    {
+    vec_each (struct part_ref, p, &c->parts) {
         const struct histogram **h = c->h.p;
         if (decode(c, p, c->v.p, h, c->start.p)) {
             damaged_part(c, p);
@@ -599,7 +603,9 @@ static void read_merged(struct tsdb_cursor *c, size_t n, struct tsdb_points *ret
         hists |= c->h.p[i] != NULL;
         starts |= c->start.p[i] != 0;
     }
-    *ret = (struct tsdb_points){ .ts = c->ts.p, .v = c->v.p, .h = hists ? c->h.p : NULL, .start_ms = starts ? c->start.p : NULL, .n = w };
+    *ret = (struct tsdb_points){
+        .ts = c->ts.p, .v = c->v.p, .h = hists ? c->h.p : NULL, .start_ms = starts ? c->start.p : NULL, .n = w
+    };
 }
 
 /* Parts were found in order of age; put them in order of time. True if none overlaps the next. */
@@ -680,7 +686,8 @@ enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t 
     } else {
         while (!read_joined(c, n, hists, starts, ret)) {
             n = 0;
-            vec_each(struct part_ref, p, &c->parts) n += p->n;
+            vec_each (struct part_ref, p, &c->parts)
+                n += p->n;
         }
     }
     if (q->hints && ret->h)

@@ -2,14 +2,15 @@
  * The same exemplar again (scrapes repeat theirs until it changes) is dropped. */
 #include "tsdb/tsdb_int.h"
 
-#define MAP_NAME exlast
-#define MAP_KEY uint64_t
-#define MAP_VALUE uint64_t
-#define MAP_HASH(k) hash_u64((k) + 0x9e3779b97f4a7c15ull)
+#define MAP_NAME     exlast
+#define MAP_KEY      uint64_t
+#define MAP_VALUE    uint64_t
+#define MAP_HASH(k)  hash_u64((k) + 0x9e3779b97f4a7c15ull)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
 
-static struct stat overwritten = STAT_COUNTER("vane_tsdb_exemplars_overwritten_total", "Exemplars that left memory for newer ones", "");
+static struct stat overwritten =
+    STAT_COUNTER("vane_tsdb_exemplars_overwritten_total", "Exemplars that left memory for newer ones", "");
 
 static uint64_t ex_hash(int64_t ts, double v, str labels)
 {
@@ -138,7 +139,8 @@ static void place(struct tsdb_query *q, uint32_t src, uint32_t row, uint32_t ser
         const struct exemplar *e = &q->ex.p[lo].e;
         bool seen = src == UINT32_MAX && q->ex.p[lo].serial != serial;
         for (size_t i = 0; i < out->v.n && !seen; i++)
-            seen = out->v.p[i].ts_ms == e->ts_ms && f64_bits(out->v.p[i].v) == f64_bits(e->v) && labels_eq(out->v.p[i].labels, e->labels);
+            seen = out->v.p[i].ts_ms == e->ts_ms && f64_bits(out->v.p[i].v) == f64_bits(e->v) &&
+                   labels_eq(out->v.p[i].labels, e->labels);
         if (!seen)
             avec_push(out->a, &out->v, *e);
     }
@@ -150,7 +152,8 @@ static int cmp_time(const void *a, const void *b)
     return (x->ts_ms > y->ts_ms) - (x->ts_ms < y->ts_ms);
 }
 
-void query_exemplars(struct tsdb_query *q, const struct qseries *x, struct arena *a, struct exemplar **ret, size_t *ret_n)
+void query_exemplars(struct tsdb_query *q, const struct qseries *x, struct arena *a, struct exemplar **ret,
+                     size_t *ret_n)
 {
     struct ex_out out = { .a = a };
     collect(q);

@@ -8,11 +8,12 @@
 
 #include "tsdb/tsdb_int.h"
 
-#define FLUSH_SPAN_BYTES (4u << 20) /* of the head, for each segment to be written */
-#define FLUSH_SPAN_SAMPLES 64u      /* per active series */
+#define FLUSH_SPAN_BYTES   (4u << 20) /* of the head, for each segment to be written */
+#define FLUSH_SPAN_SAMPLES 64u        /* per active series */
 
 static struct stat flushes = STAT_COUNTER("vane_tsdb_flushes_total", "Times the head was written to segments", "");
-static struct stat flush_failures = STAT_COUNTER("vane_tsdb_flush_failures_total", "Flushes that failed and will be tried again", "");
+static struct stat flush_failures =
+    STAT_COUNTER("vane_tsdb_flush_failures_total", "Flushes that failed and will be tried again", "");
 static struct stat_hist flush_seconds = STAT_HIST("vane_tsdb_flush_duration_seconds", "Time of a flush", "");
 
 void flush_stats_register(void)
@@ -29,10 +30,10 @@ static int cmp_i64(const void *a, const void *b)
 
 static void take_slots(struct tsdb *db, struct part *p)
 {
-    vec_each(int64_t, s, &p->slots)
-    {
+    vec_each (int64_t, s, &p->slots) {
         bool have = false;
-        vec_each(int64_t, t, &db->slots) have |= *t == *s;
+        vec_each (int64_t, t, &db->slots)
+            have |= *t == *s;
         if (!have)
             vec_push(&db->slots, *s);
     }
@@ -47,7 +48,8 @@ bool flush_by_bytes(struct tsdb *db)
 
 bool flush_by_span(struct tsdb *db)
 {
-    int64_t from = atomic_load_explicit(&db->gen_from, memory_order_relaxed), to = atomic_load_explicit(&db->gen_to, memory_order_relaxed);
+    int64_t from = atomic_load_explicit(&db->gen_from, memory_order_relaxed),
+            to = atomic_load_explicit(&db->gen_to, memory_order_relaxed);
     if (to <= from || (uint64_t)to - (uint64_t)from <= FLUSH_SPAN_MS)
         return false;
     uint64_t slots = ((uint64_t)to - (uint64_t)from) / SLOT_MS + 2; /* a segment each */
@@ -94,8 +96,8 @@ static void put_families(struct tsdb *db, struct seg_out *o)
         seg_out_family(o, m[i].name, &m[i].meta);
 }
 
-static enum err write_series(struct tsdb_query *q, struct tsdb_cursor *c, struct seg_out *o, const struct tsdb_series *s,
-                             int64_t from, int64_t to, struct arena *a)
+static enum err write_series(struct tsdb_query *q, struct tsdb_cursor *c, struct seg_out *o,
+                             const struct tsdb_series *s, int64_t from, int64_t to, struct arena *a)
 {
     struct tsdb_points p;
     TRY(tsdb_read(c, s->id, from, to, &p));
@@ -117,8 +119,8 @@ static enum err write_series(struct tsdb_query *q, struct tsdb_cursor *c, struct
     return OK;
 }
 
-enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t n, struct seg_spec spec, struct segment_writer **ret,
-                       struct err_text *reterr)
+enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t n, struct seg_spec spec,
+                       struct segment_writer **ret, struct err_text *reterr)
 {
     struct tsdb *db = q->db;
     AUTO_ARENA struct arena one; /* of one series */
@@ -158,7 +160,9 @@ struct flushed {
 
 static enum err write_slots(struct tsdb *db, uint32_t gen, uint64_t cut, struct flushed *f, struct err_text *reterr)
 {
-    struct query_spec spec = { .from_ms = INT64_MIN, .to_ms = INT64_MAX, .head = true, .gen_min = db->gen_flushed + 1, .gen_max = gen };
+    struct query_spec spec = {
+        .from_ms = INT64_MIN, .to_ms = INT64_MAX, .head = true, .gen_min = db->gen_flushed + 1, .gen_max = gen
+    };
     struct tsdb_query *q;
     query_open_raw(db, &spec, &q);
     q->lazy_labels = true;
@@ -179,7 +183,8 @@ static enum err write_slots(struct tsdb *db, uint32_t gen, uint64_t cut, struct 
     return e;
 }
 
-static enum err publish(struct tsdb *db, uint32_t gen, uint64_t cut, uint64_t low_water, struct flushed *f, struct err_text *reterr)
+static enum err publish(struct tsdb *db, uint32_t gen, uint64_t cut, uint64_t low_water, struct flushed *f,
+                        struct err_text *reterr)
 {
     mtx_lock(&db->view_mu);
     db->gen_frozen = gen;

@@ -6,29 +6,42 @@
  * first in a log context (stamp): a new one begins with every log file and every flush. */
 #include "tsdb/tsdb_int.h"
 
-#define GAP_MAX (1u << 20)
+#define GAP_MAX         (1u << 20)
 #define WAL_FRAME_BYTES (4u << 20)
-#define PREFETCH_AHEAD 4
-#define OOO_CHUNK_MAX 4096
-#define CHUNK_OVERHEAD (sizeof(struct chunk) + 8)
+#define PREFETCH_AHEAD  4
+#define OOO_CHUNK_MAX   4096
+#define CHUNK_OVERHEAD  (sizeof(struct chunk) + 8)
 
-static struct stat rejected_old = STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"too_old\"");
-static struct stat rejected_future = STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"future\"");
-static struct stat rejected_labels = STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"labels\"");
-static struct stat rejected_limit = STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"series_limit\"");
-static struct stat rejected_hist = STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"histogram\"");
-static struct stat samples_total = STAT_COUNTER("vane_tsdb_samples_appended_total", "Samples accepted by the metrics store", "");
-static struct stat duplicates_total = STAT_COUNTER("vane_tsdb_duplicate_samples_total", "Samples with a timestamp that was there already", "");
-static struct stat conflicts_total = STAT_COUNTER("vane_tsdb_conflicting_samples_total", "Duplicates with another value: the last write won", "");
-static struct stat ooo_total = STAT_COUNTER("vane_tsdb_out_of_order_samples_total", "Samples accepted out of order", "");
-static struct stat known_hits = STAT_COUNTER("vane_tsdb_known_labels_total", "Series found by the bytes of their labels, or read", "result=\"hit\"");
-static struct stat known_misses = STAT_COUNTER("vane_tsdb_known_labels_total", "Series found by the bytes of their labels, or read", "result=\"miss\"");
-static struct stat busy_total = STAT_COUNTER("vane_tsdb_busy_total", "Requests refused because memory or the log was full", "");
+static struct stat rejected_old =
+    STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"too_old\"");
+static struct stat rejected_future =
+    STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"future\"");
+static struct stat rejected_labels =
+    STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"labels\"");
+static struct stat rejected_limit =
+    STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"series_limit\"");
+static struct stat rejected_hist =
+    STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"histogram\"");
+static struct stat samples_total =
+    STAT_COUNTER("vane_tsdb_samples_appended_total", "Samples accepted by the metrics store", "");
+static struct stat duplicates_total =
+    STAT_COUNTER("vane_tsdb_duplicate_samples_total", "Samples with a timestamp that was there already", "");
+static struct stat conflicts_total =
+    STAT_COUNTER("vane_tsdb_conflicting_samples_total", "Duplicates with another value: the last write won", "");
+static struct stat ooo_total =
+    STAT_COUNTER("vane_tsdb_out_of_order_samples_total", "Samples accepted out of order", "");
+static struct stat known_hits = STAT_COUNTER("vane_tsdb_known_labels_total",
+                                             "Series found by the bytes of their labels, or read", "result=\"hit\"");
+static struct stat known_misses = STAT_COUNTER("vane_tsdb_known_labels_total",
+                                               "Series found by the bytes of their labels, or read", "result=\"miss\"");
+static struct stat busy_total =
+    STAT_COUNTER("vane_tsdb_busy_total", "Requests refused because memory or the log was full", "");
 
 void head_stats_register(void)
 {
-    struct stat *all[] = { &rejected_old, &rejected_future, &rejected_labels, &rejected_limit, &rejected_hist, &samples_total,
-                           &duplicates_total, &conflicts_total, &ooo_total, &known_hits, &known_misses, &busy_total };
+    struct stat *all[] = { &rejected_old,  &rejected_future, &rejected_labels,  &rejected_limit,
+                           &rejected_hist, &samples_total,   &duplicates_total, &conflicts_total,
+                           &ooo_total,     &known_hits,      &known_misses,     &busy_total };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         stat_register(all[i]);
 }
@@ -63,7 +76,8 @@ void chunk_free(void *vdb, void *vc)
 }
 
 /* The same chunk with another capacity; readers see the old or the new one. */
-static struct chunk *chunk_resize(struct tsdb *db, struct part *p, _Atomic(struct chunk *) *slot, struct chunk *c, uint32_t cap)
+static struct chunk *chunk_resize(struct tsdb *db, struct part *p, _Atomic(struct chunk *) *slot, struct chunk *c,
+                                  uint32_t cap)
 {
     struct chunk *g = chunk_new(db, p, c->kind, cap);
     uint64_t st = atomic_load_explicit(&c->state, memory_order_relaxed);
@@ -239,7 +253,8 @@ static int head_has(struct series *s, int64_t ts, uint64_t bits)
     return ts == s->last_ts ? 2 : 0;
 }
 
-static void ooo_put(struct tsdb *db, struct part *p, struct series *s, enum chunk_kind kind, const void *bytes, size_t n)
+static void ooo_put(struct tsdb *db, struct part *p, struct series *s, enum chunk_kind kind, const void *bytes,
+                    size_t n)
 {
     struct chunk *c = atomic_load_explicit(&s->ooo, memory_order_relaxed);
     if (!c || c->gen != p->gen || c->kind != kind ||
@@ -260,7 +275,9 @@ static int64_t slot_of(int64_t ts)
 static void note_slot(struct part *p, int64_t ts)
 {
     p->slot_from = slot_of(ts);
-    vec_each(int64_t, s, &p->slots) if (*s == p->slot_from) return;
+    vec_each (int64_t, s, &p->slots)
+        if (*s == p->slot_from)
+            return;
     vec_push(&p->slots, p->slot_from);
 }
 
@@ -284,8 +301,8 @@ static inline void note_newest(struct tsdb *db, struct part *p, struct series *s
 }
 
 /* ts is not newer than the series' newest. */
-static enum append_result append_old(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts, uint64_t bits,
-                                     int64_t start, bool log)
+static enum append_result append_old(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
+                                     uint64_t bits, int64_t start, bool log)
 {
     if (log && ts < s->last_ts - LIMIT(db, ooo_window_ms))
         return APPEND_TOO_OLD;
@@ -300,8 +317,8 @@ static enum append_result append_old(struct tsdb *db, struct part *p, struct ser
     return has == 2 ? APPEND_CONFLICT : APPEND_OOO;
 }
 
-enum append_result head_append(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts, uint64_t bits,
-                               int64_t start, bool log)
+enum append_result head_append(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
+                               uint64_t bits, int64_t start, bool log)
 {
     if (__builtin_expect(ts <= s->last_ts, 0))
         return append_old(db, p, s, id, ts, bits, start, log);
@@ -360,7 +377,8 @@ enum append_result head_append_hist(struct tsdb *db, struct part *p, struct seri
         buf_svarint(&b, start);
         buf_lstr(&b, buf_str(&body));
         struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
-        if (log && ts == s->last_ts && c && c->kind == CHUNK_HIST && !atomic_load_explicit(&s->ooo, memory_order_relaxed)) { /* the last entry again? */
+        if (log && ts == s->last_ts && c && c->kind == CHUNK_HIST &&
+            !atomic_load_explicit(&s->ooo, memory_order_relaxed)) { /* the last entry again? */
             size_t n = STATE_BYTES(atomic_load_explicit(&c->state, memory_order_relaxed));
             if (n >= body.n && memcmp(c->data + n - body.n, body.p, body.n) == 0)
                 return APPEND_DUP;
@@ -411,10 +429,10 @@ struct write {
     unsigned memory_percent;
     struct arena defs[2]; /* labels of series that came without: of the last definition and the one before */
     unsigned defs_i;
-    struct arena say; /* other uses of such labels */
+    struct arena say;         /* other uses of such labels */
     const struct series *cur; /* being applied */
     size_t keys, read;        /* series with label bytes; of these, whose labels had to be read */
-    struct { /* infos looked up in this request */
+    struct {                  /* infos looked up in this request */
         const struct labels *resource;
         uint32_t id;
         uint8_t type, temporality;
@@ -428,11 +446,12 @@ static struct labels labels_again(struct write *w, const struct series *s, struc
     return series_labels(w->db, s, a);
 }
 
-static void reject(struct write *w, enum tsdb_reject why, size_t n, struct labels ls, const char *fmt, ...) PRINTF_LIKE(5, 6);
+static void reject(struct write *w, enum tsdb_reject why, size_t n, struct labels ls, const char *fmt, ...)
+    PRINTF_LIKE(5, 6);
 static void reject(struct write *w, enum tsdb_reject why, size_t n, struct labels ls, const char *fmt, ...)
 {
-    static struct stat *const stats[TSDB_REJECT_N] = { &rejected_old, &rejected_future, &rejected_labels, &rejected_limit,
-                                                       &rejected_hist };
+    static struct stat *const stats[TSDB_REJECT_N] = { &rejected_old, &rejected_future, &rejected_labels,
+                                                       &rejected_limit, &rejected_hist };
     stat_add(stats[why], (int64_t)n);
     w->ret->rejected[why] += n;
     if (w->ret->first.msg[0])
@@ -465,7 +484,8 @@ static struct series *by_ref(struct tsdb *db, struct part *p, uint64_t ref, uint
     return s->part == p->no && !s->dead && (s->serial & 0xffffff) == ref >> 40 ? s : NULL;
 }
 
-static struct series *create(struct write *w, struct part *p, const struct batch_series *bs, struct labels ls, hash128 h, uint32_t *ret_id)
+static struct series *create(struct write *w, struct part *p, const struct batch_series *bs, struct labels ls,
+                             hash128 h, uint32_t *ret_id)
 {
     struct tsdb *db = w->db;
     struct err_text why;
@@ -538,7 +558,8 @@ static void define(struct write *w, struct part *p, struct series *s, uint32_t i
     if (s->stamp == p->stamp)
         return;
     struct tsdb *db = w->db;
-    tsdb_wal_put_def(db, p, s, id, ls.n ? ls : labels_again(w, s, &w->defs[w->defs_i++ % 2])); /* leans on the one before */
+    tsdb_wal_put_def(db, p, s, id,
+                     ls.n ? ls : labels_again(w, s, &w->defs[w->defs_i++ % 2])); /* leans on the one before */
     s->stamp = p->stamp;
     if (s->info) {
         struct series_info info = meta_info(db, s->info);
@@ -668,7 +689,8 @@ static void apply_series(struct write *w, struct part *p, struct series *s, uint
         int64_t ts = bs->samples[k].ts_ms;
         cut_frame(w, p);
         if (in_time(w, ts, bs->labels))
-            count(w, head_append(db, p, s, id, ts, f64_bits(bs->samples[k].v), bs->start_ms ? bs->start_ms[k] : 0, true),
+            count(w,
+                  head_append(db, p, s, id, ts, f64_bits(bs->samples[k].v), bs->start_ms ? bs->start_ms[k] : 0, true),
                   bs->labels, ts);
     }
     for (size_t k = 0; k < bs->n_hists; k++) {
@@ -705,7 +727,8 @@ static void resolve_all(struct write *w, struct part *p, const uint32_t *order, 
         if (!s) {
             w->ids[i] = 0;
             if (before == w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT])
-                reject(w, TSDB_REJECT_LABELS, MAX(samples_of(bs), 1), bs->labels, "the series has left the head: send its labels");
+                reject(w, TSDB_REJECT_LABELS, MAX(samples_of(bs), 1), bs->labels,
+                       "the series has left the head: send its labels");
             continue;
         }
         if (s->next && s->next + 2 < n_ids) {
@@ -755,14 +778,16 @@ static enum err apply_part(struct write *w, struct part *p, const uint32_t *orde
     if (p->no == 0) {
         for (size_t i = 0; i < w->b->families.n; i++) {
             const struct batch_family *f = &w->b->families.p[i];
-            if (f->name.n && f->name.n <= LIMIT(db, label_value_bytes_max) && meta_family_put(db, f->name, &f->meta, p->gen))
+            if (f->name.n && f->name.n <= LIMIT(db, label_value_bytes_max) &&
+                meta_family_put(db, f->name, &f->meta, p->gen))
                 tsdb_wal_put_family(p, f->name, &f->meta);
         }
     }
     enum err e2 = tsdb_wal_frame_end(db, p);
     timelines_publish(db, p);
     span_publish(db, p);
-    if (p->last_lsn > w->ret->lsn) /* also for duplicates: their first copy must be durable before they are acknowledged */
+    if (p->last_lsn >
+        w->ret->lsn) /* also for duplicates: their first copy must be durable before they are acknowledged */
         w->ret->lsn = p->last_lsn;
     mtx_unlock(&p->mu);
     return w->log_err ? w->log_err : e2;

@@ -212,7 +212,7 @@ static enum err side_columns(struct rd *r, size_t n, struct arena *a, double *v,
     size_t n_buckets = neg ? h->neg.n_buckets : h->pos.n_buckets;
     if (n_buckets > rd_left(r)) /* a column has at least a byte */
         return ERR_CORRUPT;
-    double *all = arena_array(a, double, n * n_buckets + 1);
+    double *all = arena_array(a, double, n *n_buckets + 1);
     for (size_t k = 0; k < n_buckets; k++) {
         TRY(f64_column(r, n, v));
         for (size_t i = 0; i < n; i++)
@@ -228,7 +228,8 @@ static enum err layout_decode(struct rd *r, struct arena *a, struct histogram *r
     int64_t schema = rd_svarint(r);
     ret->schema = (int32_t)schema;
     ret->zero_threshold = rd_f64(r);
-    if (!get_spans(r, a, &ret->pos) || !get_spans(r, a, &ret->neg) || schema < HIST_SCHEMA_CUSTOM || schema > HIST_SCHEMA_MAX)
+    if (!get_spans(r, a, &ret->pos) || !get_spans(r, a, &ret->neg) || schema < HIST_SCHEMA_CUSTOM ||
+        schema > HIST_SCHEMA_MAX)
         return ERR_CORRUPT;
     uint64_t n_custom = rd_uvarint(r);
     str custom = rd_bytes(r, n_custom > rd_left(r) / 8 ? SIZE_MAX : (size_t)n_custom * 8);

@@ -7,8 +7,8 @@
 
 #include "tsdb/tsdb_int.h"
 
-#define PLIST_INLINE 0u
-#define PLIST_BITMAP UINT32_MAX
+#define PLIST_INLINE      0u
+#define PLIST_BITMAP      UINT32_MAX
 #define PLIST_BITMAP_FROM 1024
 
 void index_init(struct tsdb *db)
@@ -32,9 +32,11 @@ void plist_free(struct plist *l)
 void index_deinit(struct tsdb *db)
 {
     struct head_index *x = &db->idx;
-    map_each(pairmap, s, &x->pairs) plist_free(&s->value);
+    map_each (pairmap, s, &x->pairs)
+        plist_free(&s->value);
     pairmap_free(&x->pairs);
-    map_each(namemap, s, &x->names) vec_free(&s->value.v);
+    map_each (namemap, s, &x->names)
+        vec_free(&s->value.v);
     namemap_free(&x->names);
     symmap_free(&x->syms);
     for (unsigned i = 0; i < SYM_PAGES_MAX; i++)
@@ -207,7 +209,7 @@ static enum err head_scan(void *ctx, const struct matcher *m, bool want, roaring
     struct namevals *nv = name ? namemap_get(&db->idx.names, name) : NULL;
     if (!nv)
         return OK;
-    vec_each(uint32_t, v, &nv->v) {
+    vec_each (uint32_t, v, &nv->v) {
         if (matcher_matches(m, sym_at(db, *v)) == want)
             plist_or(pairmap_get(&db->idx.pairs, (uint64_t)name << 32 | *v), into);
     }

@@ -41,21 +41,21 @@
 
 typedef struct roaring_bitmap_s roaring_bitmap_t;
 
-#define CHUNK_SAMPLES_MAX 120        /* in the head */
-#define CHUNK_BYTES_MAX 4096         /* of tokens; histogram chunks are cut there */
-#define SEG_CHUNK_SAMPLES_MAX 480    /* in segments */
-#define SLOT_MS (2 * 3600 * 1000LL)  /* L0 and L1 segments never cross these borders */
-#define DAY_MS (24 * 3600 * 1000LL)
-#define FLUSH_AGE_MS (30 * 60 * 1000LL)
-#define FLUSH_BYTES (128u << 20)
-#define FLUSH_SPAN_MS SLOT_MS
-#define TS_NONE INT64_MIN
+#define CHUNK_SAMPLES_MAX     120                 /* in the head */
+#define CHUNK_BYTES_MAX       4096                /* of tokens; histogram chunks are cut there */
+#define SEG_CHUNK_SAMPLES_MAX 480                 /* in segments */
+#define SLOT_MS               (2 * 3600 * 1000LL) /* L0 and L1 segments never cross these borders */
+#define DAY_MS                (24 * 3600 * 1000LL)
+#define FLUSH_AGE_MS          (30 * 60 * 1000LL)
+#define FLUSH_BYTES           (128u << 20)
+#define FLUSH_SPAN_MS         SLOT_MS
+#define TS_NONE               INT64_MIN
 
 /* ---- tokens (tsdb_tokens.c) ---- */
 enum { TOK_RAW = 0xff };
 struct tok { /* what the next token is relative to */
     uint64_t bits;
-    int64_t m, d; /* mantissa, last delta */
+    int64_t m, d;  /* mantissa, last delta */
     int64_t start; /* start timestamp, 0 = unknown */
     uint8_t form;  /* exponent * 2 + (1: multiplied); TOK_RAW */
 };
@@ -80,13 +80,13 @@ struct timeline {
     struct timeline *succ;  /* its continuation in the next generation */
     struct timeline *dirty; /* to be published at the end of this request */
     int64_t base, last;
-    uint32_t slot;          /* small number, reused after free */
+    uint32_t slot; /* small number, reused after free */
     uint32_t gen;
     uint32_t n, cap;
     bool is_dirty;
-    atomic_uint n_pub;      /* what readers may see */
+    atomic_uint n_pub;          /* what readers may see */
     atomic_uint_least64_t born; /* queries that began later (seq > born) see it; UINT64_MAX: not published yet */
-    _Atomic(uint32_t *) off; /* ms since base, ascending */
+    _Atomic(uint32_t *) off;    /* ms since base, ascending */
 };
 
 /* ---- chunks ---- */
@@ -103,9 +103,9 @@ struct chunk {
     uint8_t data[];
 };
 #define STATE(samples, slots, bytes) ((uint64_t)(samples) << 48 | (uint64_t)(slots) << 24 | (uint64_t)(bytes))
-#define STATE_SAMPLES(s) ((uint32_t)((s) >> 48))
-#define STATE_SLOTS(s) ((uint32_t)((s) >> 24) & 0xffffff)
-#define STATE_BYTES(s) ((uint32_t)(s)&0xffffff)
+#define STATE_SAMPLES(s)             ((uint32_t)((s) >> 48))
+#define STATE_SLOTS(s)               ((uint32_t)((s) >> 24) & 0xffffff)
+#define STATE_BYTES(s)               ((uint32_t)(s)&0xffffff)
 struct ooo_sample {
     int64_t ts;
     uint64_t bits;
@@ -118,17 +118,17 @@ struct series {
     _Atomic(struct chunk *) chunk, ooo; /* newest first */
     const uint8_t *labels;              /* uvarint n, n x (uvarint name, uvarint value) symbols */
     struct tok tok;
-    int64_t last_ts;                    /* newest ever, TS_NONE */
-    uint32_t next;                      /* id of the series that followed in the last request */
-    uint32_t stamp, tok_stamp;          /* partition's log context in which it is defined, has an absolute token */
-    atomic_uint info;                   /* type, temporality, resource (tsdb_meta.c) */
-    uint32_t info_gen;                  /* generation in which metadata was looked at */
-    uint32_t serial;                    /* tells a reused id from the old one */
-    uint16_t run;                       /* repeats since the last token */
+    int64_t last_ts;           /* newest ever, TS_NONE */
+    uint32_t next;             /* id of the series that followed in the last request */
+    uint32_t stamp, tok_stamp; /* partition's log context in which it is defined, has an absolute token */
+    atomic_uint info;          /* type, temporality, resource (tsdb_meta.c) */
+    uint32_t info_gen;         /* generation in which metadata was looked at */
+    uint32_t serial;           /* tells a reused id from the old one */
+    uint16_t run;              /* repeats since the last token */
     uint8_t part;
     bool dead;
 };
-#define SERIES_PAGE 4096
+#define SERIES_PAGE      4096
 #define SERIES_PAGES_MAX 65536
 
 struct sid_slot {
@@ -143,9 +143,9 @@ struct part {
     struct timeline *recent[4]; /* of this request */
     unsigned recent_i;
     uint32_t gen;
-    int64_t slot_from;     /* of the last sample's 2 h slot */
-    VEC(int64_t) slots;    /* that samples of this generation fall in */
-    int64_t from, to;      /* of this generation's samples that came in order; to < from: none yet */
+    int64_t slot_from;      /* of the last sample's 2 h slot */
+    VEC(int64_t) slots;     /* that samples of this generation fall in */
+    int64_t from, to;       /* of this generation's samples that came in order; to < from: none yet */
     VEC(uint32_t) free_ids; /* of series that left: reused in the same partition only */
     /* log context: everything logged since it began is enough to read it */
     uint32_t stamp, epoch, seq;
@@ -166,29 +166,29 @@ struct plist { /* ascending ids of one label pair */
         roaring_bitmap_t *bitmap;
     } u;
 };
-#define MAP_NAME pairmap
-#define MAP_KEY uint64_t
-#define MAP_VALUE struct plist
-#define MAP_HASH(k) hash_u64((k) ^ 0x9e3779b97f4a7c15ull)
+#define MAP_NAME     pairmap
+#define MAP_KEY      uint64_t
+#define MAP_VALUE    struct plist
+#define MAP_HASH(k)  hash_u64((k) ^ 0x9e3779b97f4a7c15ull)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
-#define MAP_NAME symmap
-#define MAP_KEY str
-#define MAP_VALUE uint32_t
-#define MAP_HASH(k) hash64(k)
+#define MAP_NAME     symmap
+#define MAP_KEY      str
+#define MAP_VALUE    uint32_t
+#define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
 struct namevals {
     VEC(uint32_t) v;
 };
-#define MAP_NAME namemap
-#define MAP_KEY uint32_t
-#define MAP_VALUE struct namevals
-#define MAP_HASH(k) hash_u64((uint64_t)(k) + 0x9e3779b97f4a7c15ull)
+#define MAP_NAME     namemap
+#define MAP_KEY      uint32_t
+#define MAP_VALUE    struct namevals
+#define MAP_HASH(k)  hash_u64((uint64_t)(k) + 0x9e3779b97f4a7c15ull)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
 
-#define SYM_PAGE 4096
+#define SYM_PAGE      4096
 #define SYM_PAGES_MAX 65536
 struct head_index {
     struct mtx mu;
@@ -220,16 +220,16 @@ struct family {
     str help, unit; /* owned */
     uint32_t gen;   /* generation in which it was last logged */
 };
-#define MAP_NAME infomap
-#define MAP_KEY str
-#define MAP_VALUE uint32_t
-#define MAP_HASH(k) hash64(k)
+#define MAP_NAME     infomap
+#define MAP_KEY      str
+#define MAP_VALUE    uint32_t
+#define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
-#define MAP_NAME fammap
-#define MAP_KEY str
-#define MAP_VALUE struct family
-#define MAP_HASH(k) hash64(k)
+#define MAP_NAME     fammap
+#define MAP_KEY      str
+#define MAP_VALUE    struct family
+#define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
 
@@ -283,12 +283,12 @@ struct tsdb {
     VEC(struct limbo_item) limbo;
 
     /* generations */
-    struct mtx flush_mu;      /* one flush or compaction publishes at a time */
-    uint32_t gen;             /* current; under all partition locks */
-    uint32_t gen_flushed;     /* newest generation known to be in segments; view_mu */
-    uint32_t gen_frozen;      /* generation being flushed, 0 = none; view_mu */
-    uint64_t frozen_cut;      /* its LSN; view_mu */
-    uint32_t unlink_gen;      /* to be unlinked when queries before unlink_seq are closed; view_mu */
+    struct mtx flush_mu;  /* one flush or compaction publishes at a time */
+    uint32_t gen;         /* current; under all partition locks */
+    uint32_t gen_flushed; /* newest generation known to be in segments; view_mu */
+    uint32_t gen_frozen;  /* generation being flushed, 0 = none; view_mu */
+    uint64_t frozen_cut;  /* its LSN; view_mu */
+    uint32_t unlink_gen;  /* to be unlinked when queries before unlink_seq are closed; view_mu */
     uint64_t unlink_seq;
     int64_t gen_began_ms;
     VEC(int64_t) slots;       /* of frozen generations; flush_mu */
@@ -306,7 +306,7 @@ struct tsdb {
 
     /* account */
     atomic_int_least64_t bytes_chunks, bytes_timelines, bytes_series, bytes_meta, bytes_index;
-    atomic_int_least64_t gen_bytes;   /* chunk bytes of the current generation */
+    atomic_int_least64_t gen_bytes; /* chunk bytes of the current generation */
     atomic_int_least64_t gen_samples;
     atomic_int_least64_t gen_from, gen_to; /* of the partitions' from, to */
     atomic_int_least64_t head_min, head_max;
@@ -386,9 +386,9 @@ void timeline_free(void *db, void *t);
 void index_init(struct tsdb *db);
 void index_deinit(struct tsdb *db);
 uint32_t sym_intern(struct tsdb *db, str s) /* REQUIRES index_mu */;
-uint32_t sym_find(struct tsdb *db, str s); /* 0 = none; index_mu */
+uint32_t sym_find(struct tsdb *db, str s);                           /* 0 = none; index_mu */
 void index_add(struct tsdb *db, uint32_t id, const uint8_t *labels); /* index_mu */
-roaring_bitmap_t *plist_bitmap(const struct plist *l); /* new bitmap */
+roaring_bitmap_t *plist_bitmap(const struct plist *l);               /* new bitmap */
 void plist_add(struct plist *l, uint32_t id, uint64_t *io_bytes);
 void plist_free(struct plist *l);
 struct labels series_labels(struct tsdb *db, const struct series *s, struct arena *a);
@@ -412,14 +412,14 @@ size_t tsdb_series_gc(struct tsdb *db); /* drop idle series from the head; how m
 
 /* tsdb_known.c */
 void known_put(struct tsdb *db, hash128 key, uint64_t ref); /* under the partition lock of the (living) series */
-void known_purge(struct tsdb *db);                          /* after series were marked dead, before their ids are free */
+void known_purge(struct tsdb *db); /* after series were marked dead, before their ids are free */
 void known_deinit(struct tsdb *db);
 
 /* tsdb_head.c */
 enum append_result { APPEND_OK, APPEND_DUP, APPEND_CONFLICT, APPEND_OOO, APPEND_TOO_OLD };
 /* Append under the partition lock. log: also write it into the partition's frame. */
-enum append_result head_append(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts, uint64_t bits,
-                               int64_t start, bool log);
+enum append_result head_append(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
+                               uint64_t bits, int64_t start, bool log);
 enum append_result head_append_hist(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
                                     const struct histogram *h, int64_t start, bool log);
 void chunk_free(void *db, void *c);
@@ -427,7 +427,7 @@ void head_stats_register(void); /* counters show 0 before they count */
 void upkeep_stats_register(void);
 void flush_stats_register(void);
 void span_publish(struct tsdb *db, struct part *p); /* the partition's span of time to the store's; under its lock */
-void head_unlink(struct tsdb *db, uint32_t gen); /* drop what is in segments */
+void head_unlink(struct tsdb *db, uint32_t gen);    /* drop what is in segments */
 
 /* tsdb_wal.c */
 enum { WAL_FRAME = 1 };
@@ -476,16 +476,16 @@ enum seg_kind {
     SEG_FAMILIES = 10,
     SEG_EXEMPLARS = 11,
 };
-#define SEG_SYMBOL_PAGE (16u << 10)
+#define SEG_SYMBOL_PAGE   (16u << 10)
 #define SEG_POSTINGS_PAGE (8u << 10)
-#define SEG_IDENT_ROWS 4096
-#define SEG_INDEX_ROWS 1024
+#define SEG_IDENT_ROWS    4096
+#define SEG_INDEX_ROWS    1024
 
 struct seg_pages { /* a section's pages and the first row in each */
     uint32_t page_first, n;
     uint32_t *first; /* n + 1 entries: the last is the number of rows */
 };
-struct tsdb_seg { /* segment_user() */
+struct tsdb_seg {        /* segment_user() */
     struct segment *seg; /* borrowed: this lives as long as it */
     uint32_t n_series, n_symbols, n_timelines;
     uint64_t samples;
@@ -506,9 +506,9 @@ struct seg_ctx { /* one query's decoded parts of a segment; one thread */
     struct page_buf page, post;
     uint32_t series_page; /* decoded page of series, UINT32_MAX = none: */
     uint32_t row0, rows;
-    VEC(uint32_t) pairs; /* of all rows */
+    VEC(uint32_t) pairs;   /* of all rows */
     VEC(uint32_t) pair_at; /* rows + 1 */
-    uint32_t *info; /* per row, lazily */
+    uint32_t *info;        /* per row, lazily */
     struct series_info *infos;
     uint32_t n_infos;
     uint32_t ident_page;
@@ -530,10 +530,10 @@ enum err seg_timeline(const struct tsdb_seg *s, uint32_t tl, struct page_buf *b,
 struct seg_chunk {
     uint32_t page, off, tl, start, n, flags;
 };
-#define SEG_CHUNK_HIST 1
+#define SEG_CHUNK_HIST  1
 #define SEG_CHUNK_START 2
 struct seg_index_page { /* decoded chunk index of SEG_INDEX_ROWS series */
-    uint32_t page; /* UINT32_MAX = none */
+    uint32_t page;      /* UINT32_MAX = none */
     uint32_t row0, rows;
     uint32_t first[SEG_INDEX_ROWS + 1];
     struct seg_chunk *chunks;
@@ -578,17 +578,17 @@ struct qref { /* where a series of a query lives */
     uint32_t src; /* index into segs */
     uint32_t row;
 };
-struct qseries { /* in the query's arena; its address is the id */
+struct qseries {   /* in the query's arena; its address is the id */
     hash128 ident; /* 96 bits */
     struct qref *first, *last;
-    uint32_t head_id; /* 0 = not in the head */
+    uint32_t head_id;             /* 0 = not in the head */
     uint32_t created_in, seen_in; /* selects; its places are learned in the first */
     bool head_data;
 };
-#define MAP_NAME identmap
-#define MAP_KEY hash128
-#define MAP_VALUE struct qseries *
-#define MAP_HASH(k) ((k).lo ^ (k).hi * 0x9e3779b97f4a7c15ull)
+#define MAP_NAME     identmap
+#define MAP_KEY      hash128
+#define MAP_VALUE    struct qseries *
+#define MAP_HASH(k)  ((k).lo ^ (k).hi * 0x9e3779b97f4a7c15ull)
 #define MAP_EQ(a, b) hash128_eq(a, b)
 #include "base/map.h"
 struct ex_found {
@@ -603,15 +603,15 @@ struct tsdb_query {
     struct segment **segs;         /* those that overlap the range (or were given), oldest log position first */
     size_t n_segs;
     bool head;
-    bool hints;                    /* give histograms the reset hints of a store; what is to be stored keeps its own */
-    bool lazy_labels;              /* a flush: labels are made one series at a time (query_labels) */
-    uint32_t gen_min, gen_max;     /* head generations that are not in the set */
+    bool hints;                /* give histograms the reset hints of a store; what is to be stored keeps its own */
+    bool lazy_labels;          /* a flush: labels are made one series at a time (query_labels) */
+    uint32_t gen_min, gen_max; /* head generations that are not in the set */
     int64_t from_ms, to_ms;
-    struct arena a;                /* one thread: the query's */
-    struct seg_ctx *ctx;           /* per segment */
+    struct arena a;      /* one thread: the query's */
+    struct seg_ctx *ctx; /* per segment */
     struct identmap by_ident;
     uint32_t select_no;
-    atomic_uint *caps;             /* timeline slot -> published entries as first seen + 1 */
+    atomic_uint *caps; /* timeline slot -> published entries as first seen + 1 */
     uint32_t n_caps;
     VEC(struct ex_found) ex; /* sorted, once asked for */
     bool ex_done;
@@ -642,15 +642,16 @@ static inline struct qseries *qseries_of(uint64_t id)
 struct labels query_labels(struct tsdb_query *q, const struct tsdb_series *s, struct arena *a);
 enum err query_series_info(struct tsdb_query *q, const struct qseries *x, struct series_info *ret);
 /* Exemplars of the query's head generations (ring) and segments of one series; in a. */
-void query_exemplars(struct tsdb_query *q, const struct qseries *x, struct arena *a, struct exemplar **ret, size_t *ret_n);
+void query_exemplars(struct tsdb_query *q, const struct qseries *x, struct arena *a, struct exemplar **ret,
+                     size_t *ret_n);
 
 /* ---- upkeep (tsdb_flush.c, tsdb_compact.c) ---- */
 /* Rotate and write what was frozen. cut 0: everything logged so far. low_water: log position up to which nothing
  * needs to be replayed any more. REQUIRES flush_mu. */
 enum err flush_locked(struct tsdb *db, uint64_t cut, uint64_t low_water, struct err_text *reterr);
 /* The samples of series s in [from, to] as one segment; *ret NULL if there are none. */
-enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t n, struct seg_spec spec, struct segment_writer **ret,
-                       struct err_text *reterr);
+enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t n, struct seg_spec spec,
+                       struct segment_writer **ret, struct err_text *reterr);
 enum err upkeep_start(struct tsdb *db);
 void upkeep_stop(struct tsdb *db);
 enum err compact_round(struct tsdb *db, bool *ret_did, struct err_text *reterr);

@@ -14,7 +14,7 @@
  * that leave are taken out before their ids can be used again. */
 #include "tsdb/tsdb_int.h"
 
-#define WINDOW 4
+#define WINDOW    4
 #define KNOWN_MIN 2048u
 #define KNOWN_MAX (1u << 26)
 
@@ -101,7 +101,8 @@ static struct known_table *grow(struct tsdb *db, struct known_table *old)
     t->index = (atomic_uint *)(void *)&t->entries[cap];
     for (uint32_t i = 0; old && i <= old->mask; i++) {
         struct known *e = &old->entries[i];
-        uint64_t ref = atomic_load_explicit(&e->ref, memory_order_relaxed), lo = atomic_load_explicit(&e->lo, memory_order_relaxed);
+        uint64_t ref = atomic_load_explicit(&e->ref, memory_order_relaxed),
+                 lo = atomic_load_explicit(&e->lo, memory_order_relaxed);
         if (ref)
             put(t, (hash128){ lo, atomic_load_explicit(&e->x, memory_order_relaxed) ^ ref }, ref);
     }

@@ -2,13 +2,13 @@
  * type, help and unit per metric family. Kept in memory, in the log once per generation, and in every segment. */
 #include "tsdb/tsdb_int.h"
 
-#define FAMILIES_MAX 200000
+#define FAMILIES_MAX   200000
 #define HELP_BYTES_MAX 4096
 
 void meta_labels_encode(struct buf *out, struct labels ls)
 {
     buf_uvarint(out, ls.n);
-    labels_each(l, ls) {
+    labels_each (l, ls) {
         buf_lstr(out, l->name);
         buf_lstr(out, l->value);
     }
@@ -69,7 +69,8 @@ bool meta_family_put(struct tsdb *db, str name, const struct metric_meta *m, uin
     help = str_take(help, str_utf8_valid_len(help));
     mtx_lock(&db->meta_mu);
     struct family *f = fammap_get(&db->families, name);
-    bool changed = !f || f->type != m->type || (help.n && !str_eq(f->help, help)) || (m->unit.n && !str_eq(f->unit, m->unit));
+    bool changed =
+        !f || f->type != m->type || (help.n && !str_eq(f->help, help)) || (m->unit.n && !str_eq(f->unit, m->unit));
     bool log = changed || f->gen != gen;
     if (!f && db->families.n < FAMILIES_MAX)
         f = fammap_put(&db->families, mem_dup(name), NULL);
@@ -93,11 +94,11 @@ bool meta_family_put(struct tsdb *db, str name, const struct metric_meta *m, uin
 
 void meta_deinit(struct tsdb *db)
 {
-    map_each(infomap, s, &db->info_ids) mem_free((void *)(uintptr_t)s->key.p);
+    map_each (infomap, s, &db->info_ids)
+        mem_free((void *)(uintptr_t)s->key.p);
     infomap_free(&db->info_ids);
     vec_free(&db->infos);
-    map_each(fammap, s, &db->families)
-    {
+    map_each (fammap, s, &db->families) {
         mem_free((void *)(uintptr_t)s->key.p);
         mem_free((void *)(uintptr_t)s->value.help.p);
         mem_free((void *)(uintptr_t)s->value.unit.p);
@@ -110,12 +111,12 @@ static int cmp_meta(const void *a, const void *b)
     return str_cmp(((const struct tsdb_metadata *)a)->name, ((const struct tsdb_metadata *)b)->name);
 }
 
-enum err tsdb_metadata(struct tsdb *db, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret, size_t *ret_n)
+enum err tsdb_metadata(struct tsdb *db, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret,
+                       size_t *ret_n)
 {
     VEC(struct tsdb_metadata) v = { 0 };
     mtx_lock(&db->meta_mu);
-    map_each(fammap, s, &db->families)
-    {
+    map_each (fammap, s, &db->families) {
         if (name.n && !str_eq(name, s->key))
             continue;
         struct tsdb_metadata m = { arena_str(a, s->key),

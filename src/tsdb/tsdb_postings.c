@@ -4,7 +4,8 @@
 
 #include "tsdb/tsdb_int.h"
 
-static enum err union_of_set(const struct postings_source *src, str name, const str *set, size_t n, roaring_bitmap_t *into)
+static enum err union_of_set(const struct postings_source *src, str name, const str *set, size_t n,
+                             roaring_bitmap_t *into)
 {
     for (size_t i = 0; i < n; i++) {
         roaring_bitmap_t *b = NULL;

@@ -68,7 +68,8 @@ static void query_setup(struct tsdb_query *q)
 
 static int cmp_lsn(const void *a, const void *b)
 {
-    const struct segment_meta *x = segment_meta(*(struct segment *const *)a), *y = segment_meta(*(struct segment *const *)b);
+    const struct segment_meta *x = segment_meta(*(struct segment *const *)a),
+                              *y = segment_meta(*(struct segment *const *)b);
     int c = (x->lsn_last > y->lsn_last) - (x->lsn_last < y->lsn_last);
     return c ? c : (x->id > y->id) - (x->id < y->id);
 }
@@ -188,7 +189,8 @@ static int cmp_rank(const void *a, const void *b)
 static int cmp_head(const void *a, const void *b, void *ctx)
 {
     struct tsdb *db = ctx;
-    return series_cmp(db, series_at(db, (uint32_t)*(const uint64_t *)a), series_at(db, (uint32_t)*(const uint64_t *)b));
+    return series_cmp(db, series_at(db, (uint32_t) * (const uint64_t *)a),
+                      series_at(db, (uint32_t) * (const uint64_t *)b));
 }
 
 static void sort_head(struct tsdb *db, uint64_t *ids, size_t n)
@@ -329,7 +331,7 @@ static enum err select_seg(struct select *s, size_t src, const struct matcher *m
             break;
         struct qseries *x = join(s, ident, &first);
         if (x->created_in == q->select_no) {
-            struct qref *r = arena_new(&q->a, struct qref); 
+            struct qref *r = arena_new(&q->a, struct qref);
             r->src = (uint32_t)src;
             r->row = rows[i];
             if (x->last)
@@ -366,7 +368,8 @@ static enum err select_all(struct select *s, const struct matcher *m, size_t n_m
         if (e)
             query_damage(q, "the index of %s is damaged", segment_path(q->segs[i]));
         if (s->run.n) {
-            vec_each(struct tsdb_series, x, &s->acc) fill_labels(s, x);
+            vec_each (struct tsdb_series, x, &s->acc)
+                fill_labels(s, x);
             merge_run(s);
         }
         if (arena_over(s->a))
@@ -375,8 +378,8 @@ static enum err select_all(struct select *s, const struct matcher *m, size_t n_m
     return OK;
 }
 
-enum err tsdb_select(struct tsdb_query *q, const struct matcher *m, size_t n_matchers, size_t series_max, struct arena *a,
-                     struct tsdb_series **ret, size_t *ret_n)
+enum err tsdb_select(struct tsdb_query *q, const struct matcher *m, size_t n_matchers, size_t series_max,
+                     struct arena *a, struct tsdb_series **ret, size_t *ret_n)
 {
     struct select s = { .q = q, .a = a };
     q->select_no++;
@@ -448,7 +451,8 @@ static void names_end(struct names *n, size_t limit, str **ret, size_t *ret_n)
 {
     str *v = arena_array(n->a, str, n->seen.n + 1);
     size_t k = 0;
-    map_each(symmap, s, &n->seen) v[k++] = s->key;
+    map_each (symmap, s, &n->seen)
+        v[k++] = s->key;
     qsort(v, k, sizeof(*v), cmp_str);
     *ret = v;
     *ret_n = limit && k > limit ? limit : k;
@@ -464,7 +468,8 @@ static void head_names(struct tsdb *db, str name, struct names *n)
         for (size_t i = 0; nv && i < nv->v.n; i++)
             names_add(n, sym_at(db, nv->v.p[i]));
     } else {
-        map_each(namemap, s, &db->idx.names) names_add(n, sym_at(db, s->key));
+        map_each (namemap, s, &db->idx.names)
+            names_add(n, sym_at(db, s->key));
     }
     mtx_unlock(&db->idx.mu);
 }
@@ -484,8 +489,8 @@ static enum err seg_names(struct tsdb_query *q, size_t src, str name, struct nam
     return OK;
 }
 
-static enum err names_or_values(struct tsdb_query *q, str name, const struct matcher *m, size_t n_matchers, size_t limit,
-                                struct arena *a, str **ret, size_t *ret_n)
+static enum err names_or_values(struct tsdb_query *q, str name, const struct matcher *m, size_t n_matchers,
+                                size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     struct names n = { .a = a };
     if (!n_matchers) {
@@ -502,7 +507,7 @@ static enum err names_or_values(struct tsdb_query *q, str name, const struct mat
     size_t k;
     enum err e = tsdb_select(q, m, n_matchers, 0, &tmp, &s, &k);
     for (size_t i = 0; i < k && !e; i++) {
-        labels_each(l, s[i].labels) {
+        labels_each (l, s[i].labels) {
             if (!name.p)
                 names_add(&n, l->name);
             else if (str_eq(name, l->name))
@@ -516,8 +521,8 @@ static enum err names_or_values(struct tsdb_query *q, str name, const struct mat
     return e;
 }
 
-enum err tsdb_label_names(struct tsdb_query *q, const struct matcher *m, size_t n_matchers, size_t limit, struct arena *a,
-                          str **ret, size_t *ret_n)
+enum err tsdb_label_names(struct tsdb_query *q, const struct matcher *m, size_t n_matchers, size_t limit,
+                          struct arena *a, str **ret, size_t *ret_n)
 {
     return names_or_values(q, STR_NONE, m, n_matchers, limit, a, ret, ret_n);
 }

@@ -63,7 +63,8 @@ static bool dir_read(struct tsdb_seg *s, struct rd *r)
     s->symbol_first = arena_array(&s->a, str, s->symbols.n + 1);
     for (uint32_t i = 0; i < s->symbols.n; i++)
         s->symbol_first[i] = arena_str(&s->a, rd_lstr(r));
-    if (!dir_section(s, r, SEG_SERIES, &s->series, s->n_series) || !dir_section(s, r, SEG_IDENT, &s->ident, s->n_series) ||
+    if (!dir_section(s, r, SEG_SERIES, &s->series, s->n_series) ||
+        !dir_section(s, r, SEG_IDENT, &s->ident, s->n_series) ||
         !dir_section(s, r, SEG_POSTINGS, &s->postings, UINT32_MAX))
         return false;
     s->post_first = arena_array(&s->a, uint64_t, s->postings.n + 1);
@@ -372,7 +373,8 @@ static enum err post_or(const struct tsdb_seg *s, const struct post *p, roaring_
     roaring_bitmap_t *b = roaring_bitmap_portable_deserialize_safe(p->body.p, p->body.n);
     if (!b)
         return ERR_CORRUPT;
-    enum err e = roaring_bitmap_get_cardinality(b) == p->n && roaring_bitmap_maximum(b) < s->n_series ? OK : ERR_CORRUPT;
+    enum err e =
+        roaring_bitmap_get_cardinality(b) == p->n && roaring_bitmap_maximum(b) < s->n_series ? OK : ERR_CORRUPT;
     if (!e)
         roaring_bitmap_or_inplace(into, b);
     roaring_bitmap_free(b);
@@ -394,7 +396,8 @@ static uint32_t post_page(const struct tsdb_seg *s, uint64_t key)
 }
 
 /* Call fn for entries with from <= key < to. */
-static enum err post_range(struct seg_ctx *c, uint64_t from, uint64_t to, void *ctx, enum err (*fn)(void *ctx, const struct post *p))
+static enum err post_range(struct seg_ctx *c, uint64_t from, uint64_t to, void *ctx,
+                           enum err (*fn)(void *ctx, const struct post *p))
 {
     const struct tsdb_seg *s = c->s;
     for (uint32_t page = post_page(s, from); page < s->postings.n && (s->post_first[page] < to); page++) {
@@ -606,12 +609,12 @@ enum err seg_index_load(const struct tsdb_seg *s, uint32_t row, struct seg_index
         ip->col = mem_realloc(ip->col, n * sizeof(*ip->col));
         ip->cap = n;
     }
-#define COLUMN(field)                                       \
-    do {                                                    \
-        TRY(codec_u32_decode(raw, n, ip->col, &used));      \
-        raw = str_skip(raw, used);                          \
-        for (uint32_t i = 0; i < n; i++)                    \
-            ip->chunks[i].field = ip->col[i];               \
+#define COLUMN(field)                                  \
+    do {                                               \
+        TRY(codec_u32_decode(raw, n, ip->col, &used)); \
+        raw = str_skip(raw, used);                     \
+        for (uint32_t i = 0; i < n; i++)               \
+            ip->chunks[i].field = ip->col[i];          \
     } while (0)
     COLUMN(page);
     COLUMN(off);

@@ -5,14 +5,14 @@
 
 #include "tsdb/tsdb_int.h"
 
-#define MAP_NAME u64map
-#define MAP_KEY uint64_t
-#define MAP_VALUE uint32_t
-#define MAP_HASH(k) hash_u64((k) + 0x9e3779b97f4a7c15ull)
+#define MAP_NAME     u64map
+#define MAP_KEY      uint64_t
+#define MAP_VALUE    uint32_t
+#define MAP_HASH(k)  hash_u64((k) + 0x9e3779b97f4a7c15ull)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
 
-#define SERIES_PAGE_BYTES (16u << 10)
+#define SERIES_PAGE_BYTES  (16u << 10)
 #define POSTING_INLINE_MAX 16
 
 struct out_timeline {
@@ -30,7 +30,7 @@ struct seg_out {
     VEC(str) sym_text;
     struct pairmap pairs; /* temporary (name, value) -> rows */
     uint64_t pair_bytes;
-    struct buf series;  /* per row: uvarint n, pairs of temporary ids */
+    struct buf series; /* per row: uvarint n, pairs of temporary ids */
     VEC(uint64_t) ident_lo;
     VEC(uint32_t) ident_hi;
     VEC(uint32_t) info; /* per row */
@@ -74,7 +74,8 @@ static void out_free(struct seg_out *o)
     arena_deinit(&o->a);
     symmap_free(&o->syms);
     vec_free(&o->sym_text);
-    map_each(pairmap, s, &o->pairs) plist_free(&s->value);
+    map_each (pairmap, s, &o->pairs)
+        plist_free(&s->value);
     pairmap_free(&o->pairs);
     buf_deinit(&o->series);
     vec_free(&o->ident_lo);
@@ -147,7 +148,7 @@ void seg_out_series(struct seg_out *o, struct labels ls, hash128 id, const struc
     vec_push(&o->info, out_info(o, info));
     vec_push(&o->n_chunks, 0);
     buf_uvarint(&o->series, ls.n);
-    labels_each(l, ls) {
+    labels_each (l, ls) {
         uint32_t name = out_sym(o, l->name), value = out_sym(o, l->value);
         buf_uvarint(&o->series, name);
         buf_uvarint(&o->series, value);
@@ -352,7 +353,8 @@ static void write_series(struct seg_out *o, const uint32_t *map)
         for (size_t i = same; i < k; i++)
             buf_uvarint(&s.page, cur.p[i]);
         vec_clear(&prev);
-        vec_each(uint32_t, x, &cur) vec_push(&prev, *x);
+        vec_each (uint32_t, x, &cur)
+            vec_push(&prev, *x);
         if (s.page.n >= SERIES_PAGE_BYTES || row + 1 == n)
             pages_cut(&s, row + 1, SEGMENT_PAGE_ZSTD);
     }
@@ -414,8 +416,7 @@ static void write_postings(struct seg_out *o, const uint32_t *map)
 {
     size_t n = 0;
     struct pair_out *v = mem_alloc((o->pairs.n + 1) * sizeof(*v));
-    map_each(pairmap, s, &o->pairs)
-    {
+    map_each (pairmap, s, &o->pairs) {
         v[n].key = (uint64_t)map[s->key >> 32] << 32 | map[s->key & 0xffffffff];
         v[n++].l = &s->value;
     }
@@ -476,11 +477,11 @@ static void write_index(struct seg_out *o)
         buf_u32(&s.page, (uint32_t)k);
         codec_u32_encode(&s.page, o->n_chunks.p + from, rows);
         const struct out_chunk *c = o->chunks.p + at;
-#define COLUMN(field)                       \
-    do {                                    \
-        for (size_t i = 0; i < k; i++)      \
-            col[i] = c[i].field;            \
-        codec_u32_encode(&s.page, col, k);  \
+#define COLUMN(field)                      \
+    do {                                   \
+        for (size_t i = 0; i < k; i++)     \
+            col[i] = c[i].field;           \
+        codec_u32_encode(&s.page, col, k); \
     } while (0)
         COLUMN(page);
         COLUMN(off);
@@ -544,11 +545,9 @@ enum err seg_out_finish(struct seg_out *o, uint64_t lsn_first, uint64_t lsn_last
     buf_u64(&toc, o->samples);
     buf_str_add(&toc, buf_str(&o->dir));
     write_blob(o, SEG_TOC, &toc, 1);
-    struct segment_meta meta = { .min_time = o->min_ts,
-                                 .max_time = o->max_ts,
-                                 .lsn_first = lsn_first,
-                                 .lsn_last = lsn_last,
-                                 .rows = o->samples };
+    struct segment_meta meta = {
+        .min_time = o->min_ts, .max_time = o->max_ts, .lsn_first = lsn_first, .lsn_last = lsn_last, .rows = o->samples
+    };
     enum err e = segment_finish(o->w, &meta, reterr);
     if (e)
         segment_abort(o->w);

@@ -11,12 +11,13 @@ hash128 series_hash(struct tsdb *db, struct labels ls)
 {
     char stack[CANON_BYTES], *p = stack;
     size_t need = 0;
-    labels_each(l, ls) need += l->name.n + l->value.n + 2;
+    labels_each (l, ls)
+        need += l->name.n + l->value.n + 2;
     AUTO_FREE void *heap = need > sizeof(stack) ? mem_alloc(need) : NULL;
     if (heap)
         p = heap;
     char *w = p;
-    labels_each(l, ls) {
+    labels_each (l, ls) {
         memcpy(w, l->name.p, l->name.n);
         w += l->name.n;
         *w++ = (char)0xff;
@@ -30,14 +31,16 @@ hash128 series_hash(struct tsdb *db, struct labels ls)
 unsigned series_part(struct tsdb *db, struct labels ls, hash128 h)
 {
     str job = STR_NONE;
-    labels_each(l, ls) {
+    labels_each (l, ls) {
         if (l->name.n == 3 && memcmp(l->name.p, "job", 3) == 0)
             job = l->value;
         else if (l->name.n == 8 && memcmp(l->name.p, "instance", 8) == 0)
             return (unsigned)((hash64(l->value) ^ (job.n ? hash64(job) * 31 : 0)) % db->n_parts);
     }
     if (job.n)
-        labels_each(l, ls) if (str_eq(l->name, STR("instance"))) return (unsigned)(hash64(l->value) % db->n_parts);
+        labels_each (l, ls)
+            if (str_eq(l->name, STR("instance")))
+                return (unsigned)(hash64(l->value) % db->n_parts);
     return (unsigned)(h.hi % db->n_parts);
 }
 
@@ -78,7 +81,8 @@ static void table_grow(struct tsdb *db, struct part *p, uint32_t cap)
         if (old[i].id)
             table_insert(db, p, old[i].id, series_at(db, old[i].id)->id);
     mem_free(old);
-    atomic_fetch_add_explicit(&db->bytes_series, (int64_t)(cap - old_cap) * (int64_t)sizeof(*old), memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->bytes_series, (int64_t)(cap - old_cap) * (int64_t)sizeof(*old),
+                              memory_order_relaxed);
 }
 
 static void table_insert(struct tsdb *db, struct part *p, uint32_t id, hash128 h)
@@ -113,7 +117,8 @@ static void table_remove(struct tsdb *db, struct part *p, uint32_t id)
 
 enum err series_check_labels(struct tsdb *db, struct labels ls, struct err_text *reterr)
 {
-    const size_t labels_max = LIMIT(db, labels_max), name_max = LIMIT(db, label_name_bytes_max), value_max = LIMIT(db, label_value_bytes_max);
+    const size_t labels_max = LIMIT(db, labels_max), name_max = LIMIT(db, label_name_bytes_max),
+                 value_max = LIMIT(db, label_value_bytes_max);
     if (ls.n == 0)
         return err_fail(reterr, ERR_INVALID, "a series without labels");
     if (ls.n > labels_max)
@@ -164,7 +169,7 @@ static const uint8_t *labels_blob(struct tsdb *db, struct labels ls)
     if (ls.n > 256)
         p = big = mem_alloc(16 + ls.n * 10);
     size_t n = uvarint_put(p, ls.n);
-    labels_each(l, ls) {
+    labels_each (l, ls) {
         n += uvarint_put(p + n, sym_intern(db, l->name));
         n += uvarint_put(p + n, sym_intern(db, l->value));
     }
@@ -213,8 +218,7 @@ static void gc_release(void *vdb, void *vl)
     struct gc_list *l = vl;
     for (size_t i = 0; i < l->blobs.n; i++)
         mem_free(l->blobs.p[i]);
-    vec_each(uint32_t, id, &l->ids)
-    {
+    vec_each (uint32_t, id, &l->ids) {
         struct part *p = &db->parts[series_at(db, *id)->part];
         mtx_lock(&p->mu);
         vec_push(&p->free_ids, *id);
@@ -239,7 +243,9 @@ static void gc_part(struct tsdb *db, struct part *p, int64_t before_ms, struct g
             vec_push(&out->blobs, (void *)(uintptr_t)s->labels);
         }
     }
-    vec_each(uint32_t, id, &out->ids) if (series_at(db, *id)->part == p->no) table_remove(db, p, *id);
+    vec_each (uint32_t, id, &out->ids)
+        if (series_at(db, *id)->part == p->no)
+            table_remove(db, p, *id);
     mtx_unlock(&p->mu);
 }
 
@@ -252,9 +258,11 @@ static void index_rebuild(struct tsdb *db, const struct gc_list *dead)
     roaring_bitmap_free(gone);
     struct pairmap old = x->pairs;
     memset(&x->pairs, 0, sizeof(x->pairs));
-    map_each(namemap, s, &x->names) vec_free(&s->value.v);
+    map_each (namemap, s, &x->names)
+        vec_free(&s->value.v);
     namemap_clear(&x->names);
-    map_each(pairmap, s, &old) plist_free(&s->value);
+    map_each (pairmap, s, &old)
+        plist_free(&s->value);
     pairmap_free(&old);
     uint32_t n = (uint32_t)roaring_bitmap_get_cardinality(x->all), *ids = mem_alloc((n + 1) * sizeof(*ids));
     roaring_bitmap_to_uint32_array(x->all, ids);

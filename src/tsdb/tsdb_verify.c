@@ -22,7 +22,8 @@ static enum err verify_series(struct verify *v, struct err_text *reterr)
         struct labels ls;
         hash128 id;
         struct series_info info;
-        if (seg_labels(&v->ctx, row, &v->one, &ls) || seg_ident(&v->ctx, row, &id) || seg_series_info(&v->ctx, row, &info))
+        if (seg_labels(&v->ctx, row, &v->one, &ls) || seg_ident(&v->ctx, row, &id) ||
+            seg_series_info(&v->ctx, row, &info))
             FAIL("series %u cannot be read", row);
         if (!ls.n || (row && labels_cmp(prev, ls) >= 0))
             FAIL("series %u is out of order", row);
@@ -57,13 +58,16 @@ static enum err verify_postings(struct verify *v, struct err_text *reterr)
         }
     }
     if (pairs != v->pairs)
-        FAIL("postings name %llu label pairs, series have %llu", (unsigned long long)pairs, (unsigned long long)v->pairs);
+        FAIL("postings name %llu label pairs, series have %llu", (unsigned long long)pairs,
+             (unsigned long long)v->pairs);
     return OK;
 }
 
-static enum err verify_chunk(struct verify *v, const struct seg_chunk *c, str raw, const uint32_t *tl_n, struct err_text *reterr)
+static enum err verify_chunk(struct verify *v, const struct seg_chunk *c, str raw, const uint32_t *tl_n,
+                             struct err_text *reterr)
 {
-    if (c->tl >= v->s->n_timelines || c->start > tl_n[c->tl] || c->n > tl_n[c->tl] - c->start || !c->n || c->off >= raw.n)
+    if (c->tl >= v->s->n_timelines || c->start > tl_n[c->tl] || c->n > tl_n[c->tl] - c->start || !c->n ||
+        c->off >= raw.n)
         FAIL("a chunk points outside");
     str in = str_skip(raw, c->off);
     size_t used;
@@ -107,7 +111,8 @@ static enum err verify_chunks(struct verify *v, struct err_text *reterr)
             const struct seg_chunk *c = &ip->chunks[i];
             if (c->page != page) {
                 page = c->page;
-                e = page < s->n_chunk_pages ? segment_page_read(s->seg, s->chunk_page + page, &chunk_buf, &raw) : ERR_CORRUPT;
+                e = page < s->n_chunk_pages ? segment_page_read(s->seg, s->chunk_page + page, &chunk_buf, &raw)
+                                            : ERR_CORRUPT;
             }
             e = e ? e : verify_chunk(v, c, raw, tl_n, reterr);
         }

@@ -17,7 +17,8 @@
 enum { OP_TOK, OP_SAME, OP_TS_TOK, OP_TS_SAME, OP_DEF, OP_RAW, OP_HIST, OP_EXT };
 enum { EXT_INFO = 1, EXT_EXEMPLAR = 2, EXT_FAMILY = 3 };
 
-static struct stat wal_lost = STAT_COUNTER("vane_tsdb_wal_damaged_records_total", "Log records that could not be replayed", "");
+static struct stat wal_lost =
+    STAT_COUNTER("vane_tsdb_wal_damaged_records_total", "Log records that could not be replayed", "");
 
 /* ---- writing ---- */
 void tsdb_wal_frame_begin(struct part *p, uint32_t epoch, int64_t base_ts)
@@ -393,7 +394,8 @@ static struct rep_part *rep_part(struct replay *r, uint16_t partition)
 }
 
 /* Is this record the next of its context? */
-static bool context(struct replay *r, struct rep_part *rp, const struct store_replayed *rec, uint32_t stamp, uint32_t seq)
+static bool context(struct replay *r, struct rep_part *rp, const struct store_replayed *rec, uint32_t stamp,
+                    uint32_t seq)
 {
     if (!rp->context || rp->epoch != rec->epoch || rp->stamp != stamp) {
         rp->epoch = rec->epoch;
@@ -526,7 +528,8 @@ static bool verify_op(struct rd *r)
 enum err tsdb_record_verify(const struct store_replayed *rec, struct err_text *reterr)
 {
     if (rec->type != WAL_FRAME)
-        return err_fail(reterr, ERR_CORRUPT, "record %llu has the unknown type %u", (unsigned long long)rec->lsn, rec->type);
+        return err_fail(reterr, ERR_CORRUPT, "record %llu has the unknown type %u", (unsigned long long)rec->lsn,
+                        rec->type);
     struct rd r = rd_init(rec->payload);
     rd_uvarint(&r);
     rd_uvarint(&r);
@@ -552,10 +555,12 @@ enum err tsdb_wal_replay(struct tsdb *db, struct err_text *reterr)
     uint64_t began = os_mono_ns();
     enum err e = store_wal_replay(db->st, &spec, &res, reterr);
     if (r.bad_records) {
-        snprintf(db->damage, sizeof(db->damage), "the log is damaged: %llu records could not be read, the first is %llu",
+        snprintf(db->damage, sizeof(db->damage),
+                 "the log is damaged: %llu records could not be read, the first is %llu",
                  (unsigned long long)r.bad_records, (unsigned long long)r.first_bad);
         atomic_store(&db->wal_damaged, true);
-        LOG_ERROR("metrics log damaged, answers may miss samples", "records", LOG_I64(r.bad_records), "first_lsn", LOG_I64(r.first_bad));
+        LOG_ERROR("metrics log damaged, answers may miss samples", "records", LOG_I64(r.bad_records), "first_lsn",
+                  LOG_I64(r.first_bad));
     }
     if (res.records)
         LOG_INFO("metrics log replayed", "records", LOG_I64(res.records), "samples", LOG_I64(r.samples), "ms",

@@ -14,9 +14,8 @@ static const struct {
     str name;
     enum coding coding;
 } codings[] = {
-    { STR_INIT(""), CODING_IDENTITY },       { STR_INIT("identity"), CODING_IDENTITY },
-    { STR_INIT("gzip"), CODING_GZIP },       { STR_INIT("x-gzip"), CODING_GZIP },
-    { STR_INIT("deflate"), CODING_DEFLATE }, { STR_INIT("zstd"), CODING_ZSTD },
+    { STR_INIT(""), CODING_IDENTITY },     { STR_INIT("identity"), CODING_IDENTITY }, { STR_INIT("gzip"), CODING_GZIP },
+    { STR_INIT("x-gzip"), CODING_GZIP },   { STR_INIT("deflate"), CODING_DEFLATE },   { STR_INIT("zstd"), CODING_ZSTD },
     { STR_INIT("snappy"), CODING_SNAPPY },
 };
 
@@ -59,8 +58,8 @@ static inline uint32_t le32(const char *p)
 
 enum deflate_kind { KIND_GZIP, KIND_ZLIB, KIND_RAW };
 
-static enum libdeflate_result inflate_into(struct libdeflate_decompressor *d, enum deflate_kind k, str in,
-                                           void *out, size_t cap, size_t *used, size_t *made)
+static enum libdeflate_result inflate_into(struct libdeflate_decompressor *d, enum deflate_kind k, str in, void *out,
+                                           size_t cap, size_t *used, size_t *made)
 {
     switch (k) {
     case KIND_GZIP:
@@ -90,8 +89,7 @@ static enum err inflate_member(struct libdeflate_decompressor *d, enum deflate_k
             return OK;
         }
         if (r != LIBDEFLATE_INSUFFICIENT_SPACE)
-            return err_fail(reterr, ERR_CORRUPT, "the body is not valid %s",
-                            k == KIND_GZIP ? "gzip" : "deflate");
+            return err_fail(reterr, ERR_CORRUPT, "the body is not valid %s", k == KIND_GZIP ? "gzip" : "deflate");
         if (cap >= left)
             return ERR_LIMIT;
     }
@@ -115,8 +113,7 @@ static enum err inflate_all(enum deflate_kind k, str in, size_t max, struct buf 
 /* "deflate" means zlib-wrapped, but raw streams are sent as well. */
 static bool looks_like_zlib(str in)
 {
-    return in.n >= 2 && (in.p[0] & 0x0f) == 8 &&
-           ((unsigned)(uint8_t)in.p[0] << 8 | (uint8_t)in.p[1]) % 31 == 0;
+    return in.n >= 2 && (in.p[0] & 0x0f) == 8 && ((unsigned)(uint8_t)in.p[0] << 8 | (uint8_t)in.p[1]) % 31 == 0;
 }
 
 static enum err inflate_deflate(str in, size_t max, struct buf *out, struct err_text *reterr)
@@ -142,8 +139,7 @@ static enum err unzstd(str in, size_t max, struct buf *out, struct err_text *ret
     size_t from = out->n, r = 1;
     enum err e = in.n ? OK : err_fail(reterr, ERR_CORRUPT, "the body is empty, not zstd");
     while (e == OK && (src.pos < src.size || r != 0)) {
-        size_t left = max - (out->n - from),
-               step = MIN(left + 1, MAX(in.n * 4, (size_t)ZSTD_DStreamOutSize()));
+        size_t left = max - (out->n - from), step = MIN(left + 1, MAX(in.n * 4, (size_t)ZSTD_DStreamOutSize()));
         if (!room(out, step)) {
             e = err_fail(reterr, ERR_LIMIT, "the buffer for the decompressed body is full");
             break;
@@ -176,8 +172,7 @@ static enum err snappy_size(str in, size_t max, size_t *ret_n, struct err_text *
     if (n > max)
         return too_big(max, reterr);
     if (n / 64 > in.n) /* no element of a block makes more than 64 bytes out of two */
-        return err_fail(reterr, ERR_CORRUPT, "the snappy block claims %zu bytes, which %zu bytes cannot hold",
-                        n, in.n);
+        return err_fail(reterr, ERR_CORRUPT, "the snappy block claims %zu bytes, which %zu bytes cannot hold", n, in.n);
     *ret_n = n;
     return OK;
 }

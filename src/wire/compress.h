@@ -14,14 +14,12 @@ const char *coding_name(enum coding c);
 /* Append the decompressed body to out. gzip: several members are joined; deflate: zlib-wrapped or raw; zstd:
  * several frames. ERR_CORRUPT: not that format, truncated, checksum. ERR_LIMIT: more than bytes_max. On error out
  * is as it was. IDENTITY copies. */
-enum err decompress(enum coding c, str in, size_t bytes_max, struct buf *out,
-                    struct err_text *reterr) MUST_CHECK;
+enum err decompress(enum coding c, str in, size_t bytes_max, struct buf *out, struct err_text *reterr) MUST_CHECK;
 
 /* Append a gzip member. level 1..12 (1 for answers). */
 enum err gzip_compress(str in, int level, struct buf *out) MUST_CHECK;
 /* A snappy block straight into a, without the copy through a buffer. Errors as decompress(). */
-enum err snappy_unpack(struct arena *a, str in, size_t bytes_max, str *ret,
-                       struct err_text *reterr) MUST_CHECK;
+enum err snappy_unpack(struct arena *a, str in, size_t bytes_max, str *ret, struct err_text *reterr) MUST_CHECK;
 /* Append the snappy block of in. */
 void snappy_pack(str in, struct buf *out);
 /* Does an Accept-Encoding header allow gzip (q > 0)? */

@@ -115,9 +115,8 @@ static enum err labels_of(struct reader *r, struct label *p, size_t *n, size_t c
 }
 
 enum field { F_NAME, F_VALUE, F_LABELS, F_TIMESTAMP, F_TYPE, F_UNIT, F_HELP, F_N };
-static const str fields[F_N] = { STR_INIT("name"),      STR_INIT("value"), STR_INIT("labels"),
-                                 STR_INIT("timestamp"), STR_INIT("type"),  STR_INIT("unit"),
-                                 STR_INIT("help") };
+static const str fields[F_N] = { STR_INIT("name"), STR_INIT("value"), STR_INIT("labels"), STR_INIT("timestamp"),
+                                 STR_INIT("type"), STR_INIT("unit"),  STR_INIT("help") };
 
 struct metric {
     str name;
@@ -167,8 +166,7 @@ static enum err unknown(struct reader *r, str key)
     str near = str_nearest(key, fields, F_N);
     key = str_take(key, 60);
     if (near.p)
-        return fail(r, "unknown field \"" STR_FMT "\", did you mean \"" STR_FMT "\"?", STR_ARG(key),
-                    STR_ARG(near));
+        return fail(r, "unknown field \"" STR_FMT "\", did you mean \"" STR_FMT "\"?", STR_ARG(key), STR_ARG(near));
     return fail(r, "unknown field \"" STR_FMT "\"", STR_ARG(key));
 }
 
@@ -205,16 +203,14 @@ static enum err metric_read(struct reader *r, struct batch *out)
     struct label *labels = arena_array(r->a, struct label, m.n_labels);
     *s = m.s;
     memcpy(labels, m.labels, m.n_labels * sizeof(*labels));
-    struct batch_series bs = {
-        .labels = { labels, m.n_labels }, .samples = s, .n_samples = 1, .meta = m.meta
-    };
+    struct batch_series bs = { .labels = { labels, m.n_labels }, .samples = s, .n_samples = 1, .meta = m.meta };
     avec_push(r->a, &out->series, bs);
     out->n_samples++;
     return OK;
 }
 
-enum err custom_decode(struct arena *a, str body, int64_t now_ms, const struct wire_limits *lim,
-                       struct batch *out, struct err_text *reterr)
+enum err custom_decode(struct arena *a, str body, int64_t now_ms, const struct wire_limits *lim, struct batch *out,
+                       struct err_text *reterr)
 {
     struct reader r = { .a = a, .lim = lim, .now_ms = now_ms, .err = reterr };
     r.scratch = arena_array(a, struct label, lim->labels_max + 1);

@@ -11,7 +11,7 @@
 
 #include "wire/wire.h"
 
-enum err custom_decode(struct arena *a, str body, int64_t now_ms, const struct wire_limits *lim,
-                       struct batch *out, struct err_text *reterr) MUST_CHECK;
+enum err custom_decode(struct arena *a, str body, int64_t now_ms, const struct wire_limits *lim, struct batch *out,
+                       struct err_text *reterr) MUST_CHECK;
 
 #endif

@@ -63,8 +63,7 @@ __attribute__((cold)) static const char *fail(struct expo *x, const char *at, co
 {
     char seen[128];
     excerpt(seen, sizeof(seen), at, x->end);
-    IGNORE_ERR(err_fail_at(&x->error, ERR_PARSE, (size_t)(at - x->start), "line %u: %s, got %s", x->line,
-                           what, seen));
+    IGNORE_ERR(err_fail_at(&x->error, ERR_PARSE, (size_t)(at - x->start), "line %u: %s, got %s", x->line, what, seen));
     x->entry = EXPO_ERROR;
     x->p = x->end;
     return NULL;
@@ -157,8 +156,7 @@ static inline bool number_stop(char c, bool text)
 {
     return c == ' ' || c == '\n' || c == '\0' || (text && (c == '\t' || c == '{'));
 }
-__attribute__((noinline)) static const char *number_slow(struct expo *x, const char *p, bool text,
-                                                         double *ret)
+__attribute__((noinline)) static const char *number_slow(struct expo *x, const char *p, bool text, double *ret)
 {
     const char *q = p;
     while (q < x->end && !number_stop(*q, text))
@@ -269,14 +267,10 @@ static bool type_of(str s, enum expo_format f, enum metric_type *ret)
         enum metric_type type;
         uint8_t formats; /* 1 text, 2 OpenMetrics */
     } rows[] = {
-        { STR_INIT("counter"), METRIC_COUNTER, 3 },
-        { STR_INIT("gauge"), METRIC_GAUGE, 3 },
-        { STR_INIT("histogram"), METRIC_HISTOGRAM, 3 },
-        { STR_INIT("summary"), METRIC_SUMMARY, 3 },
-        { STR_INIT("untyped"), METRIC_UNKNOWN, 1 },
-        { STR_INIT("gaugehistogram"), METRIC_GAUGE_HISTOGRAM, 2 },
-        { STR_INIT("info"), METRIC_INFO, 2 },
-        { STR_INIT("stateset"), METRIC_STATESET, 2 },
+        { STR_INIT("counter"), METRIC_COUNTER, 3 },     { STR_INIT("gauge"), METRIC_GAUGE, 3 },
+        { STR_INIT("histogram"), METRIC_HISTOGRAM, 3 }, { STR_INIT("summary"), METRIC_SUMMARY, 3 },
+        { STR_INIT("untyped"), METRIC_UNKNOWN, 1 },     { STR_INIT("gaugehistogram"), METRIC_GAUGE_HISTOGRAM, 2 },
+        { STR_INIT("info"), METRIC_INFO, 2 },           { STR_INIT("stateset"), METRIC_STATESET, 2 },
         { STR_INIT("unknown"), METRIC_UNKNOWN, 2 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -346,8 +340,7 @@ static enum expo_entry text_comment(struct expo *x, const char *p)
         x->text = (str){ p, (size_t)(stop - p) };
     } else {
         q = meta_name(x, skip_ws(q + 4, end),
-                      kind == EXPO_HELP ? "expected metric name after HELP"
-                                        : "expected metric name after TYPE");
+                      kind == EXPO_HELP ? "expected metric name after HELP" : "expected metric name after TYPE");
         if (!q)
             return EXPO_ERROR;
         if (q < end && *q == '\0')

@@ -21,13 +21,13 @@
 enum expo_format { EXPO_TEXT, EXPO_OPENMETRICS, EXPO_PROTOBUF /* read by expo_pb.h */ };
 
 enum expo_entry {
-    EXPO_END,     /* all read */
-    EXPO_ERROR,   /* malformed: x->error says what and where; sticky */
-    EXPO_SAMPLE,  /* series, value, has_ts/ts_ms; on demand: expo_labels, expo_exemplar, expo_start_ms */
-    EXPO_HELP,    /* name, text (escaped as it stands: expo_help() decodes) */
-    EXPO_TYPE,    /* name, type */
-    EXPO_UNIT,    /* name, text: OpenMetrics only */
-    EXPO_COMMENT, /* text, with the '#' */
+    EXPO_END,       /* all read */
+    EXPO_ERROR,     /* malformed: x->error says what and where; sticky */
+    EXPO_SAMPLE,    /* series, value, has_ts/ts_ms; on demand: expo_labels, expo_exemplar, expo_start_ms */
+    EXPO_HELP,      /* name, text (escaped as it stands: expo_help() decodes) */
+    EXPO_TYPE,      /* name, type */
+    EXPO_UNIT,      /* name, text: OpenMetrics only */
+    EXPO_COMMENT,   /* text, with the '#' */
     EXPO_HISTOGRAM, /* a whole histogram; expo_pb.h only */
 };
 
@@ -52,8 +52,7 @@ struct expo {
     str exemplar;      /* raw text from '{' to the end of the line */
     bool skip_created; /* OpenMetrics: `_created` lines are start timestamps, not samples (default true) */
     struct {
-        const char
-            *until; /* the next `_created` line or the end of the family: samples before it know the answer */
+        const char *until; /* the next `_created` line or the end of the family: samples before it know the answer */
         bool found;
         uint64_t key, last_key; /* labels without le/quantile, family name */
         int64_t ms, last_ms;    /* last_*: of the line passed most recently; last_ms 0 = none */
@@ -74,8 +73,7 @@ static inline void expo_hint(struct expo *x, str raw)
 /* Of the current SAMPLE: name and labels, sorted. Escapes are decoded into a; the rest borrows from the body.
  * `le` of histograms and `quantile` of summaries are written as floats ("1" -> "1.0") as Prometheus 3 does.
  * Empty values are dropped, as an absent label. ERR_INVALID: a label name twice. */
-enum err expo_labels(const struct expo *x, struct arena *a, struct labels *ret,
-                     struct err_text *reterr) MUST_CHECK;
+enum err expo_labels(const struct expo *x, struct arena *a, struct labels *ret, struct err_text *reterr) MUST_CHECK;
 /* Of the current SAMPLE with has_exemplar. ret_has_ts false: the exemplar has no own timestamp. */
 enum err expo_exemplar(const struct expo *x, struct arena *a, struct exemplar *ret, bool *ret_has_ts,
                        struct err_text *reterr) MUST_CHECK;
@@ -92,7 +90,7 @@ str expo_help(const struct expo *x, struct arena *a);
  * OK with ret_warn empty; OK with ret_warn set when the fallback had to be used; ERR_UNSUPPORTED otherwise. */
 enum err expo_format_select(str content_type, str fallback, enum expo_format *ret, struct err_text *ret_warn,
                             struct err_text *reterr) MUST_CHECK;
-#define EXPO_CONTENT_TYPE_TEXT        "text/plain; version=0.0.4; charset=utf-8"
+#define EXPO_CONTENT_TYPE_TEXT "text/plain; version=0.0.4; charset=utf-8"
 #define EXPO_CONTENT_TYPE_PROTOBUF \
     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 #define EXPO_CONTENT_TYPE_OPENMETRICS "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -118,8 +116,7 @@ struct expo_out {
 };
 void expo_out_family(struct expo_out *o, str name, const struct metric_meta *meta);
 /* ts_ms NULL = none; ex NULL = none (written in OpenMetrics only). */
-void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64_t *ts_ms,
-                     const struct exemplar *ex);
+void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64_t *ts_ms, const struct exemplar *ex);
 void expo_out_end(struct expo_out *o);
 
 #endif

@@ -12,8 +12,8 @@ struct batcher {
     struct batch *out;
     struct wire_rejects *rejects;
     struct expo x;
-    str last_raw;           /* the series whose run of samples is open; p == NULL: none */
-    struct labels last;     /* its labels */
+    str last_raw;       /* the series whose run of samples is open; p == NULL: none */
+    struct labels last; /* its labels */
     bool last_refused;
     RUN(struct sample) samples;
     RUN(int64_t) starts;
@@ -139,13 +139,13 @@ static enum err over_limit(const struct batcher *w, struct err_text *reterr)
     if (w->out->n_samples + RUN_LEN(&w->samples) > w->lim->samples_max)
         return err_fail(reterr, ERR_LIMIT, "more than %zu samples in one request", w->lim->samples_max);
     if (arena_over(w->a))
-        return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode", w->a->bytes_max);
+        return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode",
+                        w->a->bytes_max);
     return OK;
 }
 
-enum err expo_batch(struct arena *a, str body, const struct expo_batch_options *opt,
-                    const struct wire_limits *lim, struct batch *out, struct wire_rejects *ret_rejects,
-                    struct err_text *reterr)
+enum err expo_batch(struct arena *a, str body, const struct expo_batch_options *opt, const struct wire_limits *lim,
+                    struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr)
 {
     struct batcher w = { .a = a, .opt = opt, .lim = lim, .out = out, .rejects = ret_rejects };
     memset(ret_rejects, 0, sizeof(*ret_rejects));
@@ -201,7 +201,8 @@ static size_t family_of(struct families *f, str name)
 /* Does a sample called `name` belong to this family? */
 static bool belongs(const struct family *f, str name)
 {
-    static const char *const suffixes[] = { "", "_bucket", "_sum", "_count", "_total", "_info", "_created", "_gsum", "_gcount" };
+    static const char *const suffixes[] = { "",      "_bucket",  "_sum",  "_count", "_total",
+                                            "_info", "_created", "_gsum", "_gcount" };
     if (!str_has_prefix(name, f->name))
         return false;
     str rest = str_skip(name, f->name.n);
@@ -211,7 +212,8 @@ static bool belongs(const struct family *f, str name)
     return false;
 }
 
-static enum err family_sample(struct families *f, const struct expo *x, struct labels ls, size_t *current, struct err_text *reterr)
+static enum err family_sample(struct families *f, const struct expo *x, struct labels ls, size_t *current,
+                              struct err_text *reterr)
 {
     if (x->has_ts)
         return err_fail(reterr, ERR_INVALID, "line %u: pushed metrics must not have timestamps", x->line);
@@ -302,11 +304,12 @@ static struct expo_family_text family_text(struct arena *a, const struct family 
     return (struct expo_family_text){ f->name, arena_str(a, buf_str(&b)), f->n_samples };
 }
 
-enum err expo_families(struct arena *a, str body, enum expo_format format, struct expo_family_text **ret,
-                       size_t *ret_n, struct err_text *reterr)
+enum err expo_families(struct arena *a, str body, enum expo_format format, struct expo_family_text **ret, size_t *ret_n,
+                       struct err_text *reterr)
 {
     struct families f = { .a = a };
-    enum err e = format == EXPO_PROTOBUF ? families_read_protobuf(&f, body, reterr) : families_read(&f, body, format, reterr);
+    enum err e =
+        format == EXPO_PROTOBUF ? families_read_protobuf(&f, body, reterr) : families_read(&f, body, format, reterr);
     if (e == OK) {
         *ret = arena_array(a, struct expo_family_text, f.v.n);
         *ret_n = 0;

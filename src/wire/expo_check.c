@@ -52,8 +52,7 @@ PRINTF_LIKE(2, 3) static enum err bad(struct checker *c, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    return err_fail_at(c->err, ERR_INVALID, (size_t)(c->x.entry_start - c->x.start), "line %u: %s", c->x.line,
-                       text);
+    return err_fail_at(c->err, ERR_INVALID, (size_t)(c->x.entry_start - c->x.start), "line %u: %s", c->x.line, text);
 }
 
 /* ---- suffixes ---- */
@@ -290,16 +289,14 @@ static enum err exemplar_fits(struct checker *c, str suffix)
     struct exemplar ex;
     bool has_ts;
     size_t n = 0;
-    if (!(hist && str_eq(suffix, STR("_bucket"))) &&
-        !(c->type == METRIC_COUNTER && str_eq(suffix, STR("_total"))))
+    if (!(hist && str_eq(suffix, STR("_bucket"))) && !(c->type == METRIC_COUNTER && str_eq(suffix, STR("_total"))))
         return bad(c, "only buckets and counters can have exemplars");
     if (expo_exemplar(&c->x, &c->a, &ex, &has_ts, NULL) != OK)
         return bad(c, "invalid exemplar labels");
     labels_each (l, ex.labels)
         n += runes(l->name) + runes(l->value);
-    return n > EXEMPLAR_RUNES_MAX
-               ? bad(c, "the exemplar's labels have %zu characters, at most 128 are allowed", n)
-               : OK;
+    return n > EXEMPLAR_RUNES_MAX ? bad(c, "the exemplar's labels have %zu characters, at most 128 are allowed", n)
+                                  : OK;
 }
 
 /* A comma before a '}' that is not in quotes. */

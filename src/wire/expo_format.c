@@ -52,8 +52,8 @@ static bool media_type(str s, str *ret)
 
 static bool format_of_protocol(str protocol, enum expo_format *ret)
 {
-    bool text = str_has_prefix(protocol, STR("PrometheusText")),
-         om = str_has_prefix(protocol, STR("OpenMetricsText")), pb = str_eq(protocol, STR("PrometheusProto"));
+    bool text = str_has_prefix(protocol, STR("PrometheusText")), om = str_has_prefix(protocol, STR("OpenMetricsText")),
+         pb = str_eq(protocol, STR("PrometheusProto"));
     *ret = pb ? EXPO_PROTOBUF : om ? EXPO_OPENMETRICS : EXPO_TEXT;
     return text || om || pb;
 }

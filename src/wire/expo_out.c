@@ -126,8 +126,7 @@ static void seconds(struct buf *b, int64_t ms)
         buf_printf(b, ".%03u", (unsigned)(u % 1000));
 }
 
-void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64_t *ts_ms,
-                     const struct exemplar *ex)
+void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64_t *ts_ms, const struct exemplar *ex)
 {
     struct buf *b = o->b;
     bool om = o->format == EXPO_OPENMETRICS;

@@ -16,24 +16,33 @@ enum { KEY_PLAIN, KEY_COUNT, KEY_SUM, KEY_BUCKET, KEY_HIST };
 
 void expo_pb_init(struct expo_pb *x, str body, struct expo_pb_options opt, struct arena *a)
 {
-    *x = (struct expo_pb){ .e = { .format = EXPO_PROTOBUF, .line = 1, .entry = EXPO_COMMENT }, .opt = opt, .a = a, .start = body.p, .p = body.p,
-                           .end = body.p + body.n, .stage = STAGE_NEXT, .nhcb = { .a = a } };
+    *x = (struct expo_pb){ .e = { .format = EXPO_PROTOBUF, .line = 1, .entry = EXPO_COMMENT },
+                           .opt = opt,
+                           .a = a,
+                           .start = body.p,
+                           .p = body.p,
+                           .end = body.p + body.n,
+                           .stage = STAGE_NEXT,
+                           .nhcb = { .a = a } };
 }
 
 static enum expo_entry fail(struct expo_pb *x, const char *at, const char *what)
 {
-    IGNORE_ERR(err_fail_at(&x->e.error, ERR_PARSE, (size_t)(at - x->start), "byte %zu: %s", (size_t)(at - x->start), what));
+    IGNORE_ERR(
+        err_fail_at(&x->e.error, ERR_PARSE, (size_t)(at - x->start), "byte %zu: %s", (size_t)(at - x->start), what));
     return x->e.entry = EXPO_ERROR;
 }
 static enum expo_entry fail_name(struct expo_pb *x, const char *what)
 {
-    IGNORE_ERR(err_fail(&x->e.error, ERR_PARSE, "%s of metric family \"" STR_FMT "\"", what, STR_ARG(str_take(x->e.name, 100))));
+    IGNORE_ERR(err_fail(&x->e.error, ERR_PARSE, "%s of metric family \"" STR_FMT "\"", what,
+                        STR_ARG(str_take(x->e.name, 100))));
     return x->e.entry = EXPO_ERROR;
 }
 
 /* ---- family ---- */
 
-static const enum metric_type types[] = { METRIC_COUNTER, METRIC_GAUGE, METRIC_SUMMARY, METRIC_UNKNOWN, METRIC_HISTOGRAM, METRIC_GAUGE_HISTOGRAM };
+static const enum metric_type types[] = { METRIC_COUNTER, METRIC_GAUGE,     METRIC_SUMMARY,
+                                          METRIC_UNKNOWN, METRIC_HISTOGRAM, METRIC_GAUGE_HISTOGRAM };
 
 static bool unit_fits(const struct expo_pb *x)
 {
@@ -299,8 +308,13 @@ static enum err hist_make(struct expo_pb *x, const struct hist_reader *r, struct
 {
     struct histogram *h = arena_new(x->a, struct histogram);
     bool f = r->count_float > 0 || r->zero_float > 0;
-    *h = (struct histogram){ .schema = r->schema, .zero_threshold = r->zero_threshold, .count = x->count, .sum = x->sum,
-                             .zero_count = f ? r->zero_float : (double)r->zero, .pos = hist_pb_side(&r->pos, f), .neg = hist_pb_side(&r->neg, f) };
+    *h = (struct histogram){ .schema = r->schema,
+                             .zero_threshold = r->zero_threshold,
+                             .count = x->count,
+                             .sum = x->sum,
+                             .zero_count = f ? r->zero_float : (double)r->zero,
+                             .pos = hist_pb_side(&r->pos, f),
+                             .neg = hist_pb_side(&r->neg, f) };
     TRY(histogram_validate(h, reterr));
     h->pos = side_of(&r->pos, f);
     h->neg = side_of(&r->neg, f);
@@ -337,7 +351,8 @@ static bool hist_read(struct expo_pb *x, struct pb m, struct pb *up)
     if (m.bad)
         return true;
     x->count = r.count_float > 0 ? r.count_float : (double)r.count;
-    x->is_native = x->opt.native && (r.pos.spans.n || r.neg.spans.n || r.zero_threshold > 0 || r.zero > 0 || r.zero_float > 0);
+    x->is_native =
+        x->opt.native && (r.pos.spans.n || r.neg.spans.n || r.zero_threshold > 0 || r.zero > 0 || r.zero_float > 0);
     x->step = STEP_COUNT;
     if (x->is_native) {
         x->step = STEP_HIST;
@@ -523,18 +538,22 @@ void expo_pb_deinit(struct expo_pb *x)
 
 enum err expo_pb_labels(const struct expo_pb *x, struct arena *a, struct labels *ret, struct err_text *reterr)
 {
-    static const char *const suffixes[] = { [KEY_PLAIN] = "", [KEY_COUNT] = "_count", [KEY_SUM] = "_sum", [KEY_BUCKET] = "_bucket", [KEY_HIST] = "" };
+    static const char *const suffixes[] = {
+        [KEY_PLAIN] = "", [KEY_COUNT] = "_count", [KEY_SUM] = "_sum", [KEY_BUCKET] = "_bucket", [KEY_HIST] = ""
+    };
     bool summary = x->e.type == METRIC_SUMMARY, bucket = x->key[1] == KEY_BUCKET;
     struct label *p = arena_array(a, struct label, x->labels.n + 2);
     const char *suffix = summary && bucket ? "" : suffixes[(size_t)x->key[1]];
     size_t n = 0;
-    p[n++] = (struct label){ LABEL_NAME, *suffix ? arena_printf(a, STR_FMT "%s", STR_ARG(x->e.name), suffix) : x->e.name };
+    p[n++] =
+        (struct label){ LABEL_NAME, *suffix ? arena_printf(a, STR_FMT "%s", STR_ARG(x->e.name), suffix) : x->e.name };
     if (bucket)
         p[n++] = (struct label){ summary ? LABEL_QUANTILE : LABEL_BUCKET, expo_openmetrics_float(a, x->bound) };
     for (size_t i = 0; i < x->labels.n; i++) {
         struct label l = x->labels.p[i];
         if (!l.name.n || !str_utf8_ok(l.name) || !str_utf8_ok(l.value))
-            return err_fail(reterr, ERR_INVALID, "invalid label in metric family \"" STR_FMT "\"", STR_ARG(str_take(x->e.name, 100)));
+            return err_fail(reterr, ERR_INVALID, "invalid label in metric family \"" STR_FMT "\"",
+                            STR_ARG(str_take(x->e.name, 100)));
         p[n++] = l;
     }
     TRY(labels_sort(p, &n, reterr));
@@ -603,7 +622,8 @@ static void exemplar_take(struct exemplars *out, struct arena *a, str bytes, boo
 {
     struct exemplar ex;
     bool has_ts;
-    if (!bytes.p || out->v.n >= EXPO_PB_EXEMPLARS_MAX || !exemplar_read(a, bytes, &ex, &has_ts) || (needs_ts && !has_ts))
+    if (!bytes.p || out->v.n >= EXPO_PB_EXEMPLARS_MAX || !exemplar_read(a, bytes, &ex, &has_ts) ||
+        (needs_ts && !has_ts))
         return;
     if (!has_ts)
         ex.ts_ms = ts_ms;

@@ -27,7 +27,7 @@
 #include "wire/nhcb.h"
 #include "wire/pb.h"
 
-#define EXPO_PB_KEY_BYTES 26
+#define EXPO_PB_KEY_BYTES     26
 #define EXPO_PB_EXEMPLARS_MAX 1024
 
 struct expo_pb_options {
@@ -66,7 +66,8 @@ void expo_pb_deinit(struct expo_pb *x); /* always, also after an error */
 /* The next entry; also in x->e.entry. After EXPO_END or EXPO_ERROR it stays there. */
 enum expo_entry expo_pb_next(struct expo_pb *x);
 /* Of the current SAMPLE or HISTOGRAM: name and labels, sorted, empty values dropped. ERR_INVALID: a label twice, bad UTF-8. */
-enum err expo_pb_labels(const struct expo_pb *x, struct arena *a, struct labels *ret, struct err_text *reterr) MUST_CHECK;
+enum err expo_pb_labels(const struct expo_pb *x, struct arena *a, struct labels *ret,
+                        struct err_text *reterr) MUST_CHECK;
 /* Is the label given with an empty value? */
 bool expo_pb_has_empty(const struct expo_pb *x, str name);
 /* Exemplars of the current SAMPLE or HISTOGRAM, by time; one without a timestamp gets ts_ms, on a histogram it is left

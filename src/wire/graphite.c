@@ -29,7 +29,8 @@ static enum err time_parse(str s, int64_t now_ms, int64_t *ret, struct err_text 
     return OK;
 }
 
-static enum err labels_parse(struct arena *a, str path, const struct wire_limits *lim, struct labels *ret, struct err_text *why)
+static enum err labels_parse(struct arena *a, str path, const struct wire_limits *lim, struct labels *ret,
+                             struct err_text *why)
 {
     VEC(struct label) v = { 0 };
     str part, name;
@@ -52,8 +53,8 @@ static enum err labels_parse(struct arena *a, str path, const struct wire_limits
     return OK;
 }
 
-enum err graphite_parse(struct arena *a, str line, int64_t now_ms, const struct wire_limits *lim, struct graphite_line *ret,
-                        struct err_text *why)
+enum err graphite_parse(struct arena *a, str line, int64_t now_ms, const struct wire_limits *lim,
+                        struct graphite_line *ret, struct err_text *why)
 {
     str path, value, time, rest = line;
     if (!word(&rest, &path) || !word(&rest, &value))

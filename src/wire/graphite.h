@@ -11,7 +11,7 @@ struct graphite_line {
     struct sample sample;
 };
 /* Labels live in a or borrow from line, which has no newline. ERR_PARSE, or ERR_INVALID (labels), and why. */
-enum err graphite_parse(struct arena *a, str line, int64_t now_ms, const struct wire_limits *lim, struct graphite_line *ret,
-                        struct err_text *reterr) MUST_CHECK;
+enum err graphite_parse(struct arena *a, str line, int64_t now_ms, const struct wire_limits *lim,
+                        struct graphite_line *ret, struct err_text *reterr) MUST_CHECK;
 
 #endif

@@ -21,7 +21,7 @@ struct influx {
     struct influx_field {
         str name;
         double v;
-    } *fields;
+    } * fields;
     size_t n_fields, fields_cap;
 };
 
@@ -30,8 +30,16 @@ bool influx_precision(str name, int64_t *ret)
     static const struct {
         const char *name;
         int64_t ns;
-    } rows[] = { { "", 1 }, { "ns", 1 }, { "n", 1 }, { "us", 1000 }, { "u", 1000 }, { "\xc2\xb5", 1000 }, { "ms", 1000000 },
-                 { "s", 1000000000 }, { "m", 60000000000 }, { "h", 3600000000000 } };
+    } rows[] = { { "", 1 },
+                 { "ns", 1 },
+                 { "n", 1 },
+                 { "us", 1000 },
+                 { "u", 1000 },
+                 { "\xc2\xb5", 1000 },
+                 { "ms", 1000000 },
+                 { "s", 1000000000 },
+                 { "m", 60000000000 },
+                 { "h", 3600000000000 } };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (str_eq(name, str_c(rows[i].name))) {
             *ret = rows[i].ns;
@@ -142,7 +150,8 @@ static enum err value_read(struct influx *x, struct line *l, double *ret, bool *
     *ret_is_number = true;
     if (truth(s, ret) || number(s, ret))
         return OK;
-    return err_fail(why, ERR_PARSE, "\"" STR_FMT "\" is not a value", STR_ARG(str_take(s, str_utf8_valid_len(str_take(s, 60)))));
+    return err_fail(why, ERR_PARSE, "\"" STR_FMT "\" is not a value",
+                    STR_ARG(str_take(s, str_utf8_valid_len(str_take(s, 60)))));
 }
 
 static enum err fields_read(struct influx *x, struct line *l, struct err_text *why)
@@ -199,7 +208,8 @@ static str metric_name(struct influx *x, str measurement, str field)
     return wire_legacy_name(x->a, arena_printf(x->a, STR_FMT "_" STR_FMT, STR_ARG(measurement), STR_ARG(field)), true);
 }
 
-static enum err series_add(struct influx *x, str measurement, const struct influx_field *f, int64_t ts_ms, struct err_text *why)
+static enum err series_add(struct influx *x, str measurement, const struct influx_field *f, int64_t ts_ms,
+                           struct err_text *why)
 {
     size_t n = 0;
     struct label *p = arena_array(x->a, struct label, x->tags.n + 2);
@@ -261,9 +271,11 @@ static const char *line_end(const char *p, const char *end)
 static enum err over_limit(const struct influx *x, struct err_text *reterr)
 {
     if (x->out->series.n > x->lim->series_max || x->out->n_samples > x->lim->samples_max)
-        return err_fail(reterr, ERR_LIMIT, "more than %zu fields in one request", MIN(x->lim->series_max, x->lim->samples_max));
+        return err_fail(reterr, ERR_LIMIT, "more than %zu fields in one request",
+                        MIN(x->lim->series_max, x->lim->samples_max));
     if (arena_over(x->a))
-        return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode", x->a->bytes_max);
+        return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode",
+                        x->a->bytes_max);
     return OK;
 }
 

@@ -12,9 +12,9 @@
 #include "wire/wire.h"
 
 struct influx_options {
-    int64_t now_ms;    /* of lines without a timestamp */
-    int64_t unit_ns;   /* of timestamps: influx_precision() */
-    str db;            /* label "db"; empty = none */
+    int64_t now_ms;  /* of lines without a timestamp */
+    int64_t unit_ns; /* of timestamps: influx_precision() */
+    str db;          /* label "db"; empty = none */
 };
 /* "", ns, n: 1; us, u, µ, ms, s, m, h. false: unknown. */
 bool influx_precision(str name, int64_t *ret_unit_ns);

@@ -82,7 +82,11 @@ enum err nhcb_make(struct nhcb *n, struct arena *a, const struct histogram **ret
         before = count;
     }
     span->length = (uint32_t)finite + 1;
-    *h = (struct histogram){ .schema = HIST_SCHEMA_CUSTOM, .count = total, .sum = n->sum, .custom = custom, .n_custom = finite,
+    *h = (struct histogram){ .schema = HIST_SCHEMA_CUSTOM,
+                             .count = total,
+                             .sum = n->sum,
+                             .custom = custom,
+                             .n_custom = finite,
                              .pos = { span, 1, buckets, finite + 1 } };
     TRY(histogram_validate(h, reterr));
     *ret = histogram_compact(a, h);

@@ -20,7 +20,8 @@ struct nhcb {
     double count, sum;
 };
 void nhcb_reset(struct nhcb *n);
-void nhcb_add_bucket(struct nhcb *n, double le, double count); /* in any order; the same bound again: the newer counts */
+void nhcb_add_bucket(struct nhcb *n, double le,
+                     double count); /* in any order; the same bound again: the newer counts */
 void nhcb_add_count(struct nhcb *n, double count);
 void nhcb_add_sum(struct nhcb *n, double sum);
 /* A compact histogram in a. ERR_INVALID: the lines contradict each other. ERR_LIMIT: more than HIST_BUCKETS_MAX bounds. */

@@ -92,14 +92,13 @@ static struct metric metric_head(struct pb m, struct pb *up)
 static enum err metric_begin(struct dec *d, const struct metric *mt, struct err_text *why)
 {
     bool sum = mt->kind->field == DATA_SUM, counter = sum && mt->monotonic;
-    if (mt->kind->aggregated && mt->aggregation != AGGREGATION_DELTA &&
-        mt->aggregation != AGGREGATION_CUMULATIVE)
+    if (mt->kind->aggregated && mt->aggregation != AGGREGATION_DELTA && mt->aggregation != AGGREGATION_CUMULATIVE)
         return err_fail(why, ERR_INVALID, "the aggregation temporality is not specified");
     if (!wire_utf8_ok(mt->name))
         return err_fail(why, ERR_INVALID, "the name is not valid UTF-8");
     struct otlp_name_options o = { d->utf8, d->suffixes, STR_NONE };
-    TRY(otlp_metric_name(d->a, mt->name, mt->unit, counter ? OTLP_KIND_SUM_MONOTONIC : mt->kind->kind, &o,
-                         &d->family, why));
+    TRY(otlp_metric_name(d->a, mt->name, mt->unit, counter ? OTLP_KIND_SUM_MONOTONIC : mt->kind->kind, &o, &d->family,
+                         why));
     bool parts = mt->kind->field == DATA_HISTOGRAM || mt->kind->field == DATA_SUMMARY;
     if (parts) {
         d->sum_name = arena_printf(d->a, STR_FMT "_sum", STR_ARG(d->family));
@@ -109,8 +108,8 @@ static enum err metric_begin(struct dec *d, const struct metric *mt, struct err_
     d->meta.type = counter ? METRIC_COUNTER : mt->kind->type;
     d->meta.help = wire_utf8_ok(mt->description) ? mt->description : STR_NONE;
     d->meta.unit = wire_utf8_ok(mt->unit) ? otlp_unit_name(d->a, mt->unit, d->utf8) : STR_NONE;
-    d->temporality = mt->aggregation == AGGREGATION_DELTA && mt->kind->aggregated ? TEMPORALITY_DELTA
-                                                                                  : TEMPORALITY_CUMULATIVE;
+    d->temporality =
+        mt->aggregation == AGGREGATION_DELTA && mt->kind->aggregated ? TEMPORALITY_DELTA : TEMPORALITY_CUMULATIVE;
     d->cumulative_kind = mt->kind->field != DATA_GAUGE;
     return OK;
 }
@@ -244,9 +243,9 @@ static void resource_begin(struct dec *d)
     str instance = otlp_attr_get(at, STR("service.instance.id"));
     if (service.p)
         avec_push(d->a, &d->fixed,
-                  ((struct label){ STR("job"), space.p ? arena_printf(d->a, STR_FMT "/" STR_FMT,
-                                                                      STR_ARG(space), STR_ARG(service))
-                                                       : service }));
+                  ((struct label){ STR("job"),
+                                   space.p ? arena_printf(d->a, STR_FMT "/" STR_FMT, STR_ARG(space), STR_ARG(service))
+                                           : service }));
     if (instance.p)
         avec_push(d->a, &d->fixed, ((struct label){ STR("instance"), instance }));
     d->n_fixed_resource = d->fixed.n;
@@ -330,10 +329,8 @@ static enum err over_limit(const struct dec *d, struct err_text *reterr)
     if (d->out->series.n > d->opt->limits.series_max)
         return err_fail(reterr, ERR_LIMIT, "more than %zu series in one request", d->opt->limits.series_max);
     if (d->out->n_samples > d->opt->limits.samples_max)
-        return err_fail(reterr, ERR_LIMIT, "more than %zu samples in one request",
-                        d->opt->limits.samples_max);
-    return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode",
-                    d->a->bytes_max);
+        return err_fail(reterr, ERR_LIMIT, "more than %zu samples in one request", d->opt->limits.samples_max);
+    return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode", d->a->bytes_max);
 }
 
 static enum err request_read(struct dec *d, str body, struct err_text *reterr)
@@ -350,13 +347,12 @@ static enum err request_read(struct dec *d, str body, struct err_text *reterr)
     if (!m.bad)
         return OK;
     size_t pos = (size_t)(m.bad_at - body.p);
-    return err_fail_at(reterr, ERR_PARSE, pos,
-                       "malformed protobuf at byte %zu of the ExportMetricsServiceRequest", pos);
+    return err_fail_at(reterr, ERR_PARSE, pos, "malformed protobuf at byte %zu of the ExportMetricsServiceRequest",
+                       pos);
 }
 
-enum err otlp_metrics_decode(struct arena *a, str body, enum otlp_coding coding,
-                             const struct otlp_options *opt, struct batch *out,
-                             struct wire_rejects *ret_rejects, struct err_text *reterr)
+enum err otlp_metrics_decode(struct arena *a, str body, enum otlp_coding coding, const struct otlp_options *opt,
+                             struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr)
 {
     memset(out, 0, sizeof(*out));
     memset(ret_rejects, 0, sizeof(*ret_rejects));
@@ -376,8 +372,8 @@ enum err otlp_metrics_decode(struct arena *a, str body, enum otlp_coding coding,
         .out = out,
         .rejects = ret_rejects,
         .utf8 = opt->naming == OTLP_NO_UTF8_ESCAPING_WITH_SUFFIXES || opt->naming == OTLP_NO_TRANSLATION,
-        .suffixes = opt->naming == OTLP_UNDERSCORE_ESCAPING_WITH_SUFFIXES ||
-                    opt->naming == OTLP_NO_UTF8_ESCAPING_WITH_SUFFIXES,
+        .suffixes =
+            opt->naming == OTLP_UNDERSCORE_ESCAPING_WITH_SUFFIXES || opt->naming == OTLP_NO_UTF8_ESCAPING_WITH_SUFFIXES,
     };
     enum err e = request_read(&d, body, reterr);
     names_free(&d.names);
@@ -410,8 +406,8 @@ const char *otlp_content_type(enum otlp_coding coding)
 bool otlp_naming_parse(str s, enum otlp_naming *ret)
 {
     static const str rows[] = { STR_INIT("UnderscoreEscapingWithSuffixes"),
-                                STR_INIT("UnderscoreEscapingWithoutSuffixes"),
-                                STR_INIT("NoUTF8EscapingWithSuffixes"), STR_INIT("NoTranslation") };
+                                STR_INIT("UnderscoreEscapingWithoutSuffixes"), STR_INIT("NoUTF8EscapingWithSuffixes"),
+                                STR_INIT("NoTranslation") };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (str_eq(s, rows[i])) {
             *ret = (enum otlp_naming)i;

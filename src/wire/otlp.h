@@ -48,9 +48,8 @@ struct otlp_options {
 
 /* Decode one request body (already decompressed; borrowed). Bad points are left out and counted in
  * ret_rejects->samples (one per data point). ERR_PARSE (position), ERR_LIMIT: nothing of it is usable. */
-enum err otlp_metrics_decode(struct arena *a, str body, enum otlp_coding coding,
-                             const struct otlp_options *opt, struct batch *out,
-                             struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
+enum err otlp_metrics_decode(struct arena *a, str body, enum otlp_coding coding, const struct otlp_options *opt,
+                             struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
 
 /* Answers. ExportMetricsServiceResponse: partial_success is set only if something was rejected or `message` is not
  * empty (a warning). google.rpc.Status for errors (code: gRPC number). */

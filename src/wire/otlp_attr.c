@@ -10,8 +10,7 @@ static void put_base64(struct buf *b, str s)
     const uint8_t *p = (const uint8_t *)s.p;
     for (size_t i = 0; i < s.n; i += 3) {
         size_t left = s.n - i;
-        uint32_t v =
-            (uint32_t)p[i] << 16 | (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0u);
+        uint32_t v = (uint32_t)p[i] << 16 | (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0u);
         char four[4] = { digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=',
                          left > 2 ? digits[v & 63] : '=' };
         buf_add(b, four, 4);

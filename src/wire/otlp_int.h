@@ -51,7 +51,7 @@ struct otlp_json_message {
 };
 extern const struct otlp_json_message otlp_json_metrics_request;
 /* The protobuf form of a JSON body. Unknown fields and nulls are passed over. ERR_PARSE: line, column, field. */
-enum err otlp_json_to_protobuf(struct arena *a, str json, const struct otlp_json_message *root,
-                               struct buf *out, struct err_text *reterr) MUST_CHECK;
+enum err otlp_json_to_protobuf(struct arena *a, str json, const struct otlp_json_message *root, struct buf *out,
+                               struct err_text *reterr) MUST_CHECK;
 
 #endif

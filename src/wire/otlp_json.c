@@ -240,8 +240,8 @@ static bool message(struct conv *c, const struct otlp_json_message *m)
     return c->j.tok == JSON_TOK_OBJ_END;
 }
 
-enum err otlp_json_to_protobuf(struct arena *a, str json, const struct otlp_json_message *root,
-                               struct buf *out, struct err_text *reterr)
+enum err otlp_json_to_protobuf(struct arena *a, str json, const struct otlp_json_message *root, struct buf *out,
+                               struct err_text *reterr)
 {
     static const struct otlp_json_field top = { "request", 0, OJ_MESSAGE, false, NULL };
     struct conv c = { .a = a, .out = out, .field = &top };

@@ -56,12 +56,10 @@ void otlp_attrs_sort(struct otlp_attrs *at)
 }
 
 /* Attributes as labels: names sanitised, values of names that meet joined in the order of the attribute names. */
-static enum err attrs_to_labels(struct dec *d, struct otlp_attrs *at, struct label_list *out,
-                                struct err_text *why)
+static enum err attrs_to_labels(struct dec *d, struct otlp_attrs *at, struct label_list *out, struct err_text *why)
 {
     if (at->n > d->opt->limits.labels_max)
-        return err_fail(why, ERR_INVALID, "%zu attributes, at most %zu are allowed", at->n,
-                        d->opt->limits.labels_max);
+        return err_fail(why, ERR_INVALID, "%zu attributes, at most %zu are allowed", at->n, d->opt->limits.labels_max);
     otlp_attrs_sort(at);
     for (size_t i = 0; i < at->n; i++) {
         str name = otlp_label_of(d, at->p[i].key);
@@ -74,8 +72,7 @@ static enum err attrs_to_labels(struct dec *d, struct otlp_attrs *at, struct lab
         if (!old)
             avec_push(d->a, out, ((struct label){ name, at->p[i].value }));
         else
-            old->value =
-                arena_printf(d->a, STR_FMT ";" STR_FMT, STR_ARG(old->value), STR_ARG(at->p[i].value));
+            old->value = arena_printf(d->a, STR_FMT ";" STR_FMT, STR_ARG(old->value), STR_ARG(at->p[i].value));
     }
     return OK;
 }
@@ -103,10 +100,8 @@ enum err otlp_point_labels(struct dec *d, struct err_text *why)
         if (!wire_utf8_ok(l->value))
             return err_fail(why, ERR_INVALID, "the value of attribute \"" STR_FMT "\" is not valid UTF-8",
                             STR_ARG(str_take(l->name, 100)));
-        if (l->name.n > d->opt->limits.label_name_bytes_max ||
-            l->value.n > d->opt->limits.label_value_bytes_max)
-            return err_fail(why, ERR_INVALID,
-                            "attribute \"" STR_FMT "\" is too long: name %zu, value %zu bytes",
+        if (l->name.n > d->opt->limits.label_name_bytes_max || l->value.n > d->opt->limits.label_value_bytes_max)
+            return err_fail(why, ERR_INVALID, "attribute \"" STR_FMT "\" is too long: name %zu, value %zu bytes",
                             STR_ARG(str_take(l->name, 60)), l->name.n, l->value.n);
     }
     return OK;

@@ -54,9 +54,8 @@ static const struct {
 static const struct {
     str unit, name;
 } per_units[] = {
-    { STR_INIT("s"), STR_INIT("second") }, { STR_INIT("m"), STR_INIT("minute") },
-    { STR_INIT("h"), STR_INIT("hour") },   { STR_INIT("d"), STR_INIT("day") },
-    { STR_INIT("w"), STR_INIT("week") },   { STR_INIT("mo"), STR_INIT("month") },
+    { STR_INIT("s"), STR_INIT("second") }, { STR_INIT("m"), STR_INIT("minute") }, { STR_INIT("h"), STR_INIT("hour") },
+    { STR_INIT("d"), STR_INIT("day") },    { STR_INIT("w"), STR_INIT("week") },   { STR_INIT("mo"), STR_INIT("month") },
     { STR_INIT("y"), STR_INIT("year") },
 };
 
@@ -231,8 +230,7 @@ static str escaped_name(struct arena *a, str name, str unit, enum otlp_metric_ki
 /* name without "_suffix" (any one byte before the suffix), unless nothing would remain. */
 static str trim_suffix(str name, str suffix)
 {
-    return str_has_suffix(name, suffix) && name.n > suffix.n + 1 ? str_take(name, name.n - suffix.n - 1)
-                                                                 : name;
+    return str_has_suffix(name, suffix) && name.n > suffix.n + 1 ? str_take(name, name.n - suffix.n - 1) : name;
 }
 
 static str utf8_name(struct arena *a, str name, str unit, enum otlp_metric_kind kind,
@@ -272,8 +270,7 @@ enum err otlp_metric_name(struct arena *a, str name, str unit, enum otlp_metric_
 {
     str s = opt->utf8_allowed ? utf8_name(a, name, unit, kind, opt) : escaped_name(a, name, unit, kind, opt);
     if (!s.n || (!opt->utf8_allowed && !str_eq(s, name) && only_underscores(s)))
-        return err_fail(reterr, ERR_INVALID,
-                        "the metric name \"" STR_FMT "\" leaves nothing that can be a name",
+        return err_fail(reterr, ERR_INVALID, "the metric name \"" STR_FMT "\" leaves nothing that can be a name",
                         STR_ARG(str_take(name, 100)));
     *ret = s;
     return OK;

@@ -15,8 +15,7 @@ static int64_t ms_of(uint64_t ns)
     return (int64_t)(ns / 1000000);
 }
 
-static struct batch_series *series_open(struct dec *d, str name, const struct label *extra,
-                                        const struct point *pt)
+static struct batch_series *series_open(struct dec *d, str name, const struct label *extra, const struct point *pt)
 {
     struct batch_series s = { .labels = otlp_merge_labels(d, name, extra),
                               .meta = d->meta,
@@ -32,8 +31,7 @@ static struct batch_series *series_open(struct dec *d, str name, const struct la
     return &vec_last(&d->out->series);
 }
 
-static struct batch_series *emit(struct dec *d, str name, const struct label *extra, const struct point *pt,
-                                 double v)
+static struct batch_series *emit(struct dec *d, str name, const struct label *extra, const struct point *pt, double v)
 {
     if (pt->flags & FLAG_NO_RECORDED_VALUE)
         v = f64_from_bits(STALE_NAN_BITS);
@@ -288,8 +286,8 @@ static void emit_classic(struct dec *d, const struct hist_point *h)
 }
 
 /* Dense counts whose first is bucket `index`, merged by 2^down, as spans and absolute counts without long gaps. */
-static enum err side_from_counts(struct dec *d, int64_t index, unsigned down, int64_t shift,
-                                 struct hist_side *ret, struct err_text *why)
+static enum err side_from_counts(struct dec *d, int64_t index, unsigned down, int64_t shift, struct hist_side *ret,
+                                 struct err_text *why)
 {
     VEC(struct hist_span) spans = { 0 };
     VEC(double) buckets = { 0 };
@@ -329,8 +327,7 @@ static struct histogram *hist_new(struct dec *d, const struct hist_point *p, int
     return h;
 }
 
-static enum err emit_native(struct dec *d, const struct hist_point *p, struct histogram *h,
-                            struct err_text *why)
+static enum err emit_native(struct dec *d, const struct hist_point *p, struct histogram *h, struct err_text *why)
 {
     if (p->pt.flags & FLAG_NO_RECORDED_VALUE)
         *h = (struct histogram){ .sum = f64_from_bits(STALE_NAN_BITS) };
@@ -445,12 +442,10 @@ static enum err exp_side(struct dec *d, str bytes, unsigned down, struct hist_si
     return side_from_counts(d, offset, down, 1, ret, why);
 }
 
-static enum err emit_exponential(struct dec *d, const struct hist_point *p, struct pb *up,
-                                 struct err_text *why)
+static enum err emit_exponential(struct dec *d, const struct hist_point *p, struct pb *up, struct err_text *why)
 {
     if (p->scale < HIST_SCHEMA_MIN)
-        return err_fail(why, ERR_INVALID, "exponential histogram scale %d is below %d", p->scale,
-                        HIST_SCHEMA_MIN);
+        return err_fail(why, ERR_INVALID, "exponential histogram scale %d is below %d", p->scale, HIST_SCHEMA_MIN);
     int64_t down = p->scale > HIST_SCHEMA_MAX ? (int64_t)p->scale - HIST_SCHEMA_MAX : 0;
     struct histogram *h = hist_new(d, p, (int32_t)(p->scale - down));
     h->zero_count = (double)p->zero_count;

@@ -97,7 +97,8 @@ enum err rr_decode_plain(struct arena *a, str plain, struct rr_request *ret, str
             pb_skip(&m);
         }
     if (m.bad)
-        return err_fail(reterr, ERR_PARSE, "malformed protobuf at byte %zu of the decompressed ReadRequest", (size_t)(m.bad_at - plain.p));
+        return err_fail(reterr, ERR_PARSE, "malformed protobuf at byte %zu of the decompressed ReadRequest",
+                        (size_t)(m.bad_at - plain.p));
     if (any && !found)
         return err_fail(reterr, ERR_UNSUPPORTED, "none of the accepted response types is known");
     return OK;

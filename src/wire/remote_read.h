@@ -25,7 +25,8 @@ struct rr_request {
 enum { RR_QUERIES_MAX = 256, RR_MATCHERS_MAX = 256 };
 /* ERR_CORRUPT (snappy), ERR_PARSE (protobuf, regex, unknown matcher), ERR_UNSUPPORTED (only unknown response types), ERR_LIMIT.
  * What is decoded lives in a; free the matchers with rr_request_deinit, also after an error. */
-enum err rr_decode(struct arena *a, str body, size_t bytes_max, struct rr_request *ret, struct err_text *reterr) MUST_CHECK;
+enum err rr_decode(struct arena *a, str body, size_t bytes_max, struct rr_request *ret,
+                   struct err_text *reterr) MUST_CHECK;
 enum err rr_decode_plain(struct arena *a, str plain, struct rr_request *ret, struct err_text *reterr) MUST_CHECK;
 void rr_request_deinit(struct rr_request *r);
 

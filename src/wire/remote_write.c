@@ -385,8 +385,7 @@ enum err rw_limit_fail(const struct batch *b, const struct wire_limits *lim, str
         return err_fail(reterr, ERR_LIMIT, "more than %zu series in one request", lim->series_max);
     if (b->n_samples > lim->samples_max)
         return err_fail(reterr, ERR_LIMIT, "more than %zu samples in one request", lim->samples_max);
-    return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode",
-                    b->a->bytes_max);
+    return err_fail(reterr, ERR_LIMIT, "the request needs more than %zu bytes of memory to decode", b->a->bytes_max);
 }
 
 enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *lim, struct batch *out,
@@ -402,7 +401,8 @@ enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *
         if (m.field == REQ_SERIES) {
             struct pb s = pb_sub(&m);
             if (!out->series.cap && s.end > s.p) /* the others will be much the same */
-                avec_reserve(a, &out->series, MIN((size_t)(m.end - m.p) / (size_t)(s.end - s.p) + 16, lim->series_max / 8 + 16));
+                avec_reserve(a, &out->series,
+                             MIN((size_t)(m.end - m.p) / (size_t)(s.end - s.p) + 16, lim->series_max / 8 + 16));
             series_read(&d, s, &m);
         } else if (m.field == REQ_METADATA)
             family_read(&d, pb_sub(&m), &m);
@@ -413,14 +413,14 @@ enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *
     }
     if (m.bad) {
         size_t pos = (size_t)(m.bad_at - plain.p);
-        return err_fail_at(reterr, ERR_PARSE, pos,
-                           "malformed protobuf at byte %zu of the decompressed WriteRequest", pos);
+        return err_fail_at(reterr, ERR_PARSE, pos, "malformed protobuf at byte %zu of the decompressed WriteRequest",
+                           pos);
     }
     return OK;
 }
 
-enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim,
-                    struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr)
+enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim, struct batch *out,
+                    struct wire_rejects *ret_rejects, struct err_text *reterr)
 {
     str plain;
     TRY(snappy_unpack(a, body, bytes_max, &plain, reterr));

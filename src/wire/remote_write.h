@@ -20,8 +20,8 @@ enum err rw_version_of(str content_type, str content_encoding, enum rw_version *
  * ret_rejects (the protocol wants the rest taken and 400 answered).
  *   bytes_max  limit of the decompressed size
  * Returns ERR_CORRUPT (snappy), ERR_PARSE (protobuf, with position), ERR_LIMIT. */
-enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim,
-                    struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
+enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim, struct batch *out,
+                    struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
 /* The same from the plain protobuf (borrowed). */
 enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *lim, struct batch *out,
                           struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
@@ -33,8 +33,8 @@ void rw1_encode(struct buf *out, const struct batch *b);
  * As 1.0, and: the first symbol must be empty (ERR_INVALID for the whole request). A series whose references lie
  * outside the table or are odd in number, or that has neither samples nor histograms, is left out and counted. Start timestamps
  * are those of a sample or histogram, otherwise the series' created timestamp (drafts of the specification). */
-enum err rw2_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim,
-                    struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
+enum err rw2_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim, struct batch *out,
+                    struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
 enum err rw2_decode_plain(struct arena *a, str plain, const struct wire_limits *lim, struct batch *out,
                           struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
 /* Families are not written: 2.0 has metadata at series only. */

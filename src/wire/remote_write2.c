@@ -387,8 +387,8 @@ enum err rw2_decode_plain(struct arena *a, str plain, const struct wire_limits *
     return m.bad ? malformed(&m, plain, reterr) : OK;
 }
 
-enum err rw2_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim,
-                    struct batch *out, struct wire_rejects *ret_rejects, struct err_text *reterr)
+enum err rw2_decode(struct arena *a, str body, size_t bytes_max, const struct wire_limits *lim, struct batch *out,
+                    struct wire_rejects *ret_rejects, struct err_text *reterr)
 {
     str plain;
     TRY(snappy_unpack(a, body, bytes_max, &plain, reterr));

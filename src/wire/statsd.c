@@ -59,8 +59,8 @@ static bool type_read(str s, enum statsd_type *ret)
     static const struct {
         const char *name;
         enum statsd_type type;
-    } rows[] = { { "c", STATSD_COUNTER }, { "g", STATSD_GAUGE }, { "ms", STATSD_TIMER }, { "h", STATSD_HISTOGRAM },
-                 { "d", STATSD_HISTOGRAM }, { "s", STATSD_SET } };
+    } rows[] = { { "c", STATSD_COUNTER },   { "g", STATSD_GAUGE },     { "ms", STATSD_TIMER },
+                 { "h", STATSD_HISTOGRAM }, { "d", STATSD_HISTOGRAM }, { "s", STATSD_SET } };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (str_eq(s, str_c(rows[i].name))) {
             *ret = rows[i].type;
@@ -106,7 +106,8 @@ static enum err section_read(struct tags *t, struct statsd_line *l, str s, struc
     return OK;
 }
 
-enum err statsd_parse(struct arena *a, str line, const struct wire_limits *lim, struct statsd_line *ret, struct err_text *why)
+enum err statsd_parse(struct arena *a, str line, const struct wire_limits *lim, struct statsd_line *ret,
+                      struct err_text *why)
 {
     struct tags t = { .a = a, .lim = lim };
     str rest = str_trim(line), head, type, section;

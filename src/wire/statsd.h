@@ -12,8 +12,8 @@ enum statsd_type { STATSD_COUNTER, STATSD_GAUGE, STATSD_TIMER, STATSD_HISTOGRAM,
 struct statsd_line {
     struct labels labels; /* with the name; in a, or borrowed from the line */
     enum statsd_type type;
-    double rate;          /* 0 < rate <= 1: how many of the events were sent */
-    str values;           /* separated by ':': statsd_value() */
+    double rate; /* 0 < rate <= 1: how many of the events were sent */
+    str values;  /* separated by ':': statsd_value() */
 };
 /* line has no newline. ERR_PARSE, or ERR_INVALID (labels), and why. Every value has been checked. */
 enum err statsd_parse(struct arena *a, str line, const struct wire_limits *lim, struct statsd_line *ret,

@@ -30,18 +30,16 @@ __attribute__((cold)) static enum err label_refuse(const struct label *l, const 
         return err_fail(reterr, ERR_INVALID, "the value of label \"" STR_FMT "\" is not valid UTF-8",
                         STR_ARG(str_take(l->name, 100)));
     if (l->name.n > lim->label_name_bytes_max)
-        return err_fail(reterr, ERR_INVALID,
-                        "a label name of %zu bytes (\"" STR_FMT "...\"), at most %zu are allowed", l->name.n,
-                        STR_ARG(str_take(l->name, 60)), lim->label_name_bytes_max);
-    return err_fail(reterr, ERR_INVALID,
-                    "the value of label \"" STR_FMT "\" has %zu bytes, at most %zu are allowed",
+        return err_fail(reterr, ERR_INVALID, "a label name of %zu bytes (\"" STR_FMT "...\"), at most %zu are allowed",
+                        l->name.n, STR_ARG(str_take(l->name, 60)), lim->label_name_bytes_max);
+    return err_fail(reterr, ERR_INVALID, "the value of label \"" STR_FMT "\" has %zu bytes, at most %zu are allowed",
                     STR_ARG(str_take(l->name, 100)), l->value.n, lim->label_value_bytes_max);
 }
 
 static inline bool label_ok(const struct label *l, const struct wire_limits *lim)
 {
-    return l->name.n != 0 && l->name.n <= lim->label_name_bytes_max &&
-           l->value.n <= lim->label_value_bytes_max && wire_utf8_ok(l->name) && wire_utf8_ok(l->value);
+    return l->name.n != 0 && l->name.n <= lim->label_name_bytes_max && l->value.n <= lim->label_value_bytes_max &&
+           wire_utf8_ok(l->name) && wire_utf8_ok(l->value);
 }
 
 enum err wire_labels_check(struct labels ls, const struct wire_limits *lim, struct err_text *reterr)
@@ -57,8 +55,7 @@ enum err wire_labels_check(struct labels ls, const struct wire_limits *lim, stru
     return named ? OK : err_fail(reterr, ERR_INVALID, "no metric name");
 }
 
-enum err wire_labels_finish(struct label *p, size_t *n, const struct wire_limits *lim,
-                            struct err_text *reterr)
+enum err wire_labels_finish(struct label *p, size_t *n, const struct wire_limits *lim, struct err_text *reterr)
 {
     bool fine = true;
     for (size_t i = 0; i < *n && fine; i++)
@@ -77,8 +74,8 @@ void wire_reject(struct wire_rejects *r, struct labels ls, const struct err_text
     labels_print(&b, (struct labels){ ls.p, MIN(ls.n, (size_t)20) });
     str shown = str_take(buf_str(&b), 200);
     shown.n = str_utf8_valid_len(shown);
-    IGNORE_ERR(err_fail(&r->first, ERR_INVALID, "series " STR_FMT "%s: %s", STR_ARG(shown),
-                        b.n > shown.n ? "..." : "", why->msg));
+    IGNORE_ERR(err_fail(&r->first, ERR_INVALID, "series " STR_FMT "%s: %s", STR_ARG(shown), b.n > shown.n ? "..." : "",
+                        why->msg));
 }
 
 str wire_legacy_name(struct arena *a, str s, bool metric)
@@ -92,7 +89,8 @@ str wire_legacy_name(struct arena *a, str s, bool metric)
         out[n++] = '_';
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
-        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (metric && c == ':');
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+                  (metric && c == ':');
         out[n++] = ok ? c : '_';
     }
     return (str){ out, n };

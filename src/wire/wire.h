@@ -31,8 +31,8 @@ struct wire_limits {
     size_t labels_max; /* per series, __name__ included */
     size_t label_name_bytes_max;
     size_t label_value_bytes_max;
-    size_t series_max;  /* per request: ERR_LIMIT beyond */
-    size_t samples_max; /* per request: ERR_LIMIT beyond */
+    size_t series_max;              /* per request: ERR_LIMIT beyond */
+    size_t samples_max;             /* per request: ERR_LIMIT beyond */
     const struct wire_known *known; /* not a limit: spares work (remote write 1.0); NULL = nobody */
 };
 #define WIRE_LIMITS_DEFAULT                                   \
@@ -50,7 +50,6 @@ struct wire_rejects {
 };
 
 /* Check one sorted label set: a name, valid UTF-8, lengths, count. ERR_INVALID with a text. */
-enum err wire_labels_check(struct labels ls, const struct wire_limits *lim,
-                           struct err_text *reterr) MUST_CHECK;
+enum err wire_labels_check(struct labels ls, const struct wire_limits *lim, struct err_text *reterr) MUST_CHECK;
 
 #endif

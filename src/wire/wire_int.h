@@ -47,10 +47,9 @@ static inline bool wire_name_less(str a, str b)
         size_t n, cap, from; \
     }
 void *wire_run_grow(struct arena *a, void *p, size_t *n, size_t *cap, size_t *from, size_t size);
-#define RUN_PUSH(a, r, x)                                                                                \
-    ((r)->n < (r)->cap                                                                                   \
-         ? (void)0                                                                                       \
-         : (void)((r)->p = wire_run_grow((a), (r)->p, &(r)->n, &(r)->cap, &(r)->from, sizeof(*(r)->p))), \
+#define RUN_PUSH(a, r, x)                                                                                              \
+    ((r)->n < (r)->cap ? (void)0                                                                                       \
+                       : (void)((r)->p = wire_run_grow((a), (r)->p, &(r)->n, &(r)->cap, &(r)->from, sizeof(*(r)->p))), \
      (void)((r)->p[(r)->n++] = (x)))
 #define RUN_START(r) ((r)->p ? (r)->p + (r)->from : (r)->p)
 #define RUN_LEN(r)   ((r)->n - (r)->from)
@@ -58,8 +57,7 @@ void *wire_run_grow(struct arena *a, void *p, size_t *n, size_t *cap, size_t *fr
 #define RUN_DROP(r)  ((void)((r)->n = (r)->from))
 
 /* Sort labels in place unless they are sorted, drop empty values, check them against the limits. */
-enum err wire_labels_finish(struct label *p, size_t *n, const struct wire_limits *lim,
-                            struct err_text *reterr);
+enum err wire_labels_finish(struct label *p, size_t *n, const struct wire_limits *lim, struct err_text *reterr);
 /* A name as legacy rules have it: every byte that may not stand there becomes '_'. metric: ':' is allowed, too. In a, or s itself. */
 str wire_legacy_name(struct arena *a, str s, bool metric);
 /* Note a refusal: keeps the first text ("series {...}: why"). */

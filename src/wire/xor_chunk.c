@@ -179,7 +179,9 @@ static void put_buckets(struct bits *w, const struct hist_side *s)
 
 void xor_chunk_histogram(struct buf *b, int64_t ts, const struct histogram *h)
 {
-    static const uint8_t reset_header[] = { [HIST_RESET_UNKNOWN] = 0, [HIST_RESET_YES] = 0x80, [HIST_RESET_NO] = 0x40, [HIST_RESET_GAUGE] = 0xc0 };
+    static const uint8_t reset_header[] = {
+        [HIST_RESET_UNKNOWN] = 0, [HIST_RESET_YES] = 0x80, [HIST_RESET_NO] = 0x40, [HIST_RESET_GAUGE] = 0xc0
+    };
     struct bits w = { b, 0 };
     put_bits(&w, 1, 16);
     put_byte(&w, reset_header[h->reset]);

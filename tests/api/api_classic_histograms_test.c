@@ -88,12 +88,11 @@ static void grouping(void **state)
 static void torn_and_stale(void **state)
 {
     (void)state;
-    memory_store_load(
-        &store,
-        STR("h_bucket{le=\"1\"} 5 1\nh_bucket{le=\"1\"} 9 2\nh_bucket{le=\"1\"} 9 4\n"
-            "h_bucket{le=\"2\"} 3 1\nh_bucket{le=\"2\"} 10 3\n"
-            "h_bucket{le=\"+Inf\"} 4 1\nh_bucket{le=\"+Inf\"} 12 2\nh_bucket{le=\"+Inf\"} 12 3\n"),
-        false);
+    memory_store_load(&store,
+                      STR("h_bucket{le=\"1\"} 5 1\nh_bucket{le=\"1\"} 9 2\nh_bucket{le=\"1\"} 9 4\n"
+                          "h_bucket{le=\"2\"} 3 1\nh_bucket{le=\"2\"} 10 3\n"
+                          "h_bucket{le=\"+Inf\"} 4 1\nh_bucket{le=\"+Inf\"} 12 2\nh_bucket{le=\"+Inf\"} 12 3\n"),
+                      false);
     struct memory_series *inf = NULL;
     for (size_t i = 0; i < store.series.n; i++)
         if (str_eq(labels_get(store.series.p[i]->labels, LABEL_BUCKET), STR("+Inf")))

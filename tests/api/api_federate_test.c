@@ -15,10 +15,13 @@ static int open_site(void **state)
     site_open(state);
     site.process.external_labels = external_labels;
     external = LABELS_NONE;
-    memory_store_load(&site.store,
-                      STR("# TYPE t1 gauge\nt1{foo=\"bar\",instance=\"i\"} 0 1700000840000\nt1{foo=\"bar\",instance=\"i\"} 1 1700000900000\n"
-                          "t1{foo=\"boo\",instance=\"i\"} 2 1700000600000\nt2{foo=\"boo\"} 3 1700000890000\nold 4 1700000599999\n"
-                          "t_nan NaN 1700000900000\nA_first{zone=\"z\"} 5 1700000900000\n"), false);
+    memory_store_load(
+        &site.store,
+        STR("# TYPE t1 gauge\nt1{foo=\"bar\",instance=\"i\"} 0 1700000840000\nt1{foo=\"bar\",instance=\"i\"} 1 "
+            "1700000900000\n"
+            "t1{foo=\"boo\",instance=\"i\"} 2 1700000600000\nt2{foo=\"boo\"} 3 1700000890000\nold 4 1700000599999\n"
+            "t_nan NaN 1700000900000\nA_first{zone=\"z\"} 5 1700000900000\n"),
+        false);
     return 0;
 }
 
@@ -35,10 +38,12 @@ static void text(void **state)
     struct answer a = ask("/federate?match[]=t1", NULL);
     assert_int_equal(a.status, 200);
     assert_str(a.content_type, "text/plain; version=0.0.4; charset=utf-8");
-    assert_str(a.body, "# TYPE t1 untyped\nt1{foo=\"bar\",instance=\"i\"} 1 1700000900000\nt1{foo=\"boo\",instance=\"i\"} 2 1700000600000\n");
+    assert_str(a.body, "# TYPE t1 untyped\nt1{foo=\"bar\",instance=\"i\"} 1 "
+                       "1700000900000\nt1{foo=\"boo\",instance=\"i\"} 2 1700000600000\n");
     a = ask(ALL "&match[]=t2", NULL); /* twice selected, once shown; families by name */
     assert_str(a.body, "# TYPE A_first untyped\nA_first{zone=\"z\",instance=\"\"} 5 1700000900000\n"
-                       "# TYPE t1 untyped\nt1{foo=\"bar\",instance=\"i\"} 1 1700000900000\nt1{foo=\"boo\",instance=\"i\"} 2 1700000600000\n"
+                       "# TYPE t1 untyped\nt1{foo=\"bar\",instance=\"i\"} 1 "
+                       "1700000900000\nt1{foo=\"boo\",instance=\"i\"} 2 1700000600000\n"
                        "# TYPE t2 untyped\nt2{foo=\"boo\",instance=\"\"} 3 1700000890000\n"
                        "# TYPE t_nan untyped\nt_nan{instance=\"\"} NaN 1700000900000\n");
     assert_str(ask("/federate?match[]=none", NULL).body, "");
@@ -63,10 +68,12 @@ static void with_external_labels(void **state)
     (void)state;
     static const struct label own[] = { { STR_INIT("foo"), STR_INIT("ext") }, { STR_INIT("zone"), STR_INIT("e\"u") } };
     external = (struct labels){ own, 2 };
-    assert_str(ask("/federate?match[]=t2", NULL).body, "# TYPE t2 untyped\nt2{foo=\"boo\",zone=\"e\\\"u\",instance=\"\"} 3 1700000890000\n");
+    assert_str(ask("/federate?match[]=t2", NULL).body,
+               "# TYPE t2 untyped\nt2{foo=\"boo\",zone=\"e\\\"u\",instance=\"\"} 3 1700000890000\n");
     static const struct label instance[] = { { STR_INIT("instance"), STR_INIT("ext") } };
     external = (struct labels){ instance, 1 };
-    assert_str(ask("/federate?match[]=t2", NULL).body, "# TYPE t2 untyped\nt2{foo=\"boo\",instance=\"ext\"} 3 1700000890000\n");
+    assert_str(ask("/federate?match[]=t2", NULL).body,
+               "# TYPE t2 untyped\nt2{foo=\"boo\",instance=\"ext\"} 3 1700000890000\n");
 }
 
 static void stale(void **state)

@@ -142,16 +142,15 @@ static void golden(void **state)
         const struct jt *rq = requests->kids.p[i];
         if (str_contains(jt_str(jt_get(rq, "note")), STR("legacy names")))
             continue; /* UTF-8 names are valid in 3.x */
-        if (str_contains(jt_str(jt_get(jt_get(rq, "response"), "error")),
-                         STR("invalid destination label name")))
+        if (str_contains(jt_str(jt_get(jt_get(rq, "response"), "error")), STR("invalid destination label name")))
             continue; /* likewise: "1bad" is a label name there */
         n++;
         if (check(rq))
             continue;
         failed++;
         struct answer got = replay(rq);
-        print_message("# request %zu " STR_FMT ": %d " STR_FMT "\n", i, STR_ARG(jt_str(jt_get(rq, "path"))),
-                      got.status, STR_ARG(str_take(got.body, 600)));
+        print_message("# request %zu " STR_FMT ": %d " STR_FMT "\n", i, STR_ARG(jt_str(jt_get(rq, "path"))), got.status,
+                      STR_ARG(str_take(got.body, 600)));
     }
     print_message("# golden: %zu of %zu\n", n - failed, n);
     assert_int_equal(failed, 0);

@@ -94,8 +94,7 @@ static void bad_data_is_final(void **state)
     assert_string_equal(r->details, "");
     assert_int_equal(site.store.n_samples, 0);
     struct grpc_head traces = GRPC_HEAD("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
-    assert_int_equal(grpc_client_call(client, &traces, grpc_frame(&site.a, 0, STR("")))->code,
-                     GRPC_UNIMPLEMENTED);
+    assert_int_equal(grpc_client_call(client, &traces, grpc_frame(&site.a, 0, STR("")))->code, GRPC_UNIMPLEMENTED);
 }
 
 static void store_in_trouble(void **state)
@@ -129,8 +128,7 @@ static void store_in_trouble(void **state)
 static void health(void **state)
 {
     (void)state;
-    struct grpc_head h = GRPC_HEAD("/grpc.health.v1.Health/Check"),
-                     w = GRPC_HEAD("/grpc.health.v1.Health/Watch");
+    struct grpc_head h = GRPC_HEAD("/grpc.health.v1.Health/Check"), w = GRPC_HEAD("/grpc.health.v1.Health/Watch");
     static const struct {
         const char *service;
         int code;

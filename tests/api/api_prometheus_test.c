@@ -32,10 +32,8 @@ static void is(const char *path, int status, const char *part)
 static void limits_and_warnings(void **state)
 {
     (void)state;
-    is("/api/v1/query?query=up&time=1700000000&limit=2", 200,
-       "\"warnings\":[\"results truncated due to limit\"]");
-    assert_false(
-        str_contains(site_get("/api/v1/query?query=up&time=1700000000&limit=3").body, STR("warnings")));
+    is("/api/v1/query?query=up&time=1700000000&limit=2", 200, "\"warnings\":[\"results truncated due to limit\"]");
+    assert_false(str_contains(site_get("/api/v1/query?query=up&time=1700000000&limit=3").body, STR("warnings")));
     is("/api/v1/query?query=up&limit=-1", 400, "limit must be non-negative");
     is("/api/v1/query?query=up&limit=x", 400, "invalid parameter");
     is("/api/v1/labels?limit=1", 200, "{\"status\":\"success\",\"data\":[\"__name__\"],\"warnings\":");
@@ -48,12 +46,10 @@ static void limits_and_warnings(void **state)
     is("/api/v1/series?match[]=up&start=2&end=1", 200, "\"data\":[]");
     is("/api/v1/labels?start=2&end=1", 200, "\"data\":[]");
     is("/api/v1/labels?match[]=up%5B", 400, "\"error\":\"1:3: parse error");
-    is("/api/v1/series?match[]=up%5B", 400,
-       "\"error\":\"invalid parameter \\\"match[]\\\": 1:3: parse error");
+    is("/api/v1/series?match[]=up%5B", 400, "\"error\":\"invalid parameter \\\"match[]\\\": 1:3: parse error");
     is("/api/v1/query_range?query=up&start=0&end=11000&step=1", 200, "success");
     is("/api/v1/query_range?query=up&start=0&end=11001&step=1", 400, "11,000 points");
-    is("/api/v1/query_range?query=up&start=10&end=9&step=1", 400,
-       "end timestamp must not be before start time");
+    is("/api/v1/query_range?query=up&start=10&end=9&step=1", 400, "end timestamp must not be before start time");
 }
 
 static void parameters(void **state)
@@ -73,8 +69,8 @@ static void parameters(void **state)
     is("/api/v1/query?query=up%00", 400, "bad_data");
     is("/api/v1/label/U__job/values", 200, "[\"a\",\"b\",\"c\"]");
     is("/api/v1/parse_query?query=up", 200, "\"type\":\"vectorSelector\"");
-    struct answer a = site_post("/api/v1/query", "application/x-www-form-urlencoded", NULL,
-                                STR("query=count(up)&time=1700000000"));
+    struct answer a =
+        site_post("/api/v1/query", "application/x-www-form-urlencoded", NULL, STR("query=count(up)&time=1700000000"));
     assert_true(str_contains(a.body, STR("[1700000000,\"3\"]")));
     a = site_post("/api/v1/query?query=1", "application/x-www-form-urlencoded", NULL, STR("query=2"));
     assert_true(str_contains(a.body, STR("\"2\"")));
@@ -85,8 +81,7 @@ static void parameters(void **state)
 static void classic_histograms(void **state)
 {
     (void)state;
-    is("/api/v1/query?query=histogram_quantile(0.5,http_seconds)&time=1700000000", 200,
-       "[1700000000,\"0.1\"]");
+    is("/api/v1/query?query=histogram_quantile(0.5,http_seconds)&time=1700000000", 200, "[1700000000,\"0.1\"]");
     is("/api/v1/query?query=histogram_count(http_seconds)&time=1700000000", 200, "\"10\"");
     is("/api/v1/query?query=http_seconds&time=1700000000", 200,
        "\"histogram\":[1700000000,{\"count\":\"10\",\"sum\":\"4.5\",\"buckets\":[[3,\"-Inf\",\"0.1\",\"5\"]");
@@ -103,13 +98,11 @@ static void metadata_and_exemplars(void **state)
     vec_push(&site.store.metadata, m[1]);
     is("/api/v1/metadata", 200,
        "{\"a_total\":[{\"type\":\"counter\",\"help\":\"x \\\"y\\\"\",\"unit\":\"s\"}],\"up\":[");
-    is("/api/v1/metadata?metric=up", 200,
-       "{\"up\":[{\"type\":\"gauge\",\"help\":\"Up or not.\",\"unit\":\"\"}]}");
+    is("/api/v1/metadata?metric=up", 200, "{\"up\":[{\"type\":\"gauge\",\"help\":\"Up or not.\",\"unit\":\"\"}]}");
     is("/api/v1/metadata?limit=1", 200, "\"a_total\"");
     is("/api/v1/metadata?limit=0", 200, "\"data\":{}");
     is("/api/v1/metadata?limit=x", 400, "limit must be a number");
-    is("/api/v1/query_exemplars?query=up&start=2&end=1", 400,
-       "end timestamp must not be before start timestamp");
+    is("/api/v1/query_exemplars?query=up&start=2&end=1", 400, "end timestamp must not be before start timestamp");
     is("/api/v1/query_exemplars?query=1", 200, "{\"status\":\"success\"}");
     struct label trace[] = { { STR("trace_id"), STR("abc") } };
     struct exemplar x = { { trace, 1 }, 0.5, 1700000000250 };
@@ -128,8 +121,7 @@ static void process(void **state)
     is("/api/v1/status/tsdb", 200, "\"seriesCountByMetricName\":[{\"name\":\"up\",\"value\":2}]");
     is("/api/v1/status/walreplay", 200, "\"current\":1000");
     is("/api/v1/status/config", 200, "\"yaml\":\"global:\\n");
-    is("/api/v1/targets?state=dropped", 200,
-       "\"activeTargets\":[],\"droppedTargets\":[{\"discoveredLabels\":");
+    is("/api/v1/targets?state=dropped", 200, "\"activeTargets\":[],\"droppedTargets\":[{\"discoveredLabels\":");
     is("/api/v1/targets?state=nonsense", 200, "\"activeTargets\":[],\"droppedTargets\":[]");
     is("/api/v1/status/tsdb?limit=0", 400, "limit must be a positive number");
     is("/api/v1/targets?state=active&scrapePool=other", 200,
@@ -199,13 +191,11 @@ static void native_histograms(void **state)
     buf_init(&packed, 0);
     rw1_encode(&plain, &b);
     snappy_pack(buf_str(&plain), &packed);
-    assert_int_equal(site_post("/api/v1/write", "application/x-protobuf", "snappy", buf_str(&packed)).status,
-                     204);
+    assert_int_equal(site_post("/api/v1/write", "application/x-protobuf", "snappy", buf_str(&packed)).status, 204);
     is("/api/v1/query?query=h&time=1700000900", 200,
        "\"histogram\":[1700000900,{\"count\":\"12.5\",\"sum\":\"42.1\",\"buckets\":[[0,\"0."
        "7071067811865475\",\"1\",\"5\"],[0,\"1\",\"1.414213562373095\",\"7.5\"]]}]");
-    is("/api/v1/query_range?query=h&start=1700000900&end=1700000900&step=1", 200,
-       "\"histograms\":[[1700000900,{");
+    is("/api/v1/query_range?query=h&start=1700000900&end=1700000900&step=1", 200, "\"histograms\":[[1700000900,{");
     buf_deinit(&plain);
     buf_deinit(&packed);
 }
@@ -242,8 +232,7 @@ static void own_metrics_are_valid(void **state)
 static void query_timeout(void **state)
 {
     (void)state;
-    is("/api/v1/query?timeout=1ms&time=1700000000&query=count_over_time(up[1h:1ms])", 503,
-       "\"errorType\":\"timeout\"");
+    is("/api/v1/query?timeout=1ms&time=1700000000&query=count_over_time(up[1h:1ms])", 503, "\"errorType\":\"timeout\"");
     is("/api/v1/query?timeout=1ms&time=1700000000&query=count_over_time(up[1h:1ms])", 503,
        "query timed out in expression evaluation");
 }

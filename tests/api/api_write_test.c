@@ -63,10 +63,10 @@ static void remote_write_malformed(void **state)
     buf_deinit(&packed);
     str good = rw_body(1000, 1000);
     assert_int_equal(site_post("/api/v1/write", "text/plain", "snappy", good).status, 415);
-    assert_int_equal(site_post("/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v3.Request",
-                               "snappy", good)
-                         .status,
-                     415);
+    assert_int_equal(
+        site_post("/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v3.Request", "snappy", good)
+            .status,
+        415);
     assert_int_equal(site_post("/api/v1/write", "application/x-protobuf", "br", good).status, 415);
     /* A header that promises 4 GiB */
     assert_int_equal(rw(STR("\xff\xff\xff\xff\x0f\x00")).status, 413);
@@ -92,7 +92,8 @@ static struct answer rw2(const struct batch *b)
     buf_init(&packed, 0);
     rw2_encode(&plain, b);
     snappy_pack(buf_str(&plain), &packed);
-    struct answer a = site_post("/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy", buf_str(&packed));
+    struct answer a = site_post("/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+                                "snappy", buf_str(&packed));
     buf_deinit(&plain);
     buf_deinit(&packed);
     return a;
@@ -108,7 +109,9 @@ static void remote_write_2(void **state)
     static const struct hist_sample hists[] = { { 2000, &h } };
     static const struct exemplar ex[] = { { { NULL, 0 }, 0.5, 2000 } };
     struct batch b = { .a = &site.a };
-    struct batch_series x = { .labels = { up_a, 2 }, .samples = late, .n_samples = 2, .exemplars = ex, .n_exemplars = 1 };
+    struct batch_series x = {
+        .labels = { up_a, 2 }, .samples = late, .n_samples = 2, .exemplars = ex, .n_exemplars = 1
+    };
     struct batch_series y = { .labels = { up_b, 2 }, .hists = hists, .n_hists = 1 };
     avec_push(&site.a, &b.series, x);
     avec_push(&site.a, &b.series, y);
@@ -138,7 +141,8 @@ static void remote_write_2(void **state)
     struct buf packed;
     buf_init(&packed, 0);
     snappy_pack(STR("\x22\x01x"), &packed); /* the first symbol is not empty */
-    a = site_post("/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy", buf_str(&packed));
+    a = site_post("/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy",
+                  buf_str(&packed));
     buf_deinit(&packed);
     assert_int_equal(a.status, 400);
     assert_true(str_contains(a.body, STR("first symbol")));
@@ -147,7 +151,8 @@ static void remote_write_2(void **state)
 static void import_text(void **state)
 {
     (void)state;
-    struct answer a = site_post("/api/v1/import/prometheus?extra_label=job=a", NULL, NULL, STR("up 1 1000\nup 2 2000\n"));
+    struct answer a =
+        site_post("/api/v1/import/prometheus?extra_label=job=a", NULL, NULL, STR("up 1 1000\nup 2 2000\n"));
     assert_int_equal(a.status, 204);
     assert_int_equal(site.store.n_samples, 2);
     assert_int_equal(site.store.waited, site.store.lsn);
@@ -164,9 +169,11 @@ static void import_text(void **state)
     assert_int_equal(a.status, 400);
     assert_true(str_contains(a.body, STR("line 2")));
     assert_int_equal(site_post("/api/v1/import/prometheus?extra_label==x", NULL, NULL, STR("a 1\n")).status, 400);
-    assert_int_equal(site_post("/api/v1/import/prometheus?extra_label=__name__=x", NULL, NULL, STR("a 1\n")).status, 400);
+    assert_int_equal(site_post("/api/v1/import/prometheus?extra_label=__name__=x", NULL, NULL, STR("a 1\n")).status,
+                     400);
     assert_int_equal(site_post("/api/v1/import/prometheus?timestamp=x", NULL, NULL, STR("a 1\n")).status, 400);
-    assert_int_equal(site_post("/api/v1/import/prometheus", "application/vnd.google.protobuf", NULL, STR("")).status, 415);
+    assert_int_equal(site_post("/api/v1/import/prometheus", "application/vnd.google.protobuf", NULL, STR("")).status,
+                     415);
     site.store.write_err = ERR_BUSY;
     assert_int_equal(site_post("/api/v1/import/prometheus", NULL, NULL, STR("a 1\n")).status, 429);
     site.store.write_err = OK;
@@ -179,17 +186,21 @@ static void import_text(void **state)
 static void influx(void **state)
 {
     (void)state;
-    struct answer a = site_post("/write?db=tele&precision=ms", "text/plain", NULL, STR("cpu,host=a idle=5,user=6i 1000\n"));
+    struct answer a =
+        site_post("/write?db=tele&precision=ms", "text/plain", NULL, STR("cpu,host=a idle=5,user=6i 1000\n"));
     assert_int_equal(a.status, 204);
     assert_int_equal(site.store.n_samples, 2);
     assert_int_equal(site.store.waited, site.store.lsn);
-    static const struct label idle[] = { { STR_INIT("__name__"), STR_INIT("cpu_idle") }, { STR_INIT("db"), STR_INIT("tele") }, { STR_INIT("host"), STR_INIT("a") } };
+    static const struct label idle[] = { { STR_INIT("__name__"), STR_INIT("cpu_idle") },
+                                         { STR_INIT("db"), STR_INIT("tele") },
+                                         { STR_INIT("host"), STR_INIT("a") } };
     assert_non_null(memory_store_find(&site.store, (struct labels){ idle, 3 }));
     a = site_post("/api/v2/write?org=o&bucket=b&precision=s", NULL, NULL, STR("cpu,host=a value=5 1\nbad\n"));
     assert_int_equal(a.status, 400); /* the good line is stored */
     assert_str(a.body, "{\"code\":\"invalid\",\"message\":\"partial write: 1 lines refused: line 2: no fields\"}");
     assert_int_equal(site.store.n_samples, 3);
-    a = site_post("/write?precision=ms", NULL, NULL, STR("cpu,host=a,db=tele idle=4 500\n")); /* too old for the store */
+    a = site_post("/write?precision=ms", NULL, NULL,
+                  STR("cpu,host=a,db=tele idle=4 500\n")); /* too old for the store */
     assert_int_equal(a.status, 400);
     assert_true(str_contains(a.body, STR("{\"error\":\"partial write: out of order sample")));
     assert_int_equal(site_post("/write?precision=weeks", NULL, NULL, STR("m value=1")).status, 400);
@@ -252,8 +263,7 @@ static void otlp(void **state)
     struct buf gz;
     buf_init(&gz, 0);
     assert_int_equal(gzip_compress(str_c(json), 6, &gz), OK);
-    assert_int_equal(site_post("/api/v1/otlp/v1/metrics", "application/json", "gzip", buf_str(&gz)).status,
-                     200);
+    assert_int_equal(site_post("/api/v1/otlp/v1/metrics", "application/json", "gzip", buf_str(&gz)).status, 200);
     buf_deinit(&gz);
     a = site_post("/v1/metrics", "application/x-protobuf", NULL, STR(""));
     assert_int_equal(a.status, 200);
@@ -261,8 +271,7 @@ static void otlp(void **state)
     a = site_post("/v1/metrics", "application/x-protobuf", NULL, STR("\x0a\xff\xff"));
     assert_int_equal(a.status, 400);
     assert_true(str_has_prefix(a.content_type, STR("application/x-protobuf")));
-    assert_int_equal(site_post("/v1/metrics", "application/json", NULL, STR("{\"resourceMetrics\":")).status,
-                     400);
+    assert_int_equal(site_post("/v1/metrics", "application/json", NULL, STR("{\"resourceMetrics\":")).status, 400);
     assert_int_equal(site_post("/v1/metrics", "text/plain", NULL, STR("x")).status, 415);
     assert_int_equal(site_post("/v1/metrics", "application/json", "compress", STR("x")).status, 415);
 }
@@ -270,9 +279,9 @@ static void otlp(void **state)
 static void custom(void **state)
 {
     (void)state;
-    struct answer a = site_post(
-        "/metrics/custom", "application/json", NULL,
-        STR("{\"name\":\"orders\",\"value\":3,\"labels\":{\"shop\":\"a\"},\"timestamp\":1700000000}"));
+    struct answer a =
+        site_post("/metrics/custom", "application/json", NULL,
+                  STR("{\"name\":\"orders\",\"value\":3,\"labels\":{\"shop\":\"a\"},\"timestamp\":1700000000}"));
     assert_int_equal(a.status, 200);
     assert_str(a.body, "{\"status\":\"success\",\"accepted\":1}");
     a = site_post("/metrics/custom", "application/json", NULL,
@@ -284,15 +293,14 @@ static void custom(void **state)
     assert_true(str_contains(a.body, STR("value")));
     assert_int_equal(site_post("/metrics/custom", "text/csv", NULL, STR("x,1")).status, 415);
     assert_int_equal(
-        site_post("/metrics/custom", "application/json", NULL, STR("{\"name\":\"\xff\",\"value\":1}")).status,
-        400);
+        site_post("/metrics/custom", "application/json", NULL, STR("{\"name\":\"\xff\",\"value\":1}")).status, 400);
     assert_int_equal(site.store.n_samples, 3);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, site_open, site_close)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(remote_write), T(remote_write_malformed), T(remote_write_2), T(import_text), T(influx), T(store_in_trouble),
-                                        T(otlp), T(custom) };
+    const struct CMUnitTest tests[] = { T(remote_write), T(remote_write_malformed), T(remote_write_2), T(import_text),
+                                        T(influx),       T(store_in_trouble),       T(otlp),           T(custom) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

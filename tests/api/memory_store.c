@@ -119,9 +119,8 @@ static void view_close(struct promql_view *v)
 {
     (void)v;
 }
-static enum err view_select(struct promql_view *v, const struct matcher *mm, size_t n, int64_t from,
-                            int64_t to, size_t max, struct arena *a, struct promql_series **ret,
-                            size_t *ret_n)
+static enum err view_select(struct promql_view *v, const struct matcher *mm, size_t n, int64_t from, int64_t to,
+                            size_t max, struct arena *a, struct promql_series **ret, size_t *ret_n)
 {
     struct memory_store *m = (void *)v;
     VEC(struct promql_series) out = { 0 };
@@ -153,8 +152,7 @@ static void reader_free(struct promql_reader *pr)
         arena_deinit(&r->a);
     mem_free(r);
 }
-static enum err reader_read(struct promql_reader *pr, uint64_t id, int64_t from, int64_t to,
-                            struct promql_points *ret)
+static enum err reader_read(struct promql_reader *pr, uint64_t id, int64_t from, int64_t to, struct promql_points *ret)
 {
     struct memory_reader *r = (void *)pr;
     const struct memory_series *s = r->m->series.p[id];
@@ -171,8 +169,8 @@ static enum err reader_read(struct promql_reader *pr, uint64_t id, int64_t from,
     return OK;
 }
 
-static enum err store_series(void *ctx, int64_t from, int64_t to, const struct matcher *mm, size_t n,
-                             size_t limit, struct arena *a, struct labels **ret, size_t *ret_n)
+static enum err store_series(void *ctx, int64_t from, int64_t to, const struct matcher *mm, size_t n, size_t limit,
+                             struct arena *a, struct labels **ret, size_t *ret_n)
 {
     struct promql_series *found;
     size_t k;
@@ -189,8 +187,8 @@ static int str_order(const void *x, const void *y)
 {
     return str_cmp(*(const str *)x, *(const str *)y);
 }
-static enum err strings(void *ctx, int64_t from, int64_t to, const str *name, const struct matcher *mm,
-                        size_t n, size_t limit, struct arena *a, str **ret, size_t *ret_n)
+static enum err strings(void *ctx, int64_t from, int64_t to, const str *name, const struct matcher *mm, size_t n,
+                        size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     struct promql_series *found;
     size_t k, u = 0;
@@ -209,13 +207,13 @@ static enum err strings(void *ctx, int64_t from, int64_t to, const str *name, co
     *ret_n = u;
     return OK;
 }
-static enum err store_names(void *ctx, int64_t from, int64_t to, const struct matcher *mm, size_t n,
-                            size_t limit, struct arena *a, str **ret, size_t *ret_n)
+static enum err store_names(void *ctx, int64_t from, int64_t to, const struct matcher *mm, size_t n, size_t limit,
+                            struct arena *a, str **ret, size_t *ret_n)
 {
     return strings(ctx, from, to, NULL, mm, n, limit, a, ret, ret_n);
 }
-static enum err store_values(void *ctx, int64_t from, int64_t to, str name, const struct matcher *mm,
-                             size_t n, size_t limit, struct arena *a, str **ret, size_t *ret_n)
+static enum err store_values(void *ctx, int64_t from, int64_t to, str name, const struct matcher *mm, size_t n,
+                             size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     return strings(ctx, from, to, &name, mm, n, limit, a, ret, ret_n);
 }
@@ -253,9 +251,7 @@ static enum err store_stats(void *ctx, bool with_top, struct arena *a, struct ts
     struct memory_store *m = ctx;
     (void)with_top;
     (void)a;
-    *ret = (struct tsdb_stats){ .head_series = m->series.n,
-                                .top_metrics = { { STR("up"), 2 } },
-                                .n_top_metrics = 1 };
+    *ret = (struct tsdb_stats){ .head_series = m->series.n, .top_metrics = { { STR("up"), 2 } }, .n_top_metrics = 1 };
     return OK;
 }
 
@@ -264,8 +260,8 @@ void memory_store_init(struct memory_store *m)
     memset(m, 0, sizeof(*m));
     arena_init(&m->a, 0);
     mtx_init(&m->mu, 0);
-    m->source = (struct promql_source){ view_open,   view_close,  view_select, reader_new,
-                                        reader_free, reader_read, NULL };
+    m->source =
+        (struct promql_source){ view_open, view_close, view_select, reader_new, reader_free, reader_read, NULL };
 }
 void memory_store_deinit(struct memory_store *m)
 {
@@ -278,5 +274,5 @@ struct api_store memory_store_api(struct memory_store *m)
 {
     return (struct api_store){ m,           store_write,  store_wait,      store_series,
                                store_names, store_values, store_exemplars, store_metadata,
-                               store_stats,      NULL };
+                               store_stats, NULL };
 }

@@ -53,8 +53,7 @@ static struct label labels[] = { { STR_INIT("foo"), STR_INIT("bar") },
                                  { STR_INIT("instance"), STR_INIT("127.0.0.1:1") },
                                  { STR_INIT("job"), STR_INIT("dead") } };
 
-static enum err targets(void *ctx, bool want_active, bool want_dropped, struct arena *a,
-                        struct api_targets *ret)
+static enum err targets(void *ctx, bool want_active, bool want_dropped, struct arena *a, struct api_targets *ret)
 {
     (void)ctx;
     struct api_target *t = arena_new(a, struct api_target);
@@ -165,23 +164,21 @@ static int open_with(bool tsdb)
     site.process =
         (struct api_process){ .ready = is_ready, .config_text = config_text, .reload = reload, .quit = quit };
     site.scrape = (struct api_scrape){ .targets = targets, .pools = pools };
-    struct api_deps d = {
-        .store = tsdb ? api_store_tsdb(site.db) : memory_store_api(&site.store),
-        .engine = site.engine,
-        .source = site.source,
-        .scrape = &site.scrape,
-        .process = &site.process,
-        .flags = flags,
-        .n_flags = 1,
-        .build = { .version = STR("0.1.0"), .revision = STR("abc"), .compiler = STR("gcc") },
-        .clock = &site.clock,
-        .start_ms = 1700000000000,
-        .storage_retention = STR("15d"),
-        .cwd = STR("/"),
-        .hostname = STR("h"),
-        .ui_find = ui_find,
-        .ui_csp = STR("default-src 'self'")
-    };
+    struct api_deps d = { .store = tsdb ? api_store_tsdb(site.db) : memory_store_api(&site.store),
+                          .engine = site.engine,
+                          .source = site.source,
+                          .scrape = &site.scrape,
+                          .process = &site.process,
+                          .flags = flags,
+                          .n_flags = 1,
+                          .build = { .version = STR("0.1.0"), .revision = STR("abc"), .compiler = STR("gcc") },
+                          .clock = &site.clock,
+                          .start_ms = 1700000000000,
+                          .storage_retention = STR("15d"),
+                          .cwd = STR("/"),
+                          .hostname = STR("h"),
+                          .ui_find = ui_find,
+                          .ui_csp = STR("default-src 'self'") };
     struct err_text why;
     ASSERT(api_open(&d, &site.api, &why) == OK);
     struct http_table tables[API_TABLES_MAX];
@@ -223,8 +220,7 @@ int site_close(void **state)
     return 0;
 }
 
-struct answer site_ask(enum http_method method, const char *path, const struct http_pair *headers, size_t n,
-                       str body)
+struct answer site_ask(enum http_method method, const char *path, const struct http_pair *headers, size_t n, str body)
 {
     struct answer ans = { 0 };
     struct err_text why = { .msg = "" };

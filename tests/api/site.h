@@ -7,8 +7,7 @@
 
 struct site {
     struct memory_store store;
-    struct store
-        *disk; /* site_open_tsdb: the real store in a folder of its own, instead of the memory store */
+    struct store *disk; /* site_open_tsdb: the real store in a folder of its own, instead of the memory store */
     struct tsdb *db;
     struct promql_source *db_source;
     char dir[64];
@@ -41,7 +40,7 @@ struct answer {
 struct answer site_get(const char *path_and_query);
 /* type NULL: none; encoding NULL: none */
 struct answer site_post(const char *path, const char *type, const char *encoding, str body);
-struct answer site_ask(enum http_method method, const char *path_and_query, const struct http_pair *headers,
-                       size_t n, str body);
+struct answer site_ask(enum http_method method, const char *path_and_query, const struct http_pair *headers, size_t n,
+                       str body);
 
 #endif

@@ -37,7 +37,8 @@ static void reading_past_the_end_sticks(void **state)
     r = rd_init(STR("\x80")); /* cut */
     rd_uvarint(&r);
     assert_false(rd_ok(&r));
-    r = rd_init(STR("\x05""ab"));
+    r = rd_init(STR("\x05"
+                    "ab"));
     assert_null(rd_lstr(&r).p);
     assert_false(rd_ok(&r));
 }

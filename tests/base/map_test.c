@@ -21,44 +21,44 @@
 
 enum { KEYS = 300, STEPS = 60000 };
 
-#define MODEL_TEST(MAP)                                                          \
-    static void MAP##_agrees_with_a_model(void **state)                          \
-    {                                                                            \
-        (void)state;                                                             \
-        struct MAP m = { 0 };                                                    \
-        uint64_t model[KEYS] = { 0 };                                            \
-        size_t n = 0;                                                            \
-        struct rng r = { 42 };                                                   \
-        for (int i = 0; i < STEPS; i++) {                                        \
-            uint64_t k = rng_below(&r, KEYS), v = rng_next(&r) | 1;              \
-            switch (rng_below(&r, 3)) {                                          \
-            case 0: {                                                            \
-                bool fresh;                                                      \
-                *MAP##_put(&m, k, &fresh) = v;                                   \
-                assert_int_equal(fresh, model[k] == 0);                          \
-                n += fresh;                                                      \
-                model[k] = v;                                                    \
-                break;                                                           \
-            }                                                                    \
-            case 1:                                                              \
-                assert_int_equal(MAP##_del(&m, k), model[k] != 0);               \
-                n -= model[k] != 0;                                              \
-                model[k] = 0;                                                    \
-                break;                                                           \
-            default: {                                                           \
-                uint64_t *got = MAP##_get(&m, k);                                \
-                assert_int_equal(got ? *got : 0, model[k]);                      \
-            }                                                                    \
-            }                                                                    \
-            assert_int_equal(m.n, n);                                            \
-        }                                                                        \
-        size_t seen = 0;                                                         \
-        map_each (MAP, s, &m) {                                                  \
-            assert_int_equal(s->value, model[s->key]);                           \
-            seen++;                                                              \
-        }                                                                        \
-        assert_int_equal(seen, n);                                               \
-        MAP##_free(&m);                                                          \
+#define MODEL_TEST(MAP)                                             \
+    static void MAP##_agrees_with_a_model(void **state)             \
+    {                                                               \
+        (void)state;                                                \
+        struct MAP m = { 0 };                                       \
+        uint64_t model[KEYS] = { 0 };                               \
+        size_t n = 0;                                               \
+        struct rng r = { 42 };                                      \
+        for (int i = 0; i < STEPS; i++) {                           \
+            uint64_t k = rng_below(&r, KEYS), v = rng_next(&r) | 1; \
+            switch (rng_below(&r, 3)) {                             \
+            case 0: {                                               \
+                bool fresh;                                         \
+                *MAP##_put(&m, k, &fresh) = v;                      \
+                assert_int_equal(fresh, model[k] == 0);             \
+                n += fresh;                                         \
+                model[k] = v;                                       \
+                break;                                              \
+            }                                                       \
+            case 1:                                                 \
+                assert_int_equal(MAP##_del(&m, k), model[k] != 0);  \
+                n -= model[k] != 0;                                 \
+                model[k] = 0;                                       \
+                break;                                              \
+            default: {                                              \
+                uint64_t *got = MAP##_get(&m, k);                   \
+                assert_int_equal(got ? *got : 0, model[k]);         \
+            }                                                       \
+            }                                                       \
+            assert_int_equal(m.n, n);                               \
+        }                                                           \
+        size_t seen = 0;                                            \
+        map_each (MAP, s, &m) {                                     \
+            assert_int_equal(s->value, model[s->key]);              \
+            seen++;                                                 \
+        }                                                           \
+        assert_int_equal(seen, n);                                  \
+        MAP##_free(&m);                                             \
     }
 MODEL_TEST(u64map)
 MODEL_TEST(badmap)

@@ -76,12 +76,14 @@ static void numbers_parse_as_go(void **state)
         bool ok;
         double want;
     } rows[] = {
-        { "1", true, 1 },          { "+1.5e3", true, 1500 },   { "-.5", true, -0.5 },   { "5.", true, 5 },
-        { "0x1p4", true, 16 },     { "0X1.8P0", true, 1.5 },   { "-0x1p-2", true, -0.25 }, { "inf", true, HUGE_VAL },
-        { "-Infinity", true, -HUGE_VAL }, { "+Inf", true, HUGE_VAL }, { "1e-400", true, 0 },
-        { "1e400", false, 0 },     { "", false, 0 },           { "1_000", false, 0 },   { "0x10", false, 0 },
-        { "1 ", false, 0 },        { "--1", false, 0 },        { "+-1", false, 0 },     { "1e", false, 0 },
-        { "e1", false, 0 },        { ".", false, 0 },          { "+nan", false, 0 },    { "infi", false, 0 },
+        { "1", true, 1 },           { "+1.5e3", true, 1500 },  { "-.5", true, -0.5 },
+        { "5.", true, 5 },          { "0x1p4", true, 16 },     { "0X1.8P0", true, 1.5 },
+        { "-0x1p-2", true, -0.25 }, { "inf", true, HUGE_VAL }, { "-Infinity", true, -HUGE_VAL },
+        { "+Inf", true, HUGE_VAL }, { "1e-400", true, 0 },     { "1e400", false, 0 },
+        { "", false, 0 },           { "1_000", false, 0 },     { "0x10", false, 0 },
+        { "1 ", false, 0 },         { "--1", false, 0 },       { "+-1", false, 0 },
+        { "1e", false, 0 },         { "e1", false, 0 },        { ".", false, 0 },
+        { "+nan", false, 0 },       { "infi", false, 0 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         double got = 0;
@@ -101,13 +103,27 @@ static void durations(void **state)
         int64_t want_ms; /* -1: refused */
         const char *printed;
     } rows[] = {
-        { "5m", 300000, "5m" },       { "1h30m", 5400000, "1h30m" }, { "1w", 604800000, "1w" },
-        { "0", 0, "0s" },             { "0s", 0, "0s" },             { "1d", 86400000, "1d" },
-        { "90m", 5400000, "1h30m" },  { "10ms", 10, "10ms" },        { "1m10ms", 60010, "1m10ms" },
-        { "1y", 31536000000, "1y" },  { "25h", 90000000, "1d1h" },    { "8d", 691200000, "8d" },
-        { "5x", -1, NULL },           { "", -1, NULL },              { "m", -1, NULL },
-        { "1m1h", -1, NULL },         { "1m1m", -1, NULL },          { "1.5h", -1, NULL },
-        { "-1h", -1, NULL },          { "99999999999y", -1, NULL },  { "1", -1, NULL },
+        { "5m", 300000, "5m" },
+        { "1h30m", 5400000, "1h30m" },
+        { "1w", 604800000, "1w" },
+        { "0", 0, "0s" },
+        { "0s", 0, "0s" },
+        { "1d", 86400000, "1d" },
+        { "90m", 5400000, "1h30m" },
+        { "10ms", 10, "10ms" },
+        { "1m10ms", 60010, "1m10ms" },
+        { "1y", 31536000000, "1y" },
+        { "25h", 90000000, "1d1h" },
+        { "8d", 691200000, "8d" },
+        { "5x", -1, NULL },
+        { "", -1, NULL },
+        { "m", -1, NULL },
+        { "1m1h", -1, NULL },
+        { "1m1m", -1, NULL },
+        { "1.5h", -1, NULL },
+        { "-1h", -1, NULL },
+        { "99999999999y", -1, NULL },
+        { "1", -1, NULL },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         int64_t ms = -1;

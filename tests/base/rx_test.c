@@ -93,9 +93,9 @@ static void templates_expand(void **state)
     assert_str(rx_group_name(rx, 1), "first");
     assert_true(rx_find(rx, STR("ab-cd"), 0, groups, 5));
     static const char *const rows[][2] = {
-        { "$1", "ab" },      { "${2}x", "cdx" },  { "$2x", "" },        { "$first.$2", "ab.cd" },
-        { "$$1", "$1" },     { "a$", "a$" },      { "${first}", "ab" }, { "${4}", "" },
-        { "$9", "" },        { "${", "${" },      { "$-", "$-" },       { "$0", "ab-cd" },
+        { "$1", "ab" },  { "${2}x", "cdx" }, { "$2x", "" },        { "$first.$2", "ab.cd" },
+        { "$$1", "$1" }, { "a$", "a$" },     { "${first}", "ab" }, { "${4}", "" },
+        { "$9", "" },    { "${", "${" },     { "$-", "$-" },       { "$0", "ab-cd" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         AUTO_BUF struct buf b = { 0 };

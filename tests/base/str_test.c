@@ -52,11 +52,11 @@ static void utf8_follows_rfc_3629(void **state)
         { "\xc3\xa9", 2, 2 },
         { "\xe2\x82\xac", 3, 3 },
         { "\xf0\x9f\x98\x80", 4, 4 },
-        { "a\xc0\x80", 3, 1 },         /* overlong */
-        { "\xed\xa0\x80", 3, 0 },      /* surrogate */
-        { "\xf4\x90\x80\x80", 4, 0 },  /* beyond U+10FFFF */
+        { "a\xc0\x80", 3, 1 },        /* overlong */
+        { "\xed\xa0\x80", 3, 0 },     /* surrogate */
+        { "\xf4\x90\x80\x80", 4, 0 }, /* beyond U+10FFFF */
         { "12345678\xff", 9, 8 },
-        { "\xe2\x82", 2, 0 },          /* cut */
+        { "\xe2\x82", 2, 0 }, /* cut */
         { "0123456789abcde\xc3\xa9", 17, 17 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -98,8 +98,10 @@ static void find_and_trim(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cut_splits_at_each_separator), cmocka_unit_test(integers_are_whole_and_bounded),
-        cmocka_unit_test(utf8_follows_rfc_3629),        cmocka_unit_test(nearest_finds_typos_only),
+        cmocka_unit_test(cut_splits_at_each_separator),
+        cmocka_unit_test(integers_are_whole_and_bounded),
+        cmocka_unit_test(utf8_follows_rfc_3629),
+        cmocka_unit_test(nearest_finds_typos_only),
         cmocka_unit_test(find_and_trim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

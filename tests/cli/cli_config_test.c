@@ -66,8 +66,10 @@ static void all_forms_load(void **state)
 {
     (void)state;
     setenv("VANE_TEST_PORT", "9999", 1);
-    struct cli_config *c = load("listen: ['127.0.0.1:${VANE_TEST_PORT}', '[::1]:1']\notlp_listen: ''\notlp_grpc_listen: '[::1]:4400'\nhost_metrics: off\nretention: {time: 3d, size: 1GB}\n"
-                                "log: {level: debug, format: json}\nscrape_configs: [{job_name: a}]\n");
+    struct cli_config *c =
+        load("listen: ['127.0.0.1:${VANE_TEST_PORT}', '[::1]:1']\notlp_listen: ''\notlp_grpc_listen: "
+             "'[::1]:4400'\nhost_metrics: off\nretention: {time: 3d, size: 1GB}\n"
+             "log: {level: debug, format: json}\nscrape_configs: [{job_name: a}]\n");
     assert_int_equal(c->listen.p[0].port, 9999);
     assert_true(str_eq(c->listen.p[1].host, STR("::1")));
     assert_int_equal(c->otlp_listen.n, 0);
@@ -80,7 +82,9 @@ static void all_forms_load(void **state)
     AUTO_BUF struct buf out;
     buf_init(&out, 0);
     cli_config_print(c, &out);
-    assert_true(str_has_prefix(buf_str(&out), STR("listen:\n- 127.0.0.1:9999\n- \"[::1]:1\"\notlp_listen: []\notlp_grpc_listen:\n- \"[::1]:4400\"\n")));
+    assert_true(str_has_prefix(
+        buf_str(&out),
+        STR("listen:\n- 127.0.0.1:9999\n- \"[::1]:1\"\notlp_listen: []\notlp_grpc_listen:\n- \"[::1]:4400\"\n")));
     cli_config_free(c);
 
     /* a prometheus.yml is a configuration; ${...} stays as Prometheus reads it */
@@ -106,7 +110,8 @@ static const struct {
     { "log:\n  level: loud\n", "vane.yaml:2:10: unknown value \"loud\", expected one of: debug, info, warn, error" },
     { "data_dir: ${VANE_TEST_UNSET}\n", "environment variable VANE_TEST_UNSET is not set" },
     { "host_metrics: maybe\n", "expected true or false" },
-    { "data_dir: x\nscrape_configs:\n- job_nmae: a\n", "vane.yaml:3:3: field job_nmae not found in type config.ScrapeConfig, did you mean \"job_name\"?" },
+    { "data_dir: x\nscrape_configs:\n- job_nmae: a\n",
+      "vane.yaml:3:3: field job_nmae not found in type config.ScrapeConfig, did you mean \"job_name\"?" },
     { "prometheus: p.yml\nscrape_configs: []\n", "not both" },
     { "prometheus: nowhere.yml\n", "nowhere.yml: no such file or directory" },
     { "web: {tls_cert_file: a}\n", "must be given together" },
@@ -123,7 +128,8 @@ static void other_doors(void **state)
     assert_true(c->push.enabled);
     assert_int_equal(c->push.interval_ms, 15000);
     cli_config_free(c);
-    c = load("pushed_groups: false\ncompat_listeners: {graphite: 127.0.0.1:2003, statsd: \"[::1]:8125\", statsd_flush: 1s}\n");
+    c = load("pushed_groups: false\ncompat_listeners: {graphite: 127.0.0.1:2003, statsd: \"[::1]:8125\", statsd_flush: "
+             "1s}\n");
     assert_false(c->push.enabled);
     assert_int_equal(c->compat.graphite.p[0].port, 2003);
     assert_true(str_eq(c->compat.statsd.p[0].host, STR("::1")));
@@ -151,7 +157,7 @@ static void mistakes_are_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(no_file_is_fine), cmocka_unit_test(all_forms_load), cmocka_unit_test(other_doors),
-                                        cmocka_unit_test(mistakes_are_refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(no_file_is_fine), cmocka_unit_test(all_forms_load),
+                                        cmocka_unit_test(other_doors), cmocka_unit_test(mistakes_are_refused) };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -122,7 +122,9 @@ static void histograms(void **state)
     while (hist_iter_next(&it, &b)) {
         double n = 0;
         for (size_t i = 0; i < ARRAY_LEN(ms); i++)
-            n += b.lower < 0 ? ms[i] == 0 : ms[i] / 1000 > b.lower && ms[i] / 1000 <= b.upper ? 1 + 2 * (ms[i] == 1) : 0;
+            n += b.lower < 0                                         ? ms[i] == 0
+                 : ms[i] / 1000 > b.lower && ms[i] / 1000 <= b.upper ? 1 + 2 * (ms[i] == 1)
+                                                                     : 0;
         assert_true(n == b.count);
         seen += b.count;
     }
@@ -188,7 +190,10 @@ static void listeners(void **state)
     (void)state;
     struct compat *c;
     struct err_text why;
-    struct compat_config cc = { .sink = { NULL, append }, .graphite = { true, STR("127.0.0.1"), 0 }, .statsd = { true, STR("127.0.0.1"), 0 }, .statsd_flush_ms = 50 };
+    struct compat_config cc = { .sink = { NULL, append },
+                                .graphite = { true, STR("127.0.0.1"), 0 },
+                                .statsd = { true, STR("127.0.0.1"), 0 },
+                                .statsd_flush_ms = 50 };
     mtx_init(&sink.mu, 0);
     buf_init(&sink.text, 0);
     if (compat_open(&cc, &c, &why) != OK)
@@ -229,6 +234,7 @@ static void listeners(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, table_open, table_close)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(counters), T(gauges_and_sets), T(histograms), T(limits), cmocka_unit_test(listeners) };
+    const struct CMUnitTest tests[] = { T(counters), T(gauges_and_sets), T(histograms), T(limits),
+                                        cmocka_unit_test(listeners) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

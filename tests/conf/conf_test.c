@@ -35,15 +35,22 @@ struct thing {
     const struct conf_node *raw;
 };
 #define FI(m, k, t, ...) CF(struct item, m, k, t, ##__VA_ARGS__)
-static const struct conf_field item_fields[] = { FI(name, "name", CONF_STR, .flags = CONF_REQUIRED), FI(count, "count", CONF_UINT) };
-static const struct conf_schema item_schema = { .type_name = "item", .size = sizeof(struct item), .fields = item_fields, .n_fields = 2 };
+static const struct conf_field item_fields[] = { FI(name, "name", CONF_STR, .flags = CONF_REQUIRED),
+                                                 FI(count, "count", CONF_UINT) };
+static const struct conf_schema item_schema = {
+    .type_name = "item", .size = sizeof(struct item), .fields = item_fields, .n_fields = 2
+};
 #define FN(m, k, t, ...) CF(struct inner, m, k, t, ##__VA_ARGS__)
 static const struct inner inner_defaults = { .on = true, .ratio = 0.5 };
-static const struct conf_field inner_fields[] = { FN(on, "on_", CONF_BOOL, .flags = CONF_ALWAYS), FN(ratio, "ratio", CONF_FLOAT) };
-static const struct conf_schema inner_schema = {
-    .type_name = "inner", .size = sizeof(struct inner), .defaults = &inner_defaults, .fields = inner_fields, .n_fields = 2
-};
-static const struct conf_field inlined_fields[] = { FN(on, "inline_on", CONF_BOOL), FN(ratio, "inline_ratio", CONF_FLOAT) };
+static const struct conf_field inner_fields[] = { FN(on, "on_", CONF_BOOL, .flags = CONF_ALWAYS),
+                                                  FN(ratio, "ratio", CONF_FLOAT) };
+static const struct conf_schema inner_schema = { .type_name = "inner",
+                                                 .size = sizeof(struct inner),
+                                                 .defaults = &inner_defaults,
+                                                 .fields = inner_fields,
+                                                 .n_fields = 2 };
+static const struct conf_field inlined_fields[] = { FN(on, "inline_on", CONF_BOOL),
+                                                    FN(ratio, "inline_ratio", CONF_FLOAT) };
 static const struct conf_schema inlined_schema = {
     .type_name = "inlined", .size = sizeof(struct inner), .fields = inlined_fields, .n_fields = 2
 };
@@ -66,10 +73,11 @@ static const struct conf_field thing_fields[] = {
     FT(raw, "raw", CONF_NODE),
 };
 static const struct thing thing_defaults = { .interval_ms = 15000, .colour = GREEN };
-static const struct conf_schema thing_schema = {
-    .type_name = "thing", .size = sizeof(struct thing), .defaults = &thing_defaults,
-    .fields = thing_fields, .n_fields = ARRAY_LEN(thing_fields)
-};
+static const struct conf_schema thing_schema = { .type_name = "thing",
+                                                 .size = sizeof(struct thing),
+                                                 .defaults = &thing_defaults,
+                                                 .fields = thing_fields,
+                                                 .n_fields = ARRAY_LEN(thing_fields) };
 
 static struct arena a;
 static struct conf_ctx cx;
@@ -113,9 +121,12 @@ static void everything_decodes(void **state)
 {
     (void)state;
     struct thing t;
-    enum err e = load("name: 12\npassword: 'x y'\ninterval: 1m30s\nnumber: -5\nsize: 15MB\nurl: http://u:p@h:90/x\npattern: a|b\n"
-                      "colour: red\ninner: {ratio: 2}\ninline_on: yes\nptr: {name: p, count: 7}\n"
-                      "items:\n  - &one {name: i1}\n  - *one\n  - <<: *one\n    count: 3\nnames: [a, b]\nlabels: {k: v}\nraw: {x: [1, 2]}\n", &t);
+    enum err e = load(
+        "name: 12\npassword: 'x y'\ninterval: 1m30s\nnumber: -5\nsize: 15MB\nurl: http://u:p@h:90/x\npattern: a|b\n"
+        "colour: red\ninner: {ratio: 2}\ninline_on: yes\nptr: {name: p, count: 7}\n"
+        "items:\n  - &one {name: i1}\n  - *one\n  - <<: *one\n    count: 3\nnames: [a, b]\nlabels: {k: v}\nraw: {x: "
+        "[1, 2]}\n",
+        &t);
     if (e)
         fail_msg("%s", diags());
     assert_str(t.name, "12");
@@ -205,13 +216,14 @@ static void all_mistakes_are_shown_with_carets(void **state)
     (void)state;
     struct thing t;
     assert_int_equal(load("name: ok\nnumber: x\ncolor: red\n", &t), ERR_INVALID);
-    assert_string_equal(diags(),
-                        "t.yml:2:9: expected a whole number, got \"x\" (yaml: unmarshal errors: cannot unmarshal !!str `x` into int)\n"
-                        "      2 | number: x\n"
-                        "        |         ^\n"
-                        "t.yml:3:1: field color not found in type thing, did you mean \"colour\"?\n"
-                        "      3 | color: red\n"
-                        "        | ^\n");
+    assert_string_equal(
+        diags(),
+        "t.yml:2:9: expected a whole number, got \"x\" (yaml: unmarshal errors: cannot unmarshal !!str `x` into int)\n"
+        "      2 | number: x\n"
+        "        |         ^\n"
+        "t.yml:3:1: field color not found in type thing, did you mean \"colour\"?\n"
+        "      3 | color: red\n"
+        "        | ^\n");
 }
 
 static void bombs_are_refused(void **state)
@@ -221,8 +233,8 @@ static void bombs_are_refused(void **state)
     buf_init(&b, 0);
     buf_lit(&b, "raw:\n - &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for (int i = 1; i < 20; i++)
-        buf_printf(&b, " - &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i - 1, i - 1, i - 1, i - 1, i - 1,
-                   i - 1, i - 1, i - 1, i - 1);
+        buf_printf(&b, " - &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i - 1, i - 1, i - 1,
+                   i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
     struct thing t;
     assert_int_equal(load_str(arena_str(&a, buf_str(&b)), 0, &t), ERR_LIMIT); /* the context borrows the text */
     assert_non_null(strstr(diags(), "too large"));
@@ -246,9 +258,17 @@ static void variables_expand(void **state)
     static const struct {
         const char *in, *want; /* want NULL: error */
     } rows[] = {
-        { "${HOST}", "h1" }, { "a ${HOST} b ${HOST}", "a h1 b h1" }, { "${NO:-d}", "d" }, { "${EMPTY:-d}", "d" },
-        { "${EMPTY}", "" }, { "$${HOST}", "${HOST}" }, { "${1}", "${1}" }, { "$HOST", "$HOST" }, { "${", "${" },
-        { "${NO}", NULL }, { "${file:/nonexistent/x}", NULL },
+        { "${HOST}", "h1" },
+        { "a ${HOST} b ${HOST}", "a h1 b h1" },
+        { "${NO:-d}", "d" },
+        { "${EMPTY:-d}", "d" },
+        { "${EMPTY}", "" },
+        { "$${HOST}", "${HOST}" },
+        { "${1}", "${1}" },
+        { "$HOST", "$HOST" },
+        { "${", "${" },
+        { "${NO}", NULL },
+        { "${file:/nonexistent/x}", NULL },
     };
     char path[] = "/tmp/vane-conf-test-XXXXXX";
     int fd = mkstemp(path);
@@ -276,9 +296,12 @@ static void printing_reads_back(void **state)
 {
     (void)state;
     struct thing t, u;
-    assert_int_equal(load("name: 'yes'\npassword: top\nurl: http://u:p@h/x\nsize: 15MB\nnumber: 3\npattern: a.*\n"
-                          "ptr: {name: 'x: y'}\nitems: [{name: \"a\\nb\", count: 1}, {name: '- z'}]\nnames: ['1.5', '', plain]\n"
-                          "labels: {a b: c}\nraw: {x: [1, {y: '2'}]}\n", &t), OK);
+    assert_int_equal(
+        load("name: 'yes'\npassword: top\nurl: http://u:p@h/x\nsize: 15MB\nnumber: 3\npattern: a.*\n"
+             "ptr: {name: 'x: y'}\nitems: [{name: \"a\\nb\", count: 1}, {name: '- z'}]\nnames: ['1.5', '', plain]\n"
+             "labels: {a b: c}\nraw: {x: [1, {y: '2'}]}\n",
+             &t),
+        OK);
     AUTO_BUF struct buf b, b2;
     buf_init(&b, 0);
     buf_init(&b2, 0);
@@ -302,8 +325,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        T(everything_decodes), T(defaults_stay), T(mistakes_have_a_place), T(all_mistakes_are_shown_with_carets),
-        T(bombs_are_refused), T(variables_expand), T(printing_reads_back),
+        T(everything_decodes), T(defaults_stay),    T(mistakes_have_a_place), T(all_mistakes_are_shown_with_carets),
+        T(bombs_are_refused),  T(variables_expand), T(printing_reads_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

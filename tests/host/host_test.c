@@ -26,20 +26,27 @@ static int make_root(void **state)
     strcpy(root, "/tmp/vane-host-test-XXXXXX");
     if (!mkdtemp(root))
         return -1;
-    put("/proc/stat", "cpu  10 0 0 0 0 0 0 0 0 0\ncpu0 250 100 300 4000 5 0 7 9 2 1\nintr 77 1 2\nctxt 12\nbtime 1700000000\n"
-                      "processes 99\nprocs_running 2\nprocs_blocked 1\n");
+    put("/proc/stat",
+        "cpu  10 0 0 0 0 0 0 0 0 0\ncpu0 250 100 300 4000 5 0 7 9 2 1\nintr 77 1 2\nctxt 12\nbtime 1700000000\n"
+        "processes 99\nprocs_running 2\nprocs_blocked 1\n");
     put("/proc/loadavg", "0.50 0.25 0.12 1/100 4242\n");
     put("/proc/meminfo", "MemTotal:       1000 kB\nActive(anon):    10 kB\nHugePages_Total:       3\n");
     put("/proc/vmstat", "nr_free_pages 5\npgfault 123\noom_kill 0\n");
-    put("/proc/pressure/cpu", "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\nfull avg10=0 avg60=0 avg300=0 total=0\n");
-    put("/proc/diskstats", " 254 0 vda 10 1 100 2000 20 2 200 4000 0 500 6000 0 0 0 0 0 0\n 254 1 vda1 1 1 1 1 1 1 1 1 1 1 1\n"
-                           " 7 0 loop0 1 1 1 1 1 1 1 1 1 1 1\n");
-    put("/proc/1/mounts", "/dev/vda1 / ext4 rw,relatime 0 0\nproc /proc proc rw 0 0\n/dev/vdb /mnt/my\\040disk ext4 ro 0 0\n");
-    put("/proc/net/dev", "Inter-| Receive | Transmit\n face |bytes packets|bytes\n  eth0: 1000 10 1 2 0 0 0 0 2000 20 3 4 0 0 0 0\n");
+    put("/proc/pressure/cpu",
+        "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\nfull avg10=0 avg60=0 avg300=0 total=0\n");
+    put("/proc/diskstats",
+        " 254 0 vda 10 1 100 2000 20 2 200 4000 0 500 6000 0 0 0 0 0 0\n 254 1 vda1 1 1 1 1 1 1 1 1 1 1 1\n"
+        " 7 0 loop0 1 1 1 1 1 1 1 1 1 1 1\n");
+    put("/proc/1/mounts",
+        "/dev/vda1 / ext4 rw,relatime 0 0\nproc /proc proc rw 0 0\n/dev/vdb /mnt/my\\040disk ext4 ro 0 0\n");
+    put("/proc/net/dev",
+        "Inter-| Receive | Transmit\n face |bytes packets|bytes\n  eth0: 1000 10 1 2 0 0 0 0 2000 20 3 4 0 0 0 0\n");
     put("/proc/net/sockstat", "sockets: used 5\nTCP: inuse 27 orphan 1\n");
     put("/proc/sys/fs/file-nr", "1024\t0\t99999\n");
-    put("/proc/42/stat", "42 (my (odd) name) S 1 42 42 0 -1 4194560 1 0 0 0 300 100 0 0 20 0 4 0 1000 4096000 25 18446744073709551615\n");
-    put("/proc/43/stat", "43 (my (odd) name) S 1 42 42 0 -1 4194560 1 0 0 0 100 0 0 0 20 0 1 0 1000 4096000 5 18446744073709551615\n");
+    put("/proc/42/stat", "42 (my (odd) name) S 1 42 42 0 -1 4194560 1 0 0 0 300 100 0 0 20 0 4 0 1000 4096000 25 "
+                         "18446744073709551615\n");
+    put("/proc/43/stat",
+        "43 (my (odd) name) S 1 42 42 0 -1 4194560 1 0 0 0 100 0 0 0 20 0 1 0 1000 4096000 5 18446744073709551615\n");
     put("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
     put("/sys/fs/cgroup/cpu.stat", "usage_usec 5000000\n");
     put("/sys/fs/cgroup/app.slice/cgroup.controllers", "cpu\n");
@@ -90,10 +97,16 @@ static void names_and_values_are_node_exporters(void **state)
         { "node_sockstat_TCP_inuse{instance=\"h\", job=\"node\"}", 27 },
         { "node_filefd_maximum{instance=\"h\", job=\"node\"}", 99999 },
         { "node_forks_total{instance=\"h\", job=\"node\"}", 99 },
-        { "node_filesystem_device_error{device=\"/dev/vdb\", fstype=\"ext4\", instance=\"h\", job=\"node\", mountpoint=\"/mnt/my disk\"}", 1 },
-        { "node_filesystem_readonly{device=\"/dev/vda1\", fstype=\"ext4\", instance=\"h\", job=\"node\", mountpoint=\"/\"}", 0 },
+        { "node_filesystem_device_error{device=\"/dev/vdb\", fstype=\"ext4\", instance=\"h\", job=\"node\", "
+          "mountpoint=\"/mnt/my disk\"}",
+          1 },
+        { "node_filesystem_readonly{device=\"/dev/vda1\", fstype=\"ext4\", instance=\"h\", job=\"node\", "
+          "mountpoint=\"/\"}",
+          0 },
         { "namedprocess_namegroup_num_procs{groupname=\"my (odd) name\", instance=\"h\", job=\"node\"}", 2 },
-        { "namedprocess_namegroup_cpu_seconds_total{groupname=\"my (odd) name\", instance=\"h\", job=\"node\", mode=\"user\"}", 4 },
+        { "namedprocess_namegroup_cpu_seconds_total{groupname=\"my (odd) name\", instance=\"h\", job=\"node\", "
+          "mode=\"user\"}",
+          4 },
         { "namedprocess_namegroup_num_threads{groupname=\"my (odd) name\", instance=\"h\", job=\"node\"}", 5 },
         { "container_cpu_usage_seconds_total{id=\"/\", instance=\"h\", job=\"node\"}", 5 },
         { "container_memory_working_set_bytes{id=\"/app.slice\", instance=\"h\", job=\"node\"}", 3096 },

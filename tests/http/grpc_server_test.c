@@ -42,9 +42,7 @@ static void deaf(struct grpc_request *rq, struct grpc_response *rs) /* does not 
         os_sleep_ms(2);
     atomic_fetch_sub(&slow_running, 1);
 }
-static const struct http_limits small = { .body_bytes_max = 1000,
-                                          .decoded_bytes_max = 2000,
-                                          .body_ms_max = 300 };
+static const struct http_limits small = { .body_bytes_max = 1000, .decoded_bytes_max = 2000, .body_ms_max = 300 };
 static const struct http_limits large = { .body_bytes_max = 8 << 20, .decoded_bytes_max = 8 << 20 };
 static const struct grpc_method methods[] = {
     { "/t.T/Echo", echo, HTTP_INGEST, &large },  { "/t.T/Inline", echo, HTTP_INLINE, &large },
@@ -190,14 +188,11 @@ static void malformed(void **state)
         { "half a message", GRPC_HEAD("/t.T/Small"), str_take(ok, 8), 200, GRPC_INTERNAL },
         { "bytes behind", GRPC_HEAD("/t.T/Small"), STR("\0\0\0\0\1ab"), 200, GRPC_UNIMPLEMENTED },
         { "flag 2", GRPC_HEAD("/t.T/Small"), STR("\2\0\0\0\1a"), 200, GRPC_INTERNAL },
-        { "4 GiB promised", GRPC_HEAD("/t.T/Small"), STR("\0\xff\xff\xff\xff"), 200,
-          GRPC_RESOURCE_EXHAUSTED },
-        { "too large", GRPC_HEAD("/t.T/Small"), grpc_frame(&a, 0, letters(1001)), 200,
-          GRPC_RESOURCE_EXHAUSTED },
+        { "4 GiB promised", GRPC_HEAD("/t.T/Small"), STR("\0\xff\xff\xff\xff"), 200, GRPC_RESOURCE_EXHAUSTED },
+        { "too large", GRPC_HEAD("/t.T/Small"), grpc_frame(&a, 0, letters(1001)), 200, GRPC_RESOURCE_EXHAUSTED },
         { "much too large", GRPC_HEAD("/t.T/Small"), grpc_frame(&a, 0, letters(3 << 20)), 200,
           GRPC_RESOURCE_EXHAUSTED },
-        { "compressed, no encoding", GRPC_HEAD("/t.T/Small"), grpc_frame(&a, 1, gz(STR("x"))), 200,
-          GRPC_INTERNAL },
+        { "compressed, no encoding", GRPC_HEAD("/t.T/Small"), grpc_frame(&a, 1, gz(STR("x"))), 200, GRPC_INTERNAL },
         { "compressed, identity",
           { "POST", "/t.T/Small", "application/grpc", "trailers", "identity", NULL, 0 },
           grpc_frame(&a, 1, gz(STR("x"))),
@@ -219,27 +214,11 @@ static void malformed(void **state)
           200,
           GRPC_UNIMPLEMENTED },
         { "te", { "POST", "/t.T/Small", "application/grpc", NULL, NULL, NULL, 0 }, ok, 400, GRPC_INTERNAL },
-        { "method",
-          { "GET", "/t.T/Small", "application/grpc", "trailers", NULL, NULL, 0 },
-          ok,
-          405,
-          GRPC_INTERNAL },
-        { "type",
-          { "POST", "/t.T/Small", "application/json", "trailers", NULL, NULL, 0 },
-          ok,
-          415,
-          GRPC_INTERNAL },
-        { "web",
-          { "POST", "/t.T/Small", "application/grpc-web", "trailers", NULL, NULL, 0 },
-          ok,
-          415,
-          GRPC_INTERNAL },
+        { "method", { "GET", "/t.T/Small", "application/grpc", "trailers", NULL, NULL, 0 }, ok, 405, GRPC_INTERNAL },
+        { "type", { "POST", "/t.T/Small", "application/json", "trailers", NULL, NULL, 0 }, ok, 415, GRPC_INTERNAL },
+        { "web", { "POST", "/t.T/Small", "application/grpc-web", "trailers", NULL, NULL, 0 }, ok, 415, GRPC_INTERNAL },
         { "no type", { "POST", "/t.T/Small", NULL, "trailers", NULL, NULL, 0 }, ok, 415, GRPC_INTERNAL },
-        { "time-out",
-          { "POST", "/t.T/Small", "application/grpc", "trailers", NULL, "5x", 0 },
-          ok,
-          400,
-          GRPC_INTERNAL },
+        { "time-out", { "POST", "/t.T/Small", "application/grpc", "trailers", NULL, "5x", 0 }, ok, 400, GRPC_INTERNAL },
         { "time-out digits",
           { "POST", "/t.T/Small", "application/grpc", "trailers", NULL, "123456789S", 0 },
           ok,
@@ -280,8 +259,7 @@ static void no_http2(void **state)
     assert_true(grpc_raw_closed(fd, 2000));
     close(fd);
     fd = grpc_raw_connect(port, true);
-    grpc_raw_frame(fd, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, "\xff\xff\xff\xff\xff\xff",
-                   6); /* no HPACK */
+    grpc_raw_frame(fd, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, "\xff\xff\xff\xff\xff\xff", 6); /* no HPACK */
     assert_true(grpc_raw_closed(fd, 2000));
     close(fd);
     close_server();
@@ -293,8 +271,7 @@ static void reset_storm(void **state)
 {
     (void)state;
     double before = metric("vane_grpc_cut_total{reason=\"resets\"} ");
-    struct grpc_client *c =
-        grpc_client_open(open_server((struct grpc_server_config){ .resets_burst = 100 }), NULL, 0);
+    struct grpc_client *c = grpc_client_open(open_server((struct grpc_server_config){ .resets_burst = 100 }), NULL, 0);
     struct grpc_head e = GRPC_HEAD("/t.T/Inline");
     for (int i = 0; i < 1000 && !c->eof; i++) {
         struct grpc_result *r = grpc_client_start(c, &e, grpc_frame(&a, 0, STR("x")), true);
@@ -358,8 +335,7 @@ static void pings(void **state)
 static void streams_and_their_handlers_are_bounded(void **state)
 {
     (void)state;
-    struct grpc_client *c =
-        grpc_client_open(open_server((struct grpc_server_config){ .streams_max = 4 }), NULL, 0);
+    struct grpc_client *c = grpc_client_open(open_server((struct grpc_server_config){ .streams_max = 4 }), NULL, 0);
     struct grpc_head d = GRPC_HEAD("/t.T/Deaf"), e = GRPC_HEAD("/t.T/Echo");
     for (int i = 0; i < 4; i++) {
         struct grpc_result *r = grpc_client_start(c, &d, grpc_frame(&a, 0, STR("x")), false);
@@ -386,8 +362,7 @@ static void overload(void **state)
     (void)state;
     struct pool *pool;
     assert_ok(pool_open("test", 1, 1, &pool));
-    struct grpc_client *c =
-        grpc_client_open(open_server((struct grpc_server_config){ .ingest = pool }), NULL, 0);
+    struct grpc_client *c = grpc_client_open(open_server((struct grpc_server_config){ .ingest = pool }), NULL, 0);
     struct grpc_head s = GRPC_HEAD("/t.T/Slow");
     struct grpc_result *first = grpc_client_start(c, &s, grpc_frame(&a, 0, STR("x")), false);
     grpc_client_pump(c, 30);
@@ -406,8 +381,7 @@ static void overload(void **state)
     close_server();
     pool_close(pool);
 
-    c = grpc_client_open(open_server((struct grpc_server_config){ .message_bytes_inflight_max = 1 << 20 }),
-                         NULL, 0);
+    c = grpc_client_open(open_server((struct grpc_server_config){ .message_bytes_inflight_max = 1 << 20 }), NULL, 0);
     struct grpc_head e = GRPC_HEAD("/t.T/Echo");
     struct grpc_result *r = grpc_client_call(c, &e, grpc_frame(&a, 0, letters(2 << 20)));
     assert_int_equal(r->code, GRPC_UNAVAILABLE);

@@ -20,8 +20,7 @@ static void mirror(struct http_request *rq, struct http_response *rs)
     buf_printf(&rs->body, STR_FMT " " STR_FMT " body=" STR_FMT "\n", STR_ARG(http_method_name(rq->method)),
                STR_ARG(rq->path), STR_ARG(rq->body));
     for (size_t i = 0; i < rq->n_headers; i++)
-        buf_printf(&rs->body, STR_FMT ": " STR_FMT "\n", STR_ARG(rq->headers[i].name),
-                   STR_ARG(rq->headers[i].value));
+        buf_printf(&rs->body, STR_FMT ": " STR_FMT "\n", STR_ARG(rq->headers[i].name), STR_ARG(rq->headers[i].value));
     http_set_header(rs, STR("X-Mine"), STR("yes"));
 }
 static void large(struct http_request *rq, struct http_response *rs)
@@ -37,8 +36,8 @@ static void redirect(struct http_request *rq, struct http_response *rs)
     http_set_header(rs, STR("Location"), STR("/mirror"));
 }
 static const struct http_route routes[] = {
-    { HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT) | HTTP_BIT(HTTP_DELETE), "/mirror",
-      mirror, HTTP_CONTROL, NULL, 0 },
+    { HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT) | HTTP_BIT(HTTP_DELETE), "/mirror", mirror,
+      HTTP_CONTROL, NULL, 0 },
     { HTTP_BIT(HTTP_GET), "/large", large, HTTP_CONTROL, NULL, 0 },
     { HTTP_BIT(HTTP_GET), "/redirect", redirect, HTTP_CONTROL, NULL, 0 },
 };
@@ -51,9 +50,7 @@ static int open_all(void **state)
     (void)state;
     const struct http_listener l = { .address = "127.0.0.1" };
     const struct http_table t = { routes, ARRAY_LEN(routes), NULL, 0 };
-    struct http_server_config cfg = {
-        .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200
-    };
+    struct http_server_config cfg = { .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200 };
     struct err_text why;
     assert_int_equal(http_server_open(&cfg, &server, &why), OK);
     assert_int_equal(http_client_open(NULL, &client), OK);
@@ -87,8 +84,7 @@ static void requests(void **state)
     arena_init(&a, 0);
     str body;
     const struct http_pair headers[] = { { STR("X-A"), STR("b c") }, { STR("Accept"), STR("text/x") } };
-    assert_int_equal(fetch((struct http_fetch){ .headers = headers, .n_headers = 2 }, "/mirror?x=1", &body),
-                     OK);
+    assert_int_equal(fetch((struct http_fetch){ .headers = headers, .n_headers = 2 }, "/mirror?x=1", &body), OK);
     assert_int_equal(result.status, 200);
     assert_true(str_has_prefix(body, STR("GET /mirror body=\n")));
     assert_true(str_contains(body, STR("X-A: b c\n")));
@@ -98,19 +94,16 @@ static void requests(void **state)
     assert_true(str_eq(result.content_type, STR("text/plain; v=1")));
     assert_true(str_eq(http_result_header(&result, STR("x-mine")), STR("yes")));
     assert_true(result.total_ns > 0);
-    assert_int_equal(
-        fetch((struct http_fetch){ .method = HTTP_POST, .body = STR("payload") }, "/mirror", &body), OK);
+    assert_int_equal(fetch((struct http_fetch){ .method = HTTP_POST, .body = STR("payload") }, "/mirror", &body), OK);
     assert_true(str_has_prefix(body, STR("POST /mirror body=payload\n")));
-    assert_int_equal(fetch((struct http_fetch){ .method = HTTP_PUT, .body = STR("p") }, "/mirror", &body),
-                     OK);
+    assert_int_equal(fetch((struct http_fetch){ .method = HTTP_PUT, .body = STR("p") }, "/mirror", &body), OK);
     assert_true(str_has_prefix(body, STR("PUT /mirror body=p\n")));
     assert_int_equal(fetch((struct http_fetch){ .method = HTTP_DELETE }, "/mirror", &body), OK);
     assert_true(str_has_prefix(body, STR("DELETE /mirror body=\n")));
     assert_int_equal(fetch((struct http_fetch){ .method = HTTP_HEAD }, "/mirror", &body), OK);
     assert_int_equal(body.n, 0);
     assert_int_equal(
-        fetch((struct http_fetch){ .basic_user = STR("u"), .basic_password = STR("p:w") }, "/mirror", &body),
-        OK);
+        fetch((struct http_fetch){ .basic_user = STR("u"), .basic_password = STR("p:w") }, "/mirror", &body), OK);
     assert_true(str_contains(body, STR("Authorization: Basic dTpwOnc=\n")));
     assert_int_equal(fetch((struct http_fetch){ .bearer = STR("tok") }, "/mirror", &body), OK);
     assert_true(str_contains(body, STR("Authorization: Bearer tok\n")));
@@ -132,9 +125,9 @@ static void bodies_and_limits(void **state)
     assert_int_equal(fetch((struct http_fetch){ .accept_encoding = STR("gzip") }, "/large", &body), OK);
     assert_int_equal(body.n, 1000000);
     assert_true(str_eq(http_result_header(&result, STR("Content-Encoding")), STR("gzip")));
-    assert_int_equal(fetch((struct http_fetch){ .accept_encoding = STR("gzip"), .body_bytes_max = 999999 },
-                           "/large", &body),
-                     ERR_LIMIT);
+    assert_int_equal(
+        fetch((struct http_fetch){ .accept_encoding = STR("gzip"), .body_bytes_max = 999999 }, "/large", &body),
+        ERR_LIMIT);
     assert_string_equal(why.msg, "answer is larger than 999999 bytes");
     assert_int_equal(fetch((struct http_fetch){ .body_bytes_max = 1000000 }, "/large", &body), OK);
     arena_deinit(&a);
@@ -152,8 +145,7 @@ static void bad_urls(void **state)
     assert_int_equal(fetch((struct http_fetch){ .url = STR("http://127.0.0.1:1/") }, "", &body), ERR_IO);
     assert_string_equal(why.msg, "cannot connect: Connection refused");
     const struct http_pair evil = { STR("X"), STR("a\r\nY: b") };
-    assert_int_equal(fetch((struct http_fetch){ .headers = &evil, .n_headers = 1 }, "/mirror", &body),
-                     ERR_INVALID);
+    assert_int_equal(fetch((struct http_fetch){ .headers = &evil, .n_headers = 1 }, "/mirror", &body), ERR_INVALID);
     arena_deinit(&a);
 }
 
@@ -207,7 +199,7 @@ static void hosts_that_misbehave(void **state)
         { NULL, false, ERR_TIMEOUT },                                                  /* hangs */
         { "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", false, ERR_TIMEOUT }, /* less than it says */
         { "HTTP/1.1 200 OK\r\n\r\n", true, ERR_LIMIT },                                /* never ends */
-        { "HTTP/1.1 200 OK\r\nX: ", true, ERR_IO }, /* a header that never ends */
+        { "HTTP/1.1 200 OK\r\nX: ", true, ERR_IO },                                    /* a header that never ends */
         { "garbage\r\n\r\n", false, ERR_IO },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -244,8 +236,7 @@ static void many(void **state)
     static char urls[300][80];
     for (int i = 0; i < 300; i++) {
         snprintf(urls[i], sizeof(urls[i]), "%s/mirror?i=%d", base_url, i);
-        assert_int_equal(
-            http_start(client, &(struct http_fetch){ .url = str_c(urls[i]), .done = count }, NULL), OK);
+        assert_int_equal(http_start(client, &(struct http_fetch){ .url = str_c(urls[i]), .done = count }, NULL), OK);
     }
     for (int i = 0; i < 3000 && atomic_load(&n_ok) < 300; i++)
         os_sleep_ms(1);
@@ -314,9 +305,7 @@ static void tls(void **state)
     file_write(key, key_pem);
     struct http_listener l = { .address = "127.0.0.1", .tls_cert_file = cert, .tls_key_file = key };
     const struct http_table t = { routes, ARRAY_LEN(routes), NULL, 0 };
-    struct http_server_config cfg = {
-        .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200
-    };
+    struct http_server_config cfg = { .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200 };
     struct http_server *s;
     assert_int_equal(http_server_open(&cfg, &s, &why), OK);
     snprintf(https, sizeof(https), "https://127.0.0.1:%u/mirror", http_server_port(s, 0));
@@ -329,18 +318,13 @@ static void tls(void **state)
     assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .tls = &by_file }, "", &body), OK);
     assert_true(str_contains(body, STR("Host: 127.0.0.1:"))); /* the name is for the certificate only */
     assert_int_equal(
-        fetch((struct http_fetch){ .url = str_c(https), .tls = &by_text, .fresh_connection = true }, "",
-              &body),
-        OK);
+        fetch((struct http_fetch){ .url = str_c(https), .tls = &by_text, .fresh_connection = true }, "", &body), OK);
     assert_int_equal(
-        fetch((struct http_fetch){ .url = str_c(https), .tls = &blind, .fresh_connection = true }, "", &body),
-        OK);
+        fetch((struct http_fetch){ .url = str_c(https), .tls = &blind, .fresh_connection = true }, "", &body), OK);
     assert_int_equal(
-        fetch((struct http_fetch){ .url = str_c(https), .tls = &other_name, .fresh_connection = true }, "",
-              &body),
+        fetch((struct http_fetch){ .url = str_c(https), .tls = &other_name, .fresh_connection = true }, "", &body),
         ERR_IO);
-    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .fresh_connection = true }, "", &body),
-                     ERR_IO);
+    assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .fresh_connection = true }, "", &body), ERR_IO);
     http_server_close(s);
     file_write(key, "nonsense");
     assert_int_not_equal(http_server_open(&cfg, &s, &why), OK);
@@ -354,9 +338,7 @@ static void tls(void **state)
 #define T(f) cmocka_unit_test(f)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(requests), T(bodies_and_limits),
-                                        T(bad_urls), T(hosts_that_misbehave),
-                                        T(many),     T(cancelling),
-                                        T(tls) };
+    const struct CMUnitTest tests[] = { T(requests), T(bodies_and_limits), T(bad_urls), T(hosts_that_misbehave),
+                                        T(many),     T(cancelling),        T(tls) };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

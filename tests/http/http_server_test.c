@@ -37,8 +37,7 @@ static void params(struct http_request *rq, struct http_response *rs)
 {
     rs->content_type = STR("text/plain");
     for (size_t i = 0; i < rq->n_params; i++)
-        buf_printf(&rs->body, STR_FMT "=" STR_FMT ";", STR_ARG(rq->params[i].name),
-                   STR_ARG(rq->params[i].value));
+        buf_printf(&rs->body, STR_FMT "=" STR_FMT ";", STR_ARG(rq->params[i].name), STR_ARG(rq->params[i].value));
 }
 static void capture(struct http_request *rq, struct http_response *rs)
 {
@@ -89,9 +88,7 @@ static void get_file(struct http_request *rq, struct http_response *rs)
 {
     http_answer_file(rq, rs, file);
 }
-static const struct http_limits small = { .body_bytes_max = 1000,
-                                          .decoded_bytes_max = 2000,
-                                          .body_ms_max = 400 };
+static const struct http_limits small = { .body_bytes_max = 1000, .decoded_bytes_max = 2000, .body_ms_max = 400 };
 static const struct http_route routes[] = {
     { HTTP_BIT(HTTP_GET), "/hello", hello, HTTP_INLINE, NULL, 0 },
     { HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST), "/params", params, HTTP_CONTROL, NULL, HTTP_CORS },
@@ -105,8 +102,7 @@ static const struct http_route routes[] = {
     { HTTP_BIT(HTTP_GET), "/stream", stream, HTTP_QUERY, NULL, 0 },
     { HTTP_BIT(HTTP_GET), "/file", get_file, HTTP_CONTROL, NULL, 0 },
 };
-static const struct http_route second_only[] = { { HTTP_BIT(HTTP_GET), "/second", hello, HTTP_INLINE, NULL,
-                                                   0 } };
+static const struct http_route second_only[] = { { HTTP_BIT(HTTP_GET), "/second", hello, HTTP_INLINE, NULL, 0 } };
 
 static struct http_server *server;
 static uint16_t port, port2;
@@ -152,9 +148,7 @@ static int close_server(void **state)
 
 static int dial(uint16_t to)
 {
-    struct sockaddr_in sa = { .sin_family = AF_INET,
-                              .sin_port = htons(to),
-                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(to), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
@@ -232,9 +226,8 @@ static void answers(void **state)
 static void parameters(void **state)
 {
     (void)state;
-    char *a =
-        ask("POST /params?a=q&b=%2B+%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 17\r\n"
-            "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n\r\na=body&match[]=%41");
+    char *a = ask("POST /params?a=q&b=%2B+%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 17\r\n"
+                  "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n\r\na=body&match[]=%41");
     assert_string_equal(body_of(a), "a=body;match[]=%4;a=q;b=+ %zz;");
     a = ask(GET("/label/a%2Fb%20c/values?x=1", ""));
     assert_string_equal(body_of(a), "<a/b c>");
@@ -351,12 +344,10 @@ static void bodies(void **state)
 {
     (void)state;
     assert_string_equal(
-        body_of(ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")),
-        "abc");
+        body_of(ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")), "abc");
     assert_string_equal(
-        body_of(
-            ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-                "2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")),
+        body_of(ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    "2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")),
         "abcde");
     assert_int_equal(status_of(ask("POST /small HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")), 413);
     assert_int_equal(status_of(ask("POST /small HTTP/1.1\r\nHost: x\r\nContent-Encoding: "
@@ -380,8 +371,7 @@ static void bodies(void **state)
     close(fd);
 
     fd = dial(port); /* chunked, no length given, past the limit: the rest is read and 413 answered */
-    put(fd,
-        STR("POST /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    put(fd, STR("POST /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"));
     for (int i = 0; i < 4; i++) {
         put(fd, STR("200\r\n"));
         put(fd, str_n(zeros, 512));
@@ -532,8 +522,7 @@ static void body_memory_is_bounded(void **state)
     }
     assert_true(refused >= 3 && refused <= 5);
     assert_int_equal(
-        status_of(ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\na")),
-        200);
+        status_of(ask("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\na")), 200);
 }
 
 static void end_waits_for_requests(void **state)
@@ -560,11 +549,9 @@ static void counters(void **state)
     buf_init(&out, 0);
     stats_render(&out);
     buf_u8(&out, 0);
-    assert_non_null(
-        strstr(out.p, "vane_http_requests_total{handler=\"/label/:name/values\",code=\"200\"} 1"));
+    assert_non_null(strstr(out.p, "vane_http_requests_total{handler=\"/label/:name/values\",code=\"200\"} 1"));
     assert_non_null(strstr(out.p, "prometheus_http_requests_total{handler=\"other\",code=\"404\"} 1"));
-    assert_non_null(
-        strstr(out.p, "prometheus_http_request_duration_seconds_count{handler=\"/label/:name/values\"} 1"));
+    assert_non_null(strstr(out.p, "prometheus_http_request_duration_seconds_count{handler=\"/label/:name/values\"} 1"));
     buf_deinit(&out);
 }
 

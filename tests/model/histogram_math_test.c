@@ -155,8 +155,12 @@ static void custom_bounds_are_intersected(void **state)
     arena_init(&a, 0);
     static const struct hist_span four[] = { { 0, 4 } }, three[] = { { 0, 3 } };
     static const double bx[] = { 1, 2, 3 }, by[] = { 2, 5 }, vx[] = { 1, 2, 3, 4 }, vy[] = { 10, 20, 30 };
-    struct histogram x = { .schema = HIST_SCHEMA_CUSTOM, .count = 10, .pos = { four, 1, vx, 4 }, .custom = bx, .n_custom = 3 };
-    struct histogram y = { .schema = HIST_SCHEMA_CUSTOM, .count = 60, .pos = { three, 1, vy, 3 }, .custom = by, .n_custom = 2 };
+    struct histogram x = {
+        .schema = HIST_SCHEMA_CUSTOM, .count = 10, .pos = { four, 1, vx, 4 }, .custom = bx, .n_custom = 3
+    };
+    struct histogram y = {
+        .schema = HIST_SCHEMA_CUSTOM, .count = 60, .pos = { three, 1, vy, 3 }, .custom = by, .n_custom = 2
+    };
     struct histogram *s;
     unsigned notes = 0;
     assert_ok(histogram_add(&a, &x, &y, &s, &notes));
@@ -220,7 +224,9 @@ static void quantile_edges(void **state)
     enum hist_nan nan;
     static const struct hist_span one[] = { { 0, 2 } };
     static const double v[] = { 2, 2 }, bound[] = { 10 };
-    struct histogram h = { .schema = HIST_SCHEMA_CUSTOM, .count = 4, .sum = 1, .pos = { one, 1, v, 2 }, .custom = bound, .n_custom = 1 };
+    struct histogram h = {
+        .schema = HIST_SCHEMA_CUSTOM, .count = 4, .sum = 1, .pos = { one, 1, v, 2 }, .custom = bound, .n_custom = 1
+    };
     assert_true(histogram_quantile(0.25, &h, &nan) == 5); /* from 0 */
     assert_true(histogram_quantile(0.9, &h, &nan) == 10); /* the last finite bound */
     assert_true(histogram_quantile(-1, &h, &nan) == -inf);
@@ -297,8 +303,14 @@ static void texts(void **state)
     (void)state;
     static const struct hist_span pos[] = { { 1, 1 }, { 1, 1 } }, neg[] = { { 0, 1 } };
     static const double pv[] = { 2, 3 }, nv[] = { 1 };
-    struct histogram h = { .schema = 0, .count = 10, .sum = -1.5, .zero_count = 4, .zero_threshold = 0.001,
-                           .pos = { pos, 2, pv, 2 }, .neg = { neg, 1, nv, 1 }, .reset = HIST_RESET_GAUGE };
+    struct histogram h = { .schema = 0,
+                           .count = 10,
+                           .sum = -1.5,
+                           .zero_count = 4,
+                           .zero_threshold = 0.001,
+                           .pos = { pos, 2, pv, 2 },
+                           .neg = { neg, 1, nv, 1 },
+                           .reset = HIST_RESET_GAUGE };
     AUTO_BUF struct buf out;
     buf_init(&out, 0);
     histogram_print(&out, &h);
@@ -317,11 +329,16 @@ static void texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sums_and_differences_by_bucket), cmocka_unit_test(lower_resolution_merges_neighbours),
-        cmocka_unit_test(zero_buckets_are_reconciled),    cmocka_unit_test(custom_bounds_are_intersected),
-        cmocka_unit_test(resets_are_seen),                cmocka_unit_test(quantiles_and_fractions_are_inverse),
-        cmocka_unit_test(quantile_edges),                 cmocka_unit_test(trimming_keeps_what_lies_inside),
-        cmocka_unit_test(both_orders_visit_the_same),     cmocka_unit_test(bounds_are_the_field_s),
+        cmocka_unit_test(sums_and_differences_by_bucket),
+        cmocka_unit_test(lower_resolution_merges_neighbours),
+        cmocka_unit_test(zero_buckets_are_reconciled),
+        cmocka_unit_test(custom_bounds_are_intersected),
+        cmocka_unit_test(resets_are_seen),
+        cmocka_unit_test(quantiles_and_fractions_are_inverse),
+        cmocka_unit_test(quantile_edges),
+        cmocka_unit_test(trimming_keeps_what_lies_inside),
+        cmocka_unit_test(both_orders_visit_the_same),
+        cmocka_unit_test(bounds_are_the_field_s),
         cmocka_unit_test(texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

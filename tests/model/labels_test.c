@@ -46,7 +46,9 @@ static void utf8_names_are_quoted(void **state)
 static void duplicates_are_refused(void **state)
 {
     (void)state;
-    struct label p[] = { { STR_INIT("b"), STR_INIT("1") }, { STR_INIT("a"), STR_INIT("") }, { STR_INIT("b"), STR_INIT("") } };
+    struct label p[] = { { STR_INIT("b"), STR_INIT("1") },
+                         { STR_INIT("a"), STR_INIT("") },
+                         { STR_INIT("b"), STR_INIT("") } };
     size_t n = 3;
     struct err_text why;
     assert_err(labels_sort(p, &n, &why), ERR_INVALID);

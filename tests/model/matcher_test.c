@@ -11,11 +11,11 @@ static void matchers_see_missing_labels_as_empty(void **state)
         const char *name, *value;
         bool want;
     } rows[] = {
-        { MATCH_EQ, "job", "api", true },        { MATCH_EQ, "job", "ap", false },      { MATCH_NE, "job", "web", true },
-        { MATCH_RE, "job", "a.*", true },        { MATCH_RE, "job", "p", false },       { MATCH_RE, "job", "web|api", true },
-        { MATCH_NRE, "job", "web|db", true },    { MATCH_EQ, "zone", "", true },        { MATCH_NE, "zone", "", false },
-        { MATCH_RE, "zone", ".*", true },        { MATCH_RE, "zone", ".+", false },     { MATCH_NRE, "zone", ".+", true },
-        { MATCH_RE, "zone", "", true },          { MATCH_RE, "zone", "a|", true },
+        { MATCH_EQ, "job", "api", true },     { MATCH_EQ, "job", "ap", false },  { MATCH_NE, "job", "web", true },
+        { MATCH_RE, "job", "a.*", true },     { MATCH_RE, "job", "p", false },   { MATCH_RE, "job", "web|api", true },
+        { MATCH_NRE, "job", "web|db", true }, { MATCH_EQ, "zone", "", true },    { MATCH_NE, "zone", "", false },
+        { MATCH_RE, "zone", ".*", true },     { MATCH_RE, "zone", ".+", false }, { MATCH_NRE, "zone", ".+", true },
+        { MATCH_RE, "zone", "", true },       { MATCH_RE, "zone", "a|", true },
     };
     struct label p[] = { { STR_INIT("job"), STR_INIT("api") } };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -34,8 +34,8 @@ static void mem_close(struct promql_view *v)
     mem_free(v);
 }
 
-static enum err mem_select(struct promql_view *v, const struct matcher *m, size_t n_matchers, int64_t from_ms, int64_t to_ms,
-                           size_t series_max, struct arena *a, struct promql_series **ret, size_t *ret_n)
+static enum err mem_select(struct promql_view *v, const struct matcher *m, size_t n_matchers, int64_t from_ms,
+                           int64_t to_ms, size_t series_max, struct arena *a, struct promql_series **ret, size_t *ret_n)
 {
     struct array_source *s = v->s;
     *ret = arena_array(a, struct promql_series, s->series.n + 1);
@@ -76,20 +76,29 @@ static size_t first_from(const int64_t *t, size_t n, int64_t at)
     return lo;
 }
 
-static enum err mem_read(struct promql_reader *r, uint64_t id, int64_t from_ms, int64_t to_ms, struct promql_points *ret)
+static enum err mem_read(struct promql_reader *r, uint64_t id, int64_t from_ms, int64_t to_ms,
+                         struct promql_points *ret)
 {
     const struct array_series *x = &r->s->series.p[id];
     size_t lo = first_from(x->ts, x->n, from_ms), hi = first_from(x->ts, x->n, to_ms + 1);
-    *ret = (struct promql_points){ .ts = x->ts + lo, .v = x->v + lo, .h = x->h ? x->h + lo : NULL,
-                                   .start_ms = x->start_ms ? x->start_ms + lo : NULL, .n = hi - lo, .timeline = x->timeline };
+    *ret = (struct promql_points){ .ts = x->ts + lo,
+                                   .v = x->v + lo,
+                                   .h = x->h ? x->h + lo : NULL,
+                                   .start_ms = x->start_ms ? x->start_ms + lo : NULL,
+                                   .n = hi - lo,
+                                   .timeline = x->timeline };
     return OK;
 }
 
 void array_source_init(struct array_source *s, struct arena *a)
 {
-    *s = (struct array_source){ .src = { .open = mem_open, .close = mem_close, .select = mem_select, .reader_new = mem_reader_new,
-                                       .reader_free = mem_reader_free, .read = mem_read },
-                              .a = a };
+    *s = (struct array_source){ .src = { .open = mem_open,
+                                         .close = mem_close,
+                                         .select = mem_select,
+                                         .reader_new = mem_reader_new,
+                                         .reader_free = mem_reader_free,
+                                         .read = mem_read },
+                                .a = a };
 }
 
 void array_source_add(struct array_source *s, const char *const *labels, struct array_series data)

@@ -14,9 +14,9 @@
 #include "base/os.h"
 #include "array_source.h"
 
-#define N_SERIES 40
-#define N_POINTS 120
-#define RANGE_MS 300000
+#define N_SERIES    40
+#define N_POINTS    120
+#define RANGE_MS    300000
 #define LOOKBACK_MS 300000
 
 struct world {
@@ -33,7 +33,8 @@ static double random_value(struct rng *rng, double prev, bool counter)
     if (rng_below(rng, 80) == 0)
         return (double)NAN;
     if (counter)
-        return rng_below(rng, 15) == 0 ? (double)rng_below(rng, 5) : (isnan(prev) ? 1 : prev) + (double)rng_below(rng, 50);
+        return rng_below(rng, 15) == 0 ? (double)rng_below(rng, 5)
+                                       : (isnan(prev) ? 1 : prev) + (double)rng_below(rng, 50);
     return floor(rng_unit(rng) * 1000) / 8 - 30;
 }
 
@@ -56,7 +57,8 @@ static void random_series(struct world *w, struct rng *rng, int i)
             prev = s.v[s.n];
         s.n++;
     }
-    array_source_add(&w->source, (const char *[]){ "__name__", names[i % 3], "instance", instance, "group", group, NULL }, s);
+    array_source_add(&w->source,
+                     (const char *[]){ "__name__", names[i % 3], "instance", instance, "group", group, NULL }, s);
 }
 
 static int setup(void **state)
@@ -89,8 +91,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static bool exec(struct promql_engine *e, struct world *w, const char *text, bool instant, int64_t from, int64_t to, int64_t step,
-                 struct arena *a, struct promql_result *ret)
+static bool exec(struct promql_engine *e, struct world *w, const char *text, bool instant, int64_t from, int64_t to,
+                 int64_t step, struct arena *a, struct promql_result *ret)
 {
     struct err_text err = { 0 };
     struct promql_query q = { .text = str_c(text), .instant = instant, .from_ms = from, .to_ms = to, .step_ms = step };
@@ -132,22 +134,79 @@ static size_t count_points(const struct promql_result *r, int64_t ts)
 }
 
 static const char *const expressions[] = {
-    "a_total", "b offset 2m", "b @ 600", "-b", "b * 2 + 1", "2 > bool b", "b > 3", "abs(b)", "clamp(b, 1, 20)", "round(b, 0.5)",
-    "rate(a_total[5m])", "increase(c_total[3m])", "delta(b[4m])", "irate(a_total[5m])", "idelta(b[5m])", "resets(a_total[10m])",
-    "changes(b[10m])", "deriv(b[5m])", "predict_linear(b[5m], 600)", "sum_over_time(b[5m])", "avg_over_time(b[5m])",
-    "min_over_time(b[5m])", "max_over_time(b[7m])", "count_over_time(b[5m])", "last_over_time(b[5m])", "first_over_time(b[5m])",
-    "stddev_over_time(b[5m])", "quantile_over_time(0.3, b[5m])", "mad_over_time(b[5m])", "present_over_time(b[1m])",
-    "ts_of_max_over_time(b[5m])", "double_exponential_smoothing(b[5m], 0.3, 0.6)", "timestamp(b)", "timestamp(b + 1)",
-    "sum(a_total)", "sum by (group) (rate(a_total[5m]))", "avg without (instance) (b)", "max by (instance) (b)", "min(b)",
-    "count by (group) (b)", "stddev by (group) (b)", "stdvar(b)", "group by (group) (b)", "quantile by (group) (0.4, b)",
-    "topk by (group) (2, b)", "bottomk(3, b)", "limitk(3, b)", "count_values(\"v\", resets(a_total[5m]))",
-    "a_total + on (instance, group) c_total", "a_total / ignoring (job) c_total", "b > on (instance, group) group_left a_total",
-    "a_total and on (group) b > 50", "a_total or b", "a_total unless on (instance) (b > 60)", "sum(b) + sum(a_total)",
-    "a_total * on (group) group_left sum by (group) (b)", "max_over_time(sum by (group) (b)[5m:30s])",
-    "rate(a_total[5m:45s])", "sum_over_time(rate(a_total[1m])[5m:1m] offset 1m)", "absent(b{group=\"g9\"})", "absent_over_time(b[30s])",
-    "scalar(sum(b))", "vector(time())", "label_replace(b, \"x\", \"$1\", \"instance\", \"i(.)\")", "hour(a_total)",
-    "label_join(b, \"x\", \"-\", \"instance\", \"group\")", "increase(a_total[5m] anchored)", "rate(a_total[5m] smoothed)", "b smoothed",
-    "b @ end()", "sum(rate(a_total[5m] @ 900))", "avg_over_time(b[5m:] @ 900)", "b + on (instance, group) fill(0) a_total",
+    "a_total",
+    "b offset 2m",
+    "b @ 600",
+    "-b",
+    "b * 2 + 1",
+    "2 > bool b",
+    "b > 3",
+    "abs(b)",
+    "clamp(b, 1, 20)",
+    "round(b, 0.5)",
+    "rate(a_total[5m])",
+    "increase(c_total[3m])",
+    "delta(b[4m])",
+    "irate(a_total[5m])",
+    "idelta(b[5m])",
+    "resets(a_total[10m])",
+    "changes(b[10m])",
+    "deriv(b[5m])",
+    "predict_linear(b[5m], 600)",
+    "sum_over_time(b[5m])",
+    "avg_over_time(b[5m])",
+    "min_over_time(b[5m])",
+    "max_over_time(b[7m])",
+    "count_over_time(b[5m])",
+    "last_over_time(b[5m])",
+    "first_over_time(b[5m])",
+    "stddev_over_time(b[5m])",
+    "quantile_over_time(0.3, b[5m])",
+    "mad_over_time(b[5m])",
+    "present_over_time(b[1m])",
+    "ts_of_max_over_time(b[5m])",
+    "double_exponential_smoothing(b[5m], 0.3, 0.6)",
+    "timestamp(b)",
+    "timestamp(b + 1)",
+    "sum(a_total)",
+    "sum by (group) (rate(a_total[5m]))",
+    "avg without (instance) (b)",
+    "max by (instance) (b)",
+    "min(b)",
+    "count by (group) (b)",
+    "stddev by (group) (b)",
+    "stdvar(b)",
+    "group by (group) (b)",
+    "quantile by (group) (0.4, b)",
+    "topk by (group) (2, b)",
+    "bottomk(3, b)",
+    "limitk(3, b)",
+    "count_values(\"v\", resets(a_total[5m]))",
+    "a_total + on (instance, group) c_total",
+    "a_total / ignoring (job) c_total",
+    "b > on (instance, group) group_left a_total",
+    "a_total and on (group) b > 50",
+    "a_total or b",
+    "a_total unless on (instance) (b > 60)",
+    "sum(b) + sum(a_total)",
+    "a_total * on (group) group_left sum by (group) (b)",
+    "max_over_time(sum by (group) (b)[5m:30s])",
+    "rate(a_total[5m:45s])",
+    "sum_over_time(rate(a_total[1m])[5m:1m] offset 1m)",
+    "absent(b{group=\"g9\"})",
+    "absent_over_time(b[30s])",
+    "scalar(sum(b))",
+    "vector(time())",
+    "label_replace(b, \"x\", \"$1\", \"instance\", \"i(.)\")",
+    "hour(a_total)",
+    "label_join(b, \"x\", \"-\", \"instance\", \"group\")",
+    "increase(a_total[5m] anchored)",
+    "rate(a_total[5m] smoothed)",
+    "b smoothed",
+    "b @ end()",
+    "sum(rate(a_total[5m] @ 900))",
+    "avg_over_time(b[5m:] @ 900)",
+    "b + on (instance, group) fill(0) a_total",
 };
 
 static void range_equals_instants(void **state)
@@ -171,10 +230,12 @@ static void range_equals_instants(void **state)
             for (size_t k = 0; k < at.n_series; k++) {
                 const struct promql_point *p = find_point(find_series(&range, at.series[k].labels), ts);
                 if (!p || !near(p->v, at.series[k].points[0].v))
-                    fail_msg("%s at %lld: %g instead of %g", expressions[i], (long long)ts, p ? p->v : -1e99, at.series[k].points[0].v);
+                    fail_msg("%s at %lld: %g instead of %g", expressions[i], (long long)ts, p ? p->v : -1e99,
+                             at.series[k].points[0].v);
             }
             if (count_points(&range, ts) != at.n_series)
-                fail_msg("%s at %lld: %zu series instead of %zu", expressions[i], (long long)ts, count_points(&range, ts), at.n_series);
+                fail_msg("%s at %lld: %zu series instead of %zu", expressions[i], (long long)ts,
+                         count_points(&range, ts), at.n_series);
         }
         arena_deinit(&a);
     }
@@ -287,7 +348,8 @@ static void windows_equal_loops(void **state)
         struct promql_result r;
         char text[128];
         arena_init(&a, 0);
-        snprintf(text, sizeof(text), "label_replace(%s({__name__=~\".+\"}[5m]), \"n\", \"$1\", \"__name__\", \"(.*)\")", window_fns[f].fn);
+        snprintf(text, sizeof(text), "label_replace(%s({__name__=~\".+\"}[5m]), \"n\", \"$1\", \"__name__\", \"(.*)\")",
+                 window_fns[f].fn);
         assert_true(exec(w->serial, w, text, false, 0, 2100000, 41000, &a, &r));
         for (size_t i = 0; i < w->source.series.n; i++) {
             const struct array_series *s = &w->source.series.p[i];
@@ -304,7 +366,8 @@ static void windows_equal_loops(void **state)
                 const struct promql_point *p = find_point(got, ts);
                 double want = win.n ? window_fns[f].slow(&win) : f64_from_bits(STALE_NAN_BITS);
                 if (is_stale(want) ? p != NULL : !p || !near(p->v, want))
-                    fail_msg("%s at %lld, series %zu: %g instead of %g", window_fns[f].fn, (long long)ts, i, p ? p->v : -1e99, want);
+                    fail_msg("%s at %lld, series %zu: %g instead of %g", window_fns[f].fn, (long long)ts, i,
+                             p ? p->v : -1e99, want);
             }
         }
         arena_deinit(&a);

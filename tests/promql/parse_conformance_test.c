@@ -26,9 +26,9 @@ enum { FEATURES = PROMQL_EXPERIMENTAL_FUNCTIONS | PROMQL_DURATION_EXPR | PROMQL_
 static const char *node_name(const struct promql_expr *e)
 {
     static const char *const names[] = {
-        [PQ_NUMBER] = "NumberLiteral",  [PQ_STRING] = "StringLiteral", [PQ_VECTOR] = "VectorSelector",
+        [PQ_NUMBER] = "NumberLiteral",  [PQ_STRING] = "StringLiteral",  [PQ_VECTOR] = "VectorSelector",
         [PQ_MATRIX] = "MatrixSelector", [PQ_SUBQUERY] = "SubqueryExpr", [PQ_UNARY] = "UnaryExpr",
-        [PQ_BINARY] = "BinaryExpr",     [PQ_AGG] = "AggregateExpr",    [PQ_CALL] = "Call",
+        [PQ_BINARY] = "BinaryExpr",     [PQ_AGG] = "AggregateExpr",     [PQ_CALL] = "Call",
         [PQ_PAREN] = "ParenExpr",
     };
     return names[e->kind];
@@ -77,8 +77,7 @@ static bool check_invalid(const struct jt *c)
     bool ok = promql_parse(&a, text, FEATURES, &e, &errs) == ERR_PARSE && errs.n == want->kids.n;
     for (size_t i = 0; ok && i < errs.n; i++) {
         const struct jt *w = want->kids.p[i], *msg = jt_get(w, "msg");
-        ok &= pos_matches(jt_get(w, "start"), errs.p[i].pos.start) &&
-              pos_matches(jt_get(w, "end"), errs.p[i].pos.end);
+        ok &= pos_matches(jt_get(w, "start"), errs.p[i].pos.start) && pos_matches(jt_get(w, "end"), errs.p[i].pos.end);
         ok &= !jt_is(msg, JSON_TOK_STR) || str_eq(errs.p[i].msg, jt_str(msg));
     }
     if (!ok) {

@@ -55,14 +55,16 @@ static const struct {
     const char *in, *error;
 } refuses[] = {
     { "sum(foo bar)", "1:9: parse error: unexpected identifier \"bar\" in aggregation" },
-    { "foo{a=\"b\" c=\"d\"}", "1:11: parse error: unexpected identifier \"c\" in label matching, expected \",\" or \"}\"" },
+    { "foo{a=\"b\" c=\"d\"}",
+      "1:11: parse error: unexpected identifier \"c\" in label matching, expected \",\" or \"}\"" },
     { "foo{,}", "1:5: parse error: unexpected \",\" in label matching, expected identifier or \"}\"" },
     { "foo\n  + )", "2:6: parse error: unexpected right parenthesis ')'" },
     { "(1))", "1:5: parse error: unexpected right parenthesis ')'" },
     { "foo[5m", "1:7: parse error: unclosed left bracket" },
     { "foo[", "1:5: parse error: unexpected end of input in duration expression" },
     { "foo[5m:5m", "1:10: parse error: unclosed left bracket" },
-    { "foo offset", "1:11: parse error: unexpected end of input in offset, expected number, duration, step(), or range()" },
+    { "foo offset",
+      "1:11: parse error: unexpected end of input in offset, expected number, duration, step(), or range()" },
     { "foo @ bar", "1:7: parse error: unexpected identifier \"bar\" in @, expected timestamp" },
     { "1 offset 1d",
       "1:1: parse error: offset modifier must be preceded by an instant vector selector or range vector selector or a "
@@ -129,7 +131,8 @@ static void features_gate_the_grammar(void **state)
         const char *error;
     } rows[] = {
         { "x[5m + 1s]", PROMQL_DURATION_EXPR, "1:3: parse error: experimental duration expression is not enabled" },
-        { "x[5m] anchored", PROMQL_EXTENDED_RANGE, "1:1: parse error: anchored modifier is experimental and not enabled" },
+        { "x[5m] anchored", PROMQL_EXTENDED_RANGE,
+          "1:1: parse error: anchored modifier is experimental and not enabled" },
         { "a + fill (1) b", PROMQL_FILL, "1:1: parse error: binop fill modifiers are experimental and not enabled" },
         { "mad_over_time(x[5m])", PROMQL_EXPERIMENTAL_FUNCTIONS,
           "1:1: parse error: function \"mad_over_time\" is not enabled" },
@@ -216,14 +219,15 @@ static void tree_as_json(void **state)
     assert_ok(promql_parse(&a, STR("sum by (a) (rate(x{b=\"c\"}[5m] offset 1m)) / 2"), 0, &e, NULL));
     struct json_out j = json_out_init(&out);
     promql_print_json(&j, e);
-    assert_str(buf_str(&out),
-               "{\"bool\":false,\"lhs\":{\"expr\":{\"args\":[{\"anchored\":false,\"matchers\":[{\"name\":\"b\",\"type\":\"=\","
-               "\"value\":\"c\"},{\"name\":\"__name__\",\"type\":\"=\",\"value\":\"x\"}],\"name\":\"x\",\"smoothed\":false,"
-               "\"offset\":60000,\"startOrEnd\":null,\"timestamp\":null,\"range\":300000,\"type\":\"matrixSelector\"}],"
-               "\"func\":{\"argTypes\":[\"matrix\"],\"name\":\"rate\",\"returnType\":\"vector\",\"variadic\":0},"
-               "\"type\":\"call\"},\"grouping\":[\"a\"],\"op\":\"sum\",\"param\":null,\"type\":\"aggregation\","
-               "\"without\":false},\"matching\":null,\"op\":\"/\",\"rhs\":{\"type\":\"numberLiteral\",\"val\":\"2\"},"
-               "\"type\":\"binaryExpr\"}");
+    assert_str(
+        buf_str(&out),
+        "{\"bool\":false,\"lhs\":{\"expr\":{\"args\":[{\"anchored\":false,\"matchers\":[{\"name\":\"b\",\"type\":\"=\","
+        "\"value\":\"c\"},{\"name\":\"__name__\",\"type\":\"=\",\"value\":\"x\"}],\"name\":\"x\",\"smoothed\":false,"
+        "\"offset\":60000,\"startOrEnd\":null,\"timestamp\":null,\"range\":300000,\"type\":\"matrixSelector\"}],"
+        "\"func\":{\"argTypes\":[\"matrix\"],\"name\":\"rate\",\"returnType\":\"vector\",\"variadic\":0},"
+        "\"type\":\"call\"},\"grouping\":[\"a\"],\"op\":\"sum\",\"param\":null,\"type\":\"aggregation\","
+        "\"without\":false},\"matching\":null,\"op\":\"/\",\"rhs\":{\"type\":\"numberLiteral\",\"val\":\"2\"},"
+        "\"type\":\"binaryExpr\"}");
     promql_expr_deinit(e);
 }
 
@@ -234,9 +238,15 @@ static void durations_are_computed(void **state)
         const char *in;
         int64_t want_ms; /* -1: an error */
     } rows[] = {
-        { "x[step()]", 15000 },          { "x[range() / 2 + 1s]", 1801000 }, { "x[2 ^ 3]", 8000 },
-        { "x[min_of(1m, step())]", 15000 }, { "x[max_of(1m, step())]", 60000 }, { "x[5s - 10s]", -1 },
-        { "x[10s % (step() - 15s)]", -1 }, { "x[(7m)]", 420000 },             { "x[-(5s - 10s)]", 5000 },
+        { "x[step()]", 15000 },
+        { "x[range() / 2 + 1s]", 1801000 },
+        { "x[2 ^ 3]", 8000 },
+        { "x[min_of(1m, step())]", 15000 },
+        { "x[max_of(1m, step())]", 60000 },
+        { "x[5s - 10s]", -1 },
+        { "x[10s % (step() - 15s)]", -1 },
+        { "x[(7m)]", 420000 },
+        { "x[-(5s - 10s)]", 5000 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         AUTO_ARENA struct arena a;

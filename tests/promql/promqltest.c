@@ -17,7 +17,15 @@
 
 #define RELATIVE 1e-6
 
-enum expect_kind { EXPECT_ORDERED, EXPECT_FAIL, EXPECT_WARN, EXPECT_NO_WARN, EXPECT_INFO, EXPECT_NO_INFO, EXPECT_KINDS };
+enum expect_kind {
+    EXPECT_ORDERED,
+    EXPECT_FAIL,
+    EXPECT_WARN,
+    EXPECT_NO_WARN,
+    EXPECT_INFO,
+    EXPECT_NO_INFO,
+    EXPECT_KINDS
+};
 static const char *const expect_names[] = { "ordered", "fail", "warn", "no_warn", "info", "no_info" };
 
 struct expect_text { /* neither: anything */
@@ -224,7 +232,9 @@ static struct histogram *nhcb_convert(struct load *l, struct nhcb_point *p)
         before = p->buckets.p[i].count;
     }
     *span = (struct hist_span){ 0, (uint32_t)n };
-    *h = (struct histogram){ .schema = HIST_SCHEMA_CUSTOM, .count = p->count, .sum = p->sum, .custom = bounds, .n_custom = n - 1 };
+    *h = (struct histogram){
+        .schema = HIST_SCHEMA_CUSTOM, .count = p->count, .sum = p->sum, .custom = bounds, .n_custom = n - 1
+    };
     h->pos = (struct hist_side){ span, 1, counts, n };
     return histogram_compact(&l->a, h);
 }
@@ -306,7 +316,8 @@ static bool read_time(str w, int64_t *ret, struct report *r)
 
 static bool read_range_times(str *rest, int64_t *from, int64_t *to, int64_t *step, struct report *r)
 {
-    str from_word = word(rest), a = word(rest), to_word = word(rest), b = word(rest), step_word = word(rest), c = word(rest);
+    str from_word = word(rest), a = word(rest), to_word = word(rest), b = word(rest), step_word = word(rest),
+        c = word(rest);
     if (!str_eq(from_word, STR("from")) || !str_eq(to_word, STR("to")) || !str_eq(step_word, STR("step")))
         return complain(r, "invalid range, want: from A to B step S");
     return read_time(a, from, r) && read_time(b, to, r) && read_time(c, step, r);
@@ -362,7 +373,8 @@ static bool read_old_failure(struct script *s, struct eval_cmd *c, str line, str
 static bool read_expectation(struct script *s, struct eval_cmd *c, str line, bool *done, struct report *r)
 {
     str rest = line, first = word(&rest);
-    if (c->has[EXPECT_FAIL] && (str_eq(first, STR("expected_fail_message")) || str_eq(first, STR("expected_fail_regexp")))) {
+    if (c->has[EXPECT_FAIL] &&
+        (str_eq(first, STR("expected_fail_message")) || str_eq(first, STR("expected_fail_regexp")))) {
         *done = true;
         return read_old_failure(s, c, line, r);
     }
@@ -422,7 +434,10 @@ static bool read_eval(struct script *s, struct eval_cmd *c, struct report *r)
     static const struct {
         const char *cmd;
         enum expect_kind kind;
-    } old[] = { { "eval_fail", EXPECT_FAIL }, { "eval_warn", EXPECT_WARN }, { "eval_info", EXPECT_INFO }, { "eval_ordered", EXPECT_ORDERED } };
+    } old[] = { { "eval_fail", EXPECT_FAIL },
+                { "eval_warn", EXPECT_WARN },
+                { "eval_info", EXPECT_INFO },
+                { "eval_ordered", EXPECT_ORDERED } };
     for (size_t i = 0; i < ARRAY_LEN(old); i++)
         if (str_ieq(cmd, str_c(old[i].cmd)))
             c->has[old[i].kind] = true;
@@ -582,7 +597,8 @@ static bool compare_result(const struct eval_cmd *c, const struct promql_result 
         return compare_scalar(c, res->scalar.v, r);
     case PROMQL_STRING:
         return (c->string && str_eq(c->string_value, res->string)) ||
-               complain(r, "expected \"" STR_FMT "\", got \"" STR_FMT "\"", STR_ARG(c->string_value), STR_ARG(res->string));
+               complain(r, "expected \"" STR_FMT "\", got \"" STR_FMT "\"", STR_ARG(c->string_value),
+                        STR_ARG(res->string));
     case PROMQL_VECTOR:
         return compare_vector(c, res, r);
     case PROMQL_MATRIX:
@@ -628,7 +644,8 @@ static bool compare_failure(const struct eval_cmd *c, const char *got, struct re
 {
     for (size_t k = 0; k < c->texts[EXPECT_FAIL].n; k++)
         if (!text_matches(&c->texts[EXPECT_FAIL].p[k], str_c(got)))
-            return complain(r, "expected the error \"" STR_FMT "\", got \"%s\"", STR_ARG(c->texts[EXPECT_FAIL].p[k].msg), got);
+            return complain(r, "expected the error \"" STR_FMT "\", got \"%s\"",
+                            STR_ARG(c->texts[EXPECT_FAIL].p[k].msg), got);
     return true;
 }
 
@@ -671,8 +688,8 @@ static bool run_range(struct script *s, const struct eval_cmd *c, struct report 
 /* start(), end(), step(), range() differ between an instant and a range query. */
 static bool uses_query_bounds(str expr)
 {
-    return str_contains(expr, STR("start()")) || str_contains(expr, STR("end()")) || str_contains(expr, STR("step()")) ||
-           str_contains(expr, STR("range()"));
+    return str_contains(expr, STR("start()")) || str_contains(expr, STR("end()")) ||
+           str_contains(expr, STR("step()")) || str_contains(expr, STR("range()"));
 }
 
 /* The query as the middle of three steps; res is what the instant query gave. */
@@ -681,7 +698,9 @@ static bool run_middle_of_range(struct script *s, const struct eval_cmd *c, cons
 {
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
-    struct promql_query q = { .text = v->expr, .from_ms = v->at_ms - 60000, .to_ms = v->at_ms + 60000, .step_ms = 60000 };
+    struct promql_query q = {
+        .text = v->expr, .from_ms = v->at_ms - 60000, .to_ms = v->at_ms + 60000, .step_ms = 60000
+    };
     struct promql_result res = { 0 };
     struct err_text e = { 0 };
     enum err err = promql_exec(s->engine, series_store_source(s->source), &q, &a, &res, &e);
@@ -838,7 +857,8 @@ static bool run_eval(struct script *s)
         ok = run_instant(s, &c, &(struct variant){ c.expr, c.at_ms, true }, &r) &&
              (s->o->no_variants || uses_query_bounds(c.expr) || run_at_variants(s, &c, &r));
     if (!ok && !s->o->quiet)
-        printf("%s:%zu: FAIL " STR_FMT "\n    " STR_FMT "\n", s->name, c.line, STR_ARG(c.expr), STR_ARG(buf_str(&r.why)));
+        printf("%s:%zu: FAIL " STR_FMT "\n    " STR_FMT "\n", s->name, c.line, STR_ARG(c.expr),
+               STR_ARG(buf_str(&r.why)));
     if (ok && s->o->verbose)
         printf("%s:%zu: ok " STR_FMT "\n", s->name, c.line, STR_ARG(c.expr));
     free_texts(&c);
@@ -880,7 +900,8 @@ static void run_command(struct script *s)
     }
 }
 
-void promqltest_run_text(str text, const char *name, const struct promqltest_options *o, struct promqltest_counts *counts)
+void promqltest_run_text(str text, const char *name, const struct promqltest_options *o,
+                         struct promqltest_counts *counts)
 {
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);

@@ -54,7 +54,8 @@ static const struct {
 
 static int usage(void)
 {
-    printf("usage: promqltest [-q] [-v] [--once] [--threads N] [--with FEATURE]... [--without FEATURE]... FILE|FOLDER...\nfeatures:");
+    printf("usage: promqltest [-q] [-v] [--once] [--threads N] [--with FEATURE]... [--without FEATURE]... "
+           "FILE|FOLDER...\nfeatures:");
     for (size_t i = 0; i < sizeof(features) / sizeof(*features); i++)
         printf(" %s", features[i].name);
     printf("\n");

@@ -227,8 +227,10 @@ enum hist_key {
     KEY_HINT,
     KEY_NONE
 };
-static const char *const hist_keys[] = { "schema",  "sum",    "count",     "z_bucket", "z_bucket_w",        "custom_values",
-                                         "buckets", "offset", "n_buckets", "n_offset", "counter_reset_hint" };
+static const char *const hist_keys[] = {
+    "schema",  "sum",    "count",     "z_bucket", "z_bucket_w",        "custom_values",
+    "buckets", "offset", "n_buckets", "n_offset", "counter_reset_hint"
+};
 
 struct hist_build {
     struct histogram *h;
@@ -277,8 +279,10 @@ static bool parse_int(struct sd *s, int64_t *ret)
 
 static bool parse_hint(struct sd *s, struct hist_build *b)
 {
-    static const char *const hints[] = { [HIST_RESET_UNKNOWN] = "unknown", [HIST_RESET_YES] = "reset",
-                                         [HIST_RESET_NO] = "not_reset", [HIST_RESET_GAUGE] = "gauge" };
+    static const char *const hints[] = { [HIST_RESET_UNKNOWN] = "unknown",
+                                         [HIST_RESET_YES] = "reset",
+                                         [HIST_RESET_NO] = "not_reset",
+                                         [HIST_RESET_GAUGE] = "gauge" };
     size_t from = s->pos;
     str w = parse_word(s, false);
     for (size_t i = 0; i < ARRAY_LEN(hints); i++) {
@@ -331,8 +335,9 @@ static bool parse_hist_item(struct sd *s, struct hist_build *b)
     size_t from = s->pos;
     str w = parse_word(s, false);
     if (w.n == 0)
-        return unexpected(s, b->seen ? "histogram description, expected histogram description key, e.g. buckets:[5 10 7]"
-                                     : "series values");
+        return unexpected(s, b->seen
+                                 ? "histogram description, expected histogram description key, e.g. buckets:[5 10 7]"
+                                 : "series values");
     unsigned key = 0;
     while (key < KEY_NONE && !str_ieq(w, str_c(hist_keys[key])))
         key++;
@@ -405,8 +410,9 @@ static bool push_histograms(struct sd *s, struct series_desc *d, struct series_v
             enum err e = subtract ? histogram_sub(s->a, cur.h, inc->h, &next, NULL)
                                   : histogram_add(s->a, cur.h, inc->h, &next, NULL);
             if (e != OK)
-                return fail_at(s, times_pos, STR("cannot apply this operation on histograms with a mix of exponential "
-                                                 "and custom bucket schemas"));
+                return fail_at(s, times_pos,
+                               STR("cannot apply this operation on histograms with a mix of exponential "
+                                   "and custom bucket schemas"));
             cur.h = next;
         }
         if (!push(s, d, cur))
@@ -507,7 +513,9 @@ static bool parse_values(struct sd *s, struct series_desc *d)
             return unexpected(s, "series values");
         if (s->pos == s->in.n)
             return true;
-        bool ok = peek(s) == '_' ? parse_gaps(s, d) : at_histogram(s) ? parse_histogram_series(s, d) : parse_number_item(s, d);
+        bool ok = peek(s) == '_'    ? parse_gaps(s, d)
+                  : at_histogram(s) ? parse_histogram_series(s, d)
+                                    : parse_number_item(s, d);
         if (!ok)
             return false;
     }

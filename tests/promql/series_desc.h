@@ -18,7 +18,7 @@ struct series_value {
 struct series_desc {
     struct labels labels;
     VEC(struct series_value) values; /* in the arena */
-    bool is_start; /* metric{labels}@st: the values are start times relative to the samples, in ms */
+    bool is_start;                   /* metric{labels}@st: the values are start times relative to the samples, in ms */
 };
 /* Everything lives in a (labels may borrow from line). ERR_PARSE with "1:15: parse error: ...". */
 enum err series_desc_parse(struct arena *a, str line, struct series_desc *ret, struct err_text *reterr);

@@ -48,7 +48,11 @@ static enum err sink_wait(void *ctx, uint64_t lsn)
 }
 static void open_push(size_t groups_max, size_t bytes_max)
 {
-    struct push_config cfg = { .sink = { NULL, sink_append, sink_wait }, .dir = t.dir, .clock = &t.clock, .groups_max = groups_max, .bytes_max = bytes_max };
+    struct push_config cfg = { .sink = { NULL, sink_append, sink_wait },
+                               .dir = t.dir,
+                               .clock = &t.clock,
+                               .groups_max = groups_max,
+                               .bytes_max = bytes_max };
     struct err_text why;
     if (push_open(&cfg, &t.p, &why) != OK)
         fail_msg("%s", why.msg);
@@ -106,8 +110,16 @@ static void keys(void **state)
         { "job/a/x@base64/=", "{job=\"a\"}" },
         { "job/a/name@base64/zqDPgc6_zrzOt864zrXPjc-C", "{job=\"a\", name=\"Προμηθεύς\"}" },
         { "job/a/job/b", "{job=\"a\"}" },
-        { "job/", NULL }, { "job//instance/x", NULL }, { "job@base64/=", NULL }, { "job/a/instance", NULL }, { "job/a/0x/1", NULL },
-        { "job/a/__name__/x", NULL }, { "job/a/b@base64/!", NULL }, { "job/a/b@base64/A", NULL }, { "job/a/b@base64/_w", NULL }, { "", NULL },
+        { "job/", NULL },
+        { "job//instance/x", NULL },
+        { "job@base64/=", NULL },
+        { "job/a/instance", NULL },
+        { "job/a/0x/1", NULL },
+        { "job/a/__name__/x", NULL },
+        { "job/a/b@base64/!", NULL },
+        { "job/a/b@base64/A", NULL },
+        { "job/a/b@base64/_w", NULL },
+        { "", NULL },
         { "instance/a/job/b", NULL },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -131,21 +143,26 @@ static void keys(void **state)
 static void replace_and_merge(void **state)
 {
     (void)state;
-    assert_ok(put("job/a/instance/i", PUSH_REPLACE, "# TYPE x counter\nx{job=\"mine\",l=\"1\"} 1\nx{l=\"2\"} 2\ny 3\n"));
+    assert_ok(
+        put("job/a/instance/i", PUSH_REPLACE, "# TYPE x counter\nx{job=\"mine\",l=\"1\"} 1\nx{l=\"2\"} 2\ny 3\n"));
     assert_stored("x{instance=\"i\", job=\"a\", l=\"1\"} 1 @1000000\nx{instance=\"i\", job=\"a\", l=\"2\"} 2 @1000000\n"
                   "y{instance=\"i\", job=\"a\"} 3 @1000000\n"
-                  "push_time_seconds{instance=\"i\", job=\"a\"} 1000 @1000000\npush_failure_time_seconds{instance=\"i\", job=\"a\"} 0 @1000000\n");
+                  "push_time_seconds{instance=\"i\", job=\"a\"} 1000 "
+                  "@1000000\npush_failure_time_seconds{instance=\"i\", job=\"a\"} 0 @1000000\n");
     assert_int_equal(t.waited, t.lsn);
     t.now_ms += 5000; /* POST replaces family x only; what left of it ends */
     assert_ok(put("job/a/instance/i", PUSH_MERGE, "x{l=\"2\"} 5\n"));
     assert_stored("y{instance=\"i\", job=\"a\"} 3 @1005000\nx{instance=\"i\", job=\"a\", l=\"2\"} 5 @1005000\n"
-                  "push_time_seconds{instance=\"i\", job=\"a\"} 1005 @1005000\npush_failure_time_seconds{instance=\"i\", job=\"a\"} 0 @1005000\n"
+                  "push_time_seconds{instance=\"i\", job=\"a\"} 1005 "
+                  "@1005000\npush_failure_time_seconds{instance=\"i\", job=\"a\"} 0 @1005000\n"
                   "x{instance=\"i\", job=\"a\", l=\"1\"} stale @1005000\n");
     /* the clock stands still: time goes on in the group */
     assert_ok(put("job/a/instance/i", PUSH_REPLACE, "z 1\n"));
-    assert_stored("z{instance=\"i\", job=\"a\"} 1 @1005001\n"
-                  "push_time_seconds{instance=\"i\", job=\"a\"} 1005 @1005001\npush_failure_time_seconds{instance=\"i\", job=\"a\"} 0 @1005001\n"
-                  "x{instance=\"i\", job=\"a\", l=\"2\"} stale @1005001\ny{instance=\"i\", job=\"a\"} stale @1005001\n");
+    assert_stored(
+        "z{instance=\"i\", job=\"a\"} 1 @1005001\n"
+        "push_time_seconds{instance=\"i\", job=\"a\"} 1005 @1005001\npush_failure_time_seconds{instance=\"i\", "
+        "job=\"a\"} 0 @1005001\n"
+        "x{instance=\"i\", job=\"a\", l=\"2\"} stale @1005001\ny{instance=\"i\", job=\"a\"} stale @1005001\n");
     assert_int_equal(push_groups(t.p), 1);
     assert_ok(put("job/b", PUSH_REPLACE, ""));
     assert_stored("push_time_seconds{job=\"b\"} 1005 @1005000\npush_failure_time_seconds{job=\"b\"} 0 @1005000\n");
@@ -159,13 +176,16 @@ static void refused_pushes(void **state)
     t.now_ms += 1000;
     assert_err(put("job/a", PUSH_REPLACE, "y{ 1\n"), ERR_PARSE); /* malformed: not even the failure time changes */
     assert_stored("");
-    static const char *const inconsistent[] = { "x 1 1700000000000\n", "x 1\nx 2\n", "x{l=\"1\",job=\"b\"} 1\nx{l=\"1\"} 2\n", "push_time_seconds 1\n" };
+    static const char *const inconsistent[] = { "x 1 1700000000000\n", "x 1\nx 2\n",
+                                                "x{l=\"1\",job=\"b\"} 1\nx{l=\"1\"} 2\n", "push_time_seconds 1\n" };
     for (size_t i = 0; i < ARRAY_LEN(inconsistent); i++) {
         t.now_ms = 1010000 + 1000 * (int64_t)i;
         assert_err(put("job/a", PUSH_REPLACE, inconsistent[i]), ERR_INVALID);
         char want[200];
-        snprintf(want, sizeof(want), "x{job=\"a\"} 1 @%d\npush_time_seconds{job=\"a\"} 1000 @%d\npush_failure_time_seconds{job=\"a\"} %d @%d\n",
-                 1010000 + 1000 * (int)i, 1010000 + 1000 * (int)i, 1010 + (int)i, 1010000 + 1000 * (int)i);
+        snprintf(
+            want, sizeof(want),
+            "x{job=\"a\"} 1 @%d\npush_time_seconds{job=\"a\"} 1000 @%d\npush_failure_time_seconds{job=\"a\"} %d @%d\n",
+            1010000 + 1000 * (int)i, 1010000 + 1000 * (int)i, 1010 + (int)i, 1010000 + 1000 * (int)i);
         assert_stored(want);
     }
     assert_err(put("job/new", PUSH_REPLACE, "x 1\nx 1\n"), ERR_INVALID);
@@ -187,7 +207,8 @@ static void deletion(void **state)
     buf_clear(&t.text);
     t.now_ms += 1000;
     assert_ok(push_delete(t.p, key("job/a"), &why));
-    assert_stored("push_failure_time_seconds{job=\"a\"} stale @1001000\npush_time_seconds{job=\"a\"} stale @1001000\nx{job=\"a\"} stale @1001000\n");
+    assert_stored("push_failure_time_seconds{job=\"a\"} stale @1001000\npush_time_seconds{job=\"a\"} stale "
+                  "@1001000\nx{job=\"a\"} stale @1001000\n");
     assert_int_equal(t.waited, t.lsn);
     assert_ok(push_delete(t.p, key("job/a"), &why));
     assert_int_equal(push_groups(t.p), 1);
@@ -205,7 +226,9 @@ static void rounds_and_restart(void **state)
         buf_clear(&t.text);
         push_round(t.p);
         char want[300];
-        snprintf(want, sizeof(want), "x{job=\"a\", l=\"q\\\"\\n\"} 1 @%lld\npush_time_seconds{job=\"a\"} 1000 @%lld\npush_failure_time_seconds{job=\"a\"} 0 @%lld\n",
+        snprintf(want, sizeof(want),
+                 "x{job=\"a\", l=\"q\\\"\\n\"} 1 @%lld\npush_time_seconds{job=\"a\"} 1000 "
+                 "@%lld\npush_failure_time_seconds{job=\"a\"} 0 @%lld\n",
                  (long long)t.now_ms, (long long)t.now_ms, (long long)t.now_ms);
         assert_stored(want);
         push_close(t.p);
@@ -252,14 +275,16 @@ static void limits(void **state)
     assert_ok(put("job/b", PUSH_REPLACE, "x 1\n"));
     assert_err(put("job/c", PUSH_REPLACE, "x 1\n"), ERR_LIMIT);
     assert_ok(put("job/b", PUSH_REPLACE, "x 2\n"));
-    assert_err(put("job/b", PUSH_REPLACE, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 1\n"), ERR_LIMIT);
+    assert_err(put("job/b", PUSH_REPLACE, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 1\n"),
+               ERR_LIMIT);
     assert_int_equal(push_groups(t.p), 2);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(keys), T(replace_and_merge), T(refused_pushes), T(deletion), T(rounds_and_restart),
-                                        T(damaged_files), T(limits) };
+    const struct CMUnitTest tests[] = { T(keys),     T(replace_and_merge),  T(refused_pushes),
+                                        T(deletion), T(rounds_and_restart), T(damaged_files),
+                                        T(limits) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

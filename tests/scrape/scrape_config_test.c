@@ -34,7 +34,8 @@ static void defaults_are_those_of_prometheus(void **state)
     c = parse("");
     assert_int_equal(c->scrape_configs.n, 0);
     prom_config_unref(c);
-    c = parse("global: {scrape_interval: 5s}\nscrape_configs:\n- {job_name: a}\n- {job_name: b, scrape_interval: 20s}\n");
+    c = parse(
+        "global: {scrape_interval: 5s}\nscrape_configs:\n- {job_name: a}\n- {job_name: b, scrape_interval: 20s}\n");
     assert_int_equal(c->scrape_configs.p[0].timeout_ms, 5000);
     assert_int_equal(c->scrape_configs.p[1].timeout_ms, 5000);
     prom_config_unref(c);
@@ -43,18 +44,29 @@ static void defaults_are_those_of_prometheus(void **state)
 static const struct {
     const char *yaml, *error;
 } bad[] = {
-    { "scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n", "p.yml:3:3: field scrape_intervall not found in type config.ScrapeConfig, did you mean \"scrape_interval\"?" },
-    { "scrape_configs:\n- job_name: a\n- job_name: a\n", "p.yml:3:3: found multiple scrape configs with job name \"a\"" },
-    { "scrape_configs:\n- job_name: a\n  scrape_interval: 5s\n  scrape_timeout: 6s\n", "scrape timeout greater than scrape interval for scrape config with job name \"a\"" },
-    { "scrape_configs:\n- job_name: a\n  static_configs: [{targets: ['http://x']}]\n", "p.yml:3:31: \"http://x\" is not a valid hostname" },
-    { "scrape_configs:\n- job_name: a\n  basic_auth: {username: x}\n  bearer_token: y\n", "at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured" },
-    { "scrape_configs:\n- job_name: a\n  file_sd_configs: [{files: [a.txt]}]\n", "path name \"a.txt\" is not valid for file discovery" },
-    { "scrape_configs:\n- job_name: a\n  dns_sd_configs: [{names: [x], type: A}]\n", "a port is required in DNS-SD configs" },
+    { "scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n",
+      "p.yml:3:3: field scrape_intervall not found in type config.ScrapeConfig, did you mean \"scrape_interval\"?" },
+    { "scrape_configs:\n- job_name: a\n- job_name: a\n",
+      "p.yml:3:3: found multiple scrape configs with job name \"a\"" },
+    { "scrape_configs:\n- job_name: a\n  scrape_interval: 5s\n  scrape_timeout: 6s\n",
+      "scrape timeout greater than scrape interval for scrape config with job name \"a\"" },
+    { "scrape_configs:\n- job_name: a\n  static_configs: [{targets: ['http://x']}]\n",
+      "p.yml:3:31: \"http://x\" is not a valid hostname" },
+    { "scrape_configs:\n- job_name: a\n  basic_auth: {username: x}\n  bearer_token: y\n",
+      "at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured" },
+    { "scrape_configs:\n- job_name: a\n  file_sd_configs: [{files: [a.txt]}]\n",
+      "path name \"a.txt\" is not valid for file discovery" },
+    { "scrape_configs:\n- job_name: a\n  dns_sd_configs: [{names: [x], type: A}]\n",
+      "a port is required in DNS-SD configs" },
     { "scrape_configs:\n- job_name: a\n  http_sd_configs: [{url: ''}]\n", "URL is missing" },
-    { "scrape_configs:\n- job_name: a\n  scrape_protocols: [PrometheusText0.0.4, prometheustext0.0.4]\n", "duplicated protocol in scrape_protocols" },
-    { "scrape_configs:\n- job_name: a\n  metric_name_validation_scheme: legacy\n  relabel_configs: [{target_label: a.b}]\n", "\"a.b\" is invalid 'target_label'" },
+    { "scrape_configs:\n- job_name: a\n  scrape_protocols: [PrometheusText0.0.4, prometheustext0.0.4]\n",
+      "duplicated protocol in scrape_protocols" },
+    { "scrape_configs:\n- job_name: a\n  metric_name_validation_scheme: legacy\n  relabel_configs: [{target_label: "
+      "a.b}]\n",
+      "\"a.b\" is invalid 'target_label'" },
     { "global: {scrape_timeout: 20s, scrape_interval: 10s}\n", "global scrape timeout greater than scrape interval" },
-    { "scrape_configs:\n- job_name: a\n  kubernetes_sd_configs: [{role: pdo}]\n", "unknown Kubernetes SD role \"pdo\"" },
+    { "scrape_configs:\n- job_name: a\n  kubernetes_sd_configs: [{role: pdo}]\n",
+      "unknown Kubernetes SD role \"pdo\"" },
     { "scrape_configs:\n- job_name: a\n  tls_config: {min_version: TLS9}\n", "unknown TLS version: TLS9" },
     { "otlp: {promote_resource_attributes: [a, a]}\n", "duplicated promoted OTel resource attribute \"a\"" },
 };
@@ -76,9 +88,12 @@ static void ignored_keys_warn(void **state)
     struct prom_config *c;
     AUTO_BUF struct buf out;
     buf_init(&out, 0);
-    assert_int_equal(prom_config_parse(STR("p.yml"),
-                                       STR("global: {query_log_file: q, scrape_failure_log_file: f}\nscrape_configs:\n- job_name: a\n"
-                                           "  authorization: {credentials_ref: x}\n"), &c, &out, NULL), OK);
+    assert_int_equal(prom_config_parse(
+                         STR("p.yml"),
+                         STR("global: {query_log_file: q, scrape_failure_log_file: f}\nscrape_configs:\n- job_name: a\n"
+                             "  authorization: {credentials_ref: x}\n"),
+                         &c, &out, NULL),
+                     OK);
     assert_true(str_contains(buf_str(&out), STR("queries are not written to a file yet")));
     assert_true(str_contains(buf_str(&out), STR("failures are not written to a file yet")));
     assert_true(str_contains(buf_str(&out), STR("credentials_ref names a secret of a secret manager")));
@@ -91,7 +106,9 @@ static void unsupported_discovery_warns(void **state)
     struct prom_config *c;
     AUTO_BUF struct buf out;
     buf_init(&out, 0);
-    assert_int_equal(prom_config_parse(STR("p.yml"), STR("scrape_configs:\n- job_name: a\n  nomad_sd_configs: [{}]\n"), &c, &out, NULL), OK);
+    assert_int_equal(prom_config_parse(STR("p.yml"), STR("scrape_configs:\n- job_name: a\n  nomad_sd_configs: [{}]\n"),
+                                       &c, &out, NULL),
+                     OK);
     assert_true(str_contains(buf_str(&out), STR("p.yml:3:21: warning: nomad_sd_configs is not supported yet")));
     size_t it = 0;
     assert_string_equal(sd_configs_unsupported(&c->scrape_configs.p[0].sd, &it), "nomad_sd_configs");
@@ -102,10 +119,12 @@ static void unsupported_discovery_warns(void **state)
 static void printed_config_reads_back_without_secrets(void **state)
 {
     (void)state;
-    struct prom_config *c = parse("global: {external_labels: {a: b}}\nscrape_configs:\n- job_name: a\n  basic_auth: {username: u, password: hunter2}\n"
-                                  "  params: {'match[]': ['{a=\"b\"}', up]}\n  static_configs: [{targets: ['x:1'], labels: {l: v}}]\n"
-                                  "  relabel_configs: [{source_labels: [a], regex: '(.*):80', target_label: x}]\n"
-                                  "remote_write: [{url: 'http://u:pw@h/'}]\notlp: {label_name_underscore_sanitization: false}\n");
+    struct prom_config *c =
+        parse("global: {external_labels: {a: b}}\nscrape_configs:\n- job_name: a\n  basic_auth: {username: u, "
+              "password: hunter2}\n"
+              "  params: {'match[]': ['{a=\"b\"}', up]}\n  static_configs: [{targets: ['x:1'], labels: {l: v}}]\n"
+              "  relabel_configs: [{source_labels: [a], regex: '(.*):80', target_label: x}]\n"
+              "remote_write: [{url: 'http://u:pw@h/'}]\notlp: {label_name_underscore_sanitization: false}\n");
     AUTO_BUF struct buf out, again;
     buf_init(&out, 0);
     buf_init(&again, 0);
@@ -166,11 +185,12 @@ static void conformance_files(void **state)
         buf_init(&diags, 0);
         struct prom_config *c = NULL;
         struct err_text et;
-        bool ok = prom_config_load(arena_printf(&a, "%s/prometheus_config/files/" STR_FMT, dir, STR_ARG(file)).p, &c, &diags, &et) == OK;
+        bool ok = prom_config_load(arena_printf(&a, "%s/prometheus_config/files/" STR_FMT, dir, STR_ARG(file)).p, &c,
+                                   &diags, &et) == OK;
         bool said = want->kind == CONF_NULL || str_contains(buf_str(&diags), strip_prefix(want->text));
         if (ok != valid || (!ok && !said)) {
-            print_error(STR_FMT ": %s; wanted " STR_FMT "\n" STR_FMT, STR_ARG(file), ok ? "accepted" : "refused", STR_ARG(want->text),
-                        STR_ARG(buf_str(&diags)));
+            print_error(STR_FMT ": %s; wanted " STR_FMT "\n" STR_FMT, STR_ARG(file), ok ? "accepted" : "refused",
+                        STR_ARG(want->text), STR_ARG(buf_str(&diags)));
             wrong++;
         }
         if (ok) { /* what is printed must be readable again */
@@ -193,9 +213,13 @@ static void conformance_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults_are_those_of_prometheus), cmocka_unit_test(mistakes_are_refused),
-        cmocka_unit_test(unsupported_discovery_warns), cmocka_unit_test(ignored_keys_warn),      cmocka_unit_test(printed_config_reads_back_without_secrets),
-        cmocka_unit_test(identity_sees_secrets),            cmocka_unit_test(conformance_files),
+        cmocka_unit_test(defaults_are_those_of_prometheus),
+        cmocka_unit_test(mistakes_are_refused),
+        cmocka_unit_test(unsupported_discovery_warns),
+        cmocka_unit_test(ignored_keys_warn),
+        cmocka_unit_test(printed_config_reads_back_without_secrets),
+        cmocka_unit_test(identity_sees_secrets),
+        cmocka_unit_test(conformance_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

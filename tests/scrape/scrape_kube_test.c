@@ -29,40 +29,52 @@ static json_t *parse(const char *text)
 }
 
 static const char pod_a[] =
-    "{'metadata': {'name': 'a', 'namespace': 'ns', 'uid': 'u1', 'labels': {'app.kubernetes.io/name': 'web'}, 'annotations': {'scrape': 'true'},"
+    "{'metadata': {'name': 'a', 'namespace': 'ns', 'uid': 'u1', 'labels': {'app.kubernetes.io/name': 'web'}, "
+    "'annotations': {'scrape': 'true'},"
     "  'ownerReferences': [{'kind': 'ReplicaSet', 'name': 'a-rs', 'controller': true}], 'managedFields': [1]},"
-    " 'spec': {'nodeName': 'n1', 'containers': [{'name': 'main', 'image': 'web:1', 'ports': [{'name': 'http', 'containerPort': 80, 'protocol': 'TCP'},"
+    " 'spec': {'nodeName': 'n1', 'containers': [{'name': 'main', 'image': 'web:1', 'ports': [{'name': 'http', "
+    "'containerPort': 80, 'protocol': 'TCP'},"
     "   {'name': 'admin', 'containerPort': 81, 'protocol': 'TCP'}]}, {'name': 'side', 'image': 'side:2'}],"
-    "   'initContainers': [{'name': 'setup', 'image': 'i:1', 'env': [1], 'ports': [{'containerPort': 9, 'protocol': 'UDP'}]}]},"
-    " 'status': {'podIP': '10.0.0.1', 'hostIP': '1.1.1.1', 'phase': 'Running', 'conditions': [{'type': 'Ready', 'status': 'True'}],"
+    "   'initContainers': [{'name': 'setup', 'image': 'i:1', 'env': [1], 'ports': [{'containerPort': 9, 'protocol': "
+    "'UDP'}]}]},"
+    " 'status': {'podIP': '10.0.0.1', 'hostIP': '1.1.1.1', 'phase': 'Running', 'conditions': [{'type': 'Ready', "
+    "'status': 'True'}],"
     "   'containerStatuses': [{'name': 'main', 'containerID': 'docker://1'}]}}";
 static const char node_1[] = "{'metadata': {'name': 'n1', 'labels': {'zone': 'z'}}, 'spec': {'providerID': 'p://1'},"
-                             " 'status': {'addresses': [{'type': 'Hostname', 'address': 'n1.local'}, {'type': 'InternalIP', 'address': 'fd00::1'}],"
+                             " 'status': {'addresses': [{'type': 'Hostname', 'address': 'n1.local'}, {'type': "
+                             "'InternalIP', 'address': 'fd00::1'}],"
                              "   'daemonEndpoints': {'kubeletEndpoint': {'Port': 10250}}}}";
-static const char service_s[] = "{'metadata': {'name': 's', 'namespace': 'ns', 'labels': {'tier': 'x'}},"
-                                " 'spec': {'type': 'LoadBalancer', 'clusterIP': '10.1.0.1', 'loadBalancerIP': '9.9.9.9',"
-                                "   'ports': [{'name': 'web', 'port': 8080, 'protocol': 'TCP'}]}}";
-static const char endpoints_s[] =
-    "{'metadata': {'name': 's', 'namespace': 'ns'}, 'subsets': [{'ports': [{'name': 'web', 'port': 80, 'protocol': 'TCP'}],"
-    " 'addresses': [{'ip': '10.0.0.1', 'nodeName': 'n1', 'targetRef': {'kind': 'Pod', 'name': 'a', 'namespace': 'ns'}}],"
-    " 'notReadyAddresses': [{'ip': '10.0.0.9', 'hostname': 'h'}]}]}";
-static const char slice_s[] =
-    "{'metadata': {'name': 's-x', 'namespace': 'ns', 'labels': {'kubernetes.io/service-name': 's'}}, 'addressType': 'IPv4',"
-    " 'ports': [{'name': 'web', 'port': 80, 'protocol': 'TCP', 'appProtocol': 'http'}],"
-    " 'endpoints': [{'addresses': ['10.0.0.7'], 'conditions': {'ready': true, 'serving': false}, 'zone': 'z', 'nodeName': 'n1',"
-    "   'deprecatedTopology': {'a/b': 'c'}}]}";
+static const char service_s[] =
+    "{'metadata': {'name': 's', 'namespace': 'ns', 'labels': {'tier': 'x'}},"
+    " 'spec': {'type': 'LoadBalancer', 'clusterIP': '10.1.0.1', 'loadBalancerIP': '9.9.9.9',"
+    "   'ports': [{'name': 'web', 'port': 8080, 'protocol': 'TCP'}]}}";
+static const char endpoints_s[] = "{'metadata': {'name': 's', 'namespace': 'ns'}, 'subsets': [{'ports': [{'name': "
+                                  "'web', 'port': 80, 'protocol': 'TCP'}],"
+                                  " 'addresses': [{'ip': '10.0.0.1', 'nodeName': 'n1', 'targetRef': {'kind': 'Pod', "
+                                  "'name': 'a', 'namespace': 'ns'}}],"
+                                  " 'notReadyAddresses': [{'ip': '10.0.0.9', 'hostname': 'h'}]}]}";
+static const char slice_s[] = "{'metadata': {'name': 's-x', 'namespace': 'ns', 'labels': "
+                              "{'kubernetes.io/service-name': 's'}}, 'addressType': 'IPv4',"
+                              " 'ports': [{'name': 'web', 'port': 80, 'protocol': 'TCP', 'appProtocol': 'http'}],"
+                              " 'endpoints': [{'addresses': ['10.0.0.7'], 'conditions': {'ready': true, 'serving': "
+                              "false}, 'zone': 'z', 'nodeName': 'n1',"
+                              "   'deprecatedTopology': {'a/b': 'c'}}]}";
 static const char ingress_i[] =
-    "{'metadata': {'name': 'i', 'namespace': 'ns'}, 'spec': {'ingressClassName': 'nginx', 'tls': [{'hosts': ['*.example.org']}],"
+    "{'metadata': {'name': 'i', 'namespace': 'ns'}, 'spec': {'ingressClassName': 'nginx', 'tls': [{'hosts': "
+    "['*.example.org']}],"
     " 'rules': [{'host': 'a.example.org', 'http': {'paths': [{'path': '/x'}, {}]}}, {'host': 'b.a.example.org'}]}}";
 
-#define POD_LABELS                                                                                                                       \
+#define POD_LABELS \
     "__meta_kubernetes_pod_annotation_scrape=\"true\", __meta_kubernetes_pod_annotationpresent_scrape=\"true\", "
-#define POD_MAIN "__meta_kubernetes_pod_container_id=\"docker://1\", __meta_kubernetes_pod_container_image=\"web:1\", " \
-                 "__meta_kubernetes_pod_container_init=\"false\", __meta_kubernetes_pod_container_name=\"main\", "
-#define POD_REST \
-    "__meta_kubernetes_pod_controller_kind=\"ReplicaSet\", __meta_kubernetes_pod_controller_name=\"a-rs\", __meta_kubernetes_pod_host_ip=\"1.1.1.1\", " \
-    "__meta_kubernetes_pod_ip=\"10.0.0.1\", __meta_kubernetes_pod_label_app_kubernetes_io_name=\"web\", " \
-    "__meta_kubernetes_pod_labelpresent_app_kubernetes_io_name=\"true\", __meta_kubernetes_pod_name=\"a\", __meta_kubernetes_pod_node_name=\"n1\", " \
+#define POD_MAIN                                                                                           \
+    "__meta_kubernetes_pod_container_id=\"docker://1\", __meta_kubernetes_pod_container_image=\"web:1\", " \
+    "__meta_kubernetes_pod_container_init=\"false\", __meta_kubernetes_pod_container_name=\"main\", "
+#define POD_REST                                                                                             \
+    "__meta_kubernetes_pod_controller_kind=\"ReplicaSet\", __meta_kubernetes_pod_controller_name=\"a-rs\", " \
+    "__meta_kubernetes_pod_host_ip=\"1.1.1.1\", "                                                            \
+    "__meta_kubernetes_pod_ip=\"10.0.0.1\", __meta_kubernetes_pod_label_app_kubernetes_io_name=\"web\", "    \
+    "__meta_kubernetes_pod_labelpresent_app_kubernetes_io_name=\"true\", __meta_kubernetes_pod_name=\"a\", " \
+    "__meta_kubernetes_pod_node_name=\"n1\", "                                                               \
     "__meta_kubernetes_pod_phase=\"Running\", __meta_kubernetes_pod_ready=\"true\", __meta_kubernetes_pod_uid=\"u1\""
 
 static const struct {
@@ -71,67 +83,111 @@ static const struct {
     bool metadata;
     const char *want[5];
 } rows[] = {
-    { KUBE_POD, pod_a, false,
+    { KUBE_POD,
+      pod_a,
+      false,
       { "{__address__=\"10.0.0.1:80\", __meta_kubernetes_namespace=\"ns\", " POD_LABELS POD_MAIN
         "__meta_kubernetes_pod_container_port_name=\"http\", __meta_kubernetes_pod_container_port_number=\"80\", "
         "__meta_kubernetes_pod_container_port_protocol=\"TCP\", " POD_REST "}",
         "{__address__=\"10.0.0.1:81\", __meta_kubernetes_namespace=\"ns\", " POD_LABELS POD_MAIN
         "__meta_kubernetes_pod_container_port_name=\"admin\", __meta_kubernetes_pod_container_port_number=\"81\", "
         "__meta_kubernetes_pod_container_port_protocol=\"TCP\", " POD_REST "}",
-        "{__address__=\"10.0.0.1\", __meta_kubernetes_namespace=\"ns\", " POD_LABELS "__meta_kubernetes_pod_container_image=\"side:2\", "
+        "{__address__=\"10.0.0.1\", __meta_kubernetes_namespace=\"ns\", " POD_LABELS
+        "__meta_kubernetes_pod_container_image=\"side:2\", "
         "__meta_kubernetes_pod_container_init=\"false\", __meta_kubernetes_pod_container_name=\"side\", " POD_REST "}",
-        "{__address__=\"10.0.0.1:9\", __meta_kubernetes_namespace=\"ns\", " POD_LABELS "__meta_kubernetes_pod_container_image=\"i:1\", "
+        "{__address__=\"10.0.0.1:9\", __meta_kubernetes_namespace=\"ns\", " POD_LABELS
+        "__meta_kubernetes_pod_container_image=\"i:1\", "
         "__meta_kubernetes_pod_container_init=\"true\", __meta_kubernetes_pod_container_name=\"setup\", "
-        "__meta_kubernetes_pod_container_port_number=\"9\", __meta_kubernetes_pod_container_port_protocol=\"UDP\", " POD_REST "}" } },
-    { KUBE_SERVICE, service_s, true,
-      { "{__address__=\"s.ns.svc:8080\", __meta_kubernetes_namespace=\"ns\", __meta_kubernetes_namespace_label_team=\"red\", "
+        "__meta_kubernetes_pod_container_port_number=\"9\", "
+        "__meta_kubernetes_pod_container_port_protocol=\"UDP\", " POD_REST "}" } },
+    { KUBE_SERVICE,
+      service_s,
+      true,
+      { "{__address__=\"s.ns.svc:8080\", __meta_kubernetes_namespace=\"ns\", "
+        "__meta_kubernetes_namespace_label_team=\"red\", "
         "__meta_kubernetes_namespace_labelpresent_team=\"true\", __meta_kubernetes_service_cluster_ip=\"10.1.0.1\", "
         "__meta_kubernetes_service_label_tier=\"x\", __meta_kubernetes_service_labelpresent_tier=\"true\", "
-        "__meta_kubernetes_service_loadbalancer_ip=\"9.9.9.9\", __meta_kubernetes_service_name=\"s\", __meta_kubernetes_service_port_name=\"web\", "
+        "__meta_kubernetes_service_loadbalancer_ip=\"9.9.9.9\", __meta_kubernetes_service_name=\"s\", "
+        "__meta_kubernetes_service_port_name=\"web\", "
         "__meta_kubernetes_service_port_number=\"8080\", __meta_kubernetes_service_port_protocol=\"TCP\", "
         "__meta_kubernetes_service_type=\"LoadBalancer\"}" } },
-    { KUBE_NODE, node_1, false,
-      { "{__address__=\"[fd00::1]:10250\", __meta_kubernetes_node_address_Hostname=\"n1.local\", __meta_kubernetes_node_address_InternalIP=\"fd00::1\", "
-        "__meta_kubernetes_node_label_zone=\"z\", __meta_kubernetes_node_labelpresent_zone=\"true\", __meta_kubernetes_node_name=\"n1\", "
+    { KUBE_NODE,
+      node_1,
+      false,
+      { "{__address__=\"[fd00::1]:10250\", __meta_kubernetes_node_address_Hostname=\"n1.local\", "
+        "__meta_kubernetes_node_address_InternalIP=\"fd00::1\", "
+        "__meta_kubernetes_node_label_zone=\"z\", __meta_kubernetes_node_labelpresent_zone=\"true\", "
+        "__meta_kubernetes_node_name=\"n1\", "
         "__meta_kubernetes_node_provider_id=\"p://1\", instance=\"n1\"}" } },
-    { KUBE_INGRESS, ingress_i, false,
-      { "{__address__=\"a.example.org\", __meta_kubernetes_ingress_class_name=\"nginx\", __meta_kubernetes_ingress_host=\"a.example.org\", "
-        "__meta_kubernetes_ingress_name=\"i\", __meta_kubernetes_ingress_path=\"/x\", __meta_kubernetes_ingress_scheme=\"https\", "
+    { KUBE_INGRESS,
+      ingress_i,
+      false,
+      { "{__address__=\"a.example.org\", __meta_kubernetes_ingress_class_name=\"nginx\", "
+        "__meta_kubernetes_ingress_host=\"a.example.org\", "
+        "__meta_kubernetes_ingress_name=\"i\", __meta_kubernetes_ingress_path=\"/x\", "
+        "__meta_kubernetes_ingress_scheme=\"https\", "
         "__meta_kubernetes_namespace=\"ns\"}",
-        "{__address__=\"a.example.org\", __meta_kubernetes_ingress_class_name=\"nginx\", __meta_kubernetes_ingress_host=\"a.example.org\", "
-        "__meta_kubernetes_ingress_name=\"i\", __meta_kubernetes_ingress_path=\"/\", __meta_kubernetes_ingress_scheme=\"https\", "
+        "{__address__=\"a.example.org\", __meta_kubernetes_ingress_class_name=\"nginx\", "
+        "__meta_kubernetes_ingress_host=\"a.example.org\", "
+        "__meta_kubernetes_ingress_name=\"i\", __meta_kubernetes_ingress_path=\"/\", "
+        "__meta_kubernetes_ingress_scheme=\"https\", "
         "__meta_kubernetes_namespace=\"ns\"}",
-        "{__address__=\"b.a.example.org\", __meta_kubernetes_ingress_class_name=\"nginx\", __meta_kubernetes_ingress_host=\"b.a.example.org\", "
-        "__meta_kubernetes_ingress_name=\"i\", __meta_kubernetes_ingress_path=\"/\", __meta_kubernetes_ingress_scheme=\"http\", "
+        "{__address__=\"b.a.example.org\", __meta_kubernetes_ingress_class_name=\"nginx\", "
+        "__meta_kubernetes_ingress_host=\"b.a.example.org\", "
+        "__meta_kubernetes_ingress_name=\"i\", __meta_kubernetes_ingress_path=\"/\", "
+        "__meta_kubernetes_ingress_scheme=\"http\", "
         "__meta_kubernetes_namespace=\"ns\"}" } },
-#define SERVICE "__meta_kubernetes_service_label_tier=\"x\", __meta_kubernetes_service_labelpresent_tier=\"true\", __meta_kubernetes_service_name=\"s\"}"
-#define OF_MAIN "__meta_kubernetes_pod_container_image=\"web:1\", __meta_kubernetes_pod_container_init=\"false\", __meta_kubernetes_pod_container_name=\"main\", "
-    { KUBE_ENDPOINTS, endpoints_s, false,
-      { "{__address__=\"10.0.0.1:80\", __meta_kubernetes_endpoint_address_target_kind=\"Pod\", __meta_kubernetes_endpoint_address_target_name=\"a\", "
-        "__meta_kubernetes_endpoint_node_name=\"n1\", __meta_kubernetes_endpoint_port_name=\"web\", __meta_kubernetes_endpoint_port_protocol=\"TCP\", "
-        "__meta_kubernetes_endpoint_ready=\"true\", __meta_kubernetes_endpoints_name=\"s\", __meta_kubernetes_namespace=\"ns\", " POD_LABELS OF_MAIN
+#define SERVICE                                                                                          \
+    "__meta_kubernetes_service_label_tier=\"x\", __meta_kubernetes_service_labelpresent_tier=\"true\", " \
+    "__meta_kubernetes_service_name=\"s\"}"
+#define OF_MAIN                                                                                         \
+    "__meta_kubernetes_pod_container_image=\"web:1\", __meta_kubernetes_pod_container_init=\"false\", " \
+    "__meta_kubernetes_pod_container_name=\"main\", "
+    { KUBE_ENDPOINTS,
+      endpoints_s,
+      false,
+      { "{__address__=\"10.0.0.1:80\", __meta_kubernetes_endpoint_address_target_kind=\"Pod\", "
+        "__meta_kubernetes_endpoint_address_target_name=\"a\", "
+        "__meta_kubernetes_endpoint_node_name=\"n1\", __meta_kubernetes_endpoint_port_name=\"web\", "
+        "__meta_kubernetes_endpoint_port_protocol=\"TCP\", "
+        "__meta_kubernetes_endpoint_ready=\"true\", __meta_kubernetes_endpoints_name=\"s\", "
+        "__meta_kubernetes_namespace=\"ns\", " POD_LABELS OF_MAIN
         "__meta_kubernetes_pod_container_port_name=\"http\", __meta_kubernetes_pod_container_port_number=\"80\", "
         "__meta_kubernetes_pod_container_port_protocol=\"TCP\", " POD_REST ", " SERVICE,
-        "{__address__=\"10.0.0.9:80\", __meta_kubernetes_endpoint_hostname=\"h\", __meta_kubernetes_endpoint_port_name=\"web\", "
-        "__meta_kubernetes_endpoint_port_protocol=\"TCP\", __meta_kubernetes_endpoint_ready=\"false\", __meta_kubernetes_endpoints_name=\"s\", "
+        "{__address__=\"10.0.0.9:80\", __meta_kubernetes_endpoint_hostname=\"h\", "
+        "__meta_kubernetes_endpoint_port_name=\"web\", "
+        "__meta_kubernetes_endpoint_port_protocol=\"TCP\", __meta_kubernetes_endpoint_ready=\"false\", "
+        "__meta_kubernetes_endpoints_name=\"s\", "
         "__meta_kubernetes_namespace=\"ns\", " SERVICE,
-        "{__address__=\"10.0.0.1:81\", __meta_kubernetes_endpoints_name=\"s\", __meta_kubernetes_namespace=\"ns\", " POD_LABELS OF_MAIN
+        "{__address__=\"10.0.0.1:81\", __meta_kubernetes_endpoints_name=\"s\", "
+        "__meta_kubernetes_namespace=\"ns\", " POD_LABELS OF_MAIN
         "__meta_kubernetes_pod_container_port_name=\"admin\", __meta_kubernetes_pod_container_port_number=\"81\", "
         "__meta_kubernetes_pod_container_port_protocol=\"TCP\", " POD_REST ", " SERVICE,
-        "{__address__=\"10.0.0.1:9\", __meta_kubernetes_endpoints_name=\"s\", __meta_kubernetes_namespace=\"ns\", " POD_LABELS
-        "__meta_kubernetes_pod_container_image=\"i:1\", __meta_kubernetes_pod_container_init=\"true\", __meta_kubernetes_pod_container_name=\"setup\", "
-        "__meta_kubernetes_pod_container_port_number=\"9\", __meta_kubernetes_pod_container_port_protocol=\"UDP\", " POD_REST ", " SERVICE } },
-    { KUBE_ENDPOINTSLICE, slice_s, true,
+        "{__address__=\"10.0.0.1:9\", __meta_kubernetes_endpoints_name=\"s\", "
+        "__meta_kubernetes_namespace=\"ns\", " POD_LABELS
+        "__meta_kubernetes_pod_container_image=\"i:1\", __meta_kubernetes_pod_container_init=\"true\", "
+        "__meta_kubernetes_pod_container_name=\"setup\", "
+        "__meta_kubernetes_pod_container_port_number=\"9\", "
+        "__meta_kubernetes_pod_container_port_protocol=\"UDP\", " POD_REST ", " SERVICE } },
+    { KUBE_ENDPOINTSLICE,
+      slice_s,
+      true,
       { "{__address__=\"10.0.0.7:80\", __meta_kubernetes_endpointslice_address_type=\"IPv4\", "
-        "__meta_kubernetes_endpointslice_endpoint_conditions_ready=\"true\", __meta_kubernetes_endpointslice_endpoint_conditions_serving=\"false\", "
-        "__meta_kubernetes_endpointslice_endpoint_node_name=\"n1\", __meta_kubernetes_endpointslice_endpoint_topology_a_b=\"c\", "
-        "__meta_kubernetes_endpointslice_endpoint_topology_present_a_b=\"true\", __meta_kubernetes_endpointslice_endpoint_zone=\"z\", "
+        "__meta_kubernetes_endpointslice_endpoint_conditions_ready=\"true\", "
+        "__meta_kubernetes_endpointslice_endpoint_conditions_serving=\"false\", "
+        "__meta_kubernetes_endpointslice_endpoint_node_name=\"n1\", "
+        "__meta_kubernetes_endpointslice_endpoint_topology_a_b=\"c\", "
+        "__meta_kubernetes_endpointslice_endpoint_topology_present_a_b=\"true\", "
+        "__meta_kubernetes_endpointslice_endpoint_zone=\"z\", "
         "__meta_kubernetes_endpointslice_label_kubernetes_io_service_name=\"s\", "
-        "__meta_kubernetes_endpointslice_labelpresent_kubernetes_io_service_name=\"true\", __meta_kubernetes_endpointslice_name=\"s-x\", "
+        "__meta_kubernetes_endpointslice_labelpresent_kubernetes_io_service_name=\"true\", "
+        "__meta_kubernetes_endpointslice_name=\"s-x\", "
         "__meta_kubernetes_endpointslice_port=\"80\", __meta_kubernetes_endpointslice_port_app_protocol=\"http\", "
-        "__meta_kubernetes_endpointslice_port_name=\"web\", __meta_kubernetes_endpointslice_port_protocol=\"TCP\", __meta_kubernetes_namespace=\"ns\", "
+        "__meta_kubernetes_endpointslice_port_name=\"web\", __meta_kubernetes_endpointslice_port_protocol=\"TCP\", "
+        "__meta_kubernetes_namespace=\"ns\", "
         "__meta_kubernetes_namespace_label_team=\"red\", __meta_kubernetes_namespace_labelpresent_team=\"true\", "
-        "__meta_kubernetes_node_label_zone=\"z\", __meta_kubernetes_node_labelpresent_zone=\"true\", __meta_kubernetes_node_name=\"n1\", " SERVICE } },
+        "__meta_kubernetes_node_label_zone=\"z\", __meta_kubernetes_node_labelpresent_zone=\"true\", "
+        "__meta_kubernetes_node_name=\"n1\", " SERVICE } },
 };
 
 static json_t *set_of(const char *key, const char *object, enum kube_resource what)
@@ -154,7 +210,9 @@ static void labels_of_roles(void **state)
         };
         json_decref(sets[rows[i].role]);
         sets[rows[i].role] = set_of("it", rows[i].object, rows[i].role);
-        struct kube_view v = { .role = rows[i].role, .with_nodes = rows[i].metadata, .with_namespaces = rows[i].metadata };
+        struct kube_view v = { .role = rows[i].role,
+                               .with_nodes = rows[i].metadata,
+                               .with_namespaces = rows[i].metadata };
         for (int k = 0; k < KUBE_RESOURCES; k++) {
             v.of[k].sets = &sets[k];
             v.of[k].n = sets[k] != NULL;
@@ -187,8 +245,11 @@ struct api_server {
 
 static void put_pod(struct buf *b, const char *name, int port)
 {
-    buf_printf(b, "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\",\"resourceVersion\":\"15\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"ports\":"
-                  "[{\"containerPort\":%d}]}]},\"status\":{\"podIP\":\"127.0.0.1\"}}", name, port);
+    buf_printf(b,
+               "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\",\"resourceVersion\":\"15\"},\"spec\":{"
+               "\"containers\":[{\"name\":\"c\",\"ports\":"
+               "[{\"containerPort\":%d}]}]},\"status\":{\"podIP\":\"127.0.0.1\"}}",
+               name, port);
 }
 static void put_event(struct buf *b, const char *type, const char *name, int port)
 {
@@ -313,8 +374,10 @@ static void list_and_watch(void **state)
     api.server = target_server_open(answer, &api);
     assert_int_equal(scrape_open(&(struct scrape_options){ .sink = &sink }, &s, &et), OK);
     snprintf(text, sizeof(text),
-             "{role: pod, api_server: 'http://127.0.0.1:%u/', authorization: {credentials: secret}, namespaces: {names: [ns]},"
-             " selectors: [{role: pod, label: app=web, field: spec.nodeName=n1}]}", target_server_port(api.server));
+             "{role: pod, api_server: 'http://127.0.0.1:%u/', authorization: {credentials: secret}, namespaces: "
+             "{names: [ns]},"
+             " selectors: [{role: pod, label: app=web, field: spec.nodeName=n1}]}",
+             target_server_port(api.server));
     configure(s, text);
     wait_targets(s, "127.0.0.1:11 127.0.0.1:3 ");
     assert_int_equal(atomic_load(&api.lists), 2);
@@ -331,9 +394,11 @@ static void list_and_watch(void **state)
     assert_int_equal(atomic_load(&api.lists), 3);
     /* the same through a kubeconfig; the old watch is taken down while it waits */
     int fd = mkstemp(file);
-    snprintf(config, sizeof(config),
-             "current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\n"
-             "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:%u'}}]\nusers: [{name: u, user: {token: secret}}]\n", target_server_port(api.server));
+    snprintf(
+        config, sizeof(config),
+        "current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\n"
+        "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:%u'}}]\nusers: [{name: u, user: {token: secret}}]\n",
+        target_server_port(api.server));
     assert_int_equal(write(fd, config, strlen(config)), (ssize_t)strlen(config));
     close(fd);
     snprintf(text, sizeof(text), "{role: pod, kubeconfig_file: '%s', namespaces: {names: [ns]}}", file);
@@ -380,6 +445,7 @@ static void trouble_is_told(void **state)
 int main(void)
 {
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(labels_of_roles), cmocka_unit_test(list_and_watch), cmocka_unit_test(trouble_is_told) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(labels_of_roles), cmocka_unit_test(list_and_watch),
+                                        cmocka_unit_test(trouble_is_told) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,21 +21,35 @@ struct fake {
     atomic_bool token_seen, filter_seen;
 };
 
-#define WEB_1 "{\"Node\":{\"Node\":\"n1\",\"Address\":\"10.0.0.1\",\"Datacenter\":\"dc1\",\"Meta\":{\"rack\":\"r1\"},\"TaggedAddresses\":{\"lan\":\"10.0.0.1\"}}," \
-              "\"Service\":{\"ID\":\"web-1\",\"Service\":\"web\",\"Tags\":[\"a\",\"b\"],\"Address\":\"\",\"Port\":80,\"Meta\":{\"v\":\"1\"}}," \
-              "\"Checks\":[{\"CheckID\":\"x\",\"Status\":\"warning\"},{\"CheckID\":\"y\",\"Status\":\"passing\"}]}"
-#define WEB_2 "{\"Node\":{\"Node\":\"n2\",\"Address\":\"10.0.0.2\",\"Datacenter\":\"dc1\"},\"Service\":{\"ID\":\"web-2\",\"Service\":\"web\",\"Tags\":[]," \
-              "\"Address\":\"10.9.9.9\",\"Port\":81},\"Checks\":[]}"
+#define WEB_1                                                                                                          \
+    "{\"Node\":{\"Node\":\"n1\",\"Address\":\"10.0.0.1\",\"Datacenter\":\"dc1\",\"Meta\":{\"rack\":\"r1\"},"           \
+    "\"TaggedAddresses\":{\"lan\":\"10.0.0.1\"}},"                                                                     \
+    "\"Service\":{\"ID\":\"web-1\",\"Service\":\"web\",\"Tags\":[\"a\",\"b\"],\"Address\":\"\",\"Port\":80,\"Meta\":{" \
+    "\"v\":\"1\"}},"                                                                                                   \
+    "\"Checks\":[{\"CheckID\":\"x\",\"Status\":\"warning\"},{\"CheckID\":\"y\",\"Status\":\"passing\"}]}"
+#define WEB_2                                                                                                    \
+    "{\"Node\":{\"Node\":\"n2\",\"Address\":\"10.0.0.2\",\"Datacenter\":\"dc1\"},\"Service\":{\"ID\":\"web-2\"," \
+    "\"Service\":\"web\",\"Tags\":[],"                                                                           \
+    "\"Address\":\"10.9.9.9\",\"Port\":81},\"Checks\":[]}"
 
 static const char containers[] =
-    "[{\"Id\":\"c1\",\"Names\":[\"/web\"],\"Ports\":[{\"IP\":\"0.0.0.0\",\"PrivatePort\":80,\"PublicPort\":8080,\"Type\":\"tcp\"},{\"PrivatePort\":53,\"Type\":\"udp\"}],"
-    "\"Labels\":{\"com.x/y\":\"z\"},\"HostConfig\":{\"NetworkMode\":\"front\"},\"NetworkSettings\":{\"Networks\":{\"front\":{\"NetworkID\":\"n1\",\"IPAddress\":"
+    "[{\"Id\":\"c1\",\"Names\":[\"/"
+    "web\"],\"Ports\":[{\"IP\":\"0.0.0.0\",\"PrivatePort\":80,\"PublicPort\":8080,\"Type\":\"tcp\"},{\"PrivatePort\":"
+    "53,\"Type\":\"udp\"}],"
+    "\"Labels\":{\"com.x/"
+    "y\":\"z\"},\"HostConfig\":{\"NetworkMode\":\"front\"},\"NetworkSettings\":{\"Networks\":{\"front\":{\"NetworkID\":"
+    "\"n1\",\"IPAddress\":"
     "\"172.0.0.2\"},\"back\":{\"NetworkID\":\"n2\",\"IPAddress\":\"172.1.0.2\"}}}},"
-    "{\"Id\":\"c2\",\"Names\":[\"/side\"],\"Ports\":[],\"HostConfig\":{\"NetworkMode\":\"container:c1\"},\"NetworkSettings\":{\"Networks\":{}}},"
-    "{\"Id\":\"c3\",\"Names\":[\"/hosted\"],\"Ports\":[],\"HostConfig\":{\"NetworkMode\":\"host\"},\"NetworkSettings\":{\"Networks\":{\"host\":{\"NetworkID\":\"n3\","
+    "{\"Id\":\"c2\",\"Names\":[\"/"
+    "side\"],\"Ports\":[],\"HostConfig\":{\"NetworkMode\":\"container:c1\"},\"NetworkSettings\":{\"Networks\":{}}},"
+    "{\"Id\":\"c3\",\"Names\":[\"/"
+    "hosted\"],\"Ports\":[],\"HostConfig\":{\"NetworkMode\":\"host\"},\"NetworkSettings\":{\"Networks\":{\"host\":{"
+    "\"NetworkID\":\"n3\","
     "\"IPAddress\":\"\"}}}}]";
-static const char networks[] = "[{\"Id\":\"n1\",\"Name\":\"front\",\"Scope\":\"local\",\"Internal\":false,\"Ingress\":false,\"Labels\":{\"l\":\"1\"}},"
-                               "{\"Id\":\"n2\",\"Name\":\"back\",\"Scope\":\"local\",\"Internal\":true,\"Ingress\":false,\"Labels\":null}]";
+static const char networks[] =
+    "[{\"Id\":\"n1\",\"Name\":\"front\",\"Scope\":\"local\",\"Internal\":false,\"Ingress\":false,\"Labels\":{\"l\":"
+    "\"1\"}},"
+    "{\"Id\":\"n2\",\"Name\":\"back\",\"Scope\":\"local\",\"Internal\":true,\"Ingress\":false,\"Labels\":null}]";
 
 static void answer_json(struct target_answer *a, int index, str body)
 {
@@ -99,7 +113,8 @@ static void addresses(struct scrape *s, struct arena *a, struct scrape_status *s
     scrape_status(s, STR(""), STR(""), a, st);
     text[0] = 0;
     for (size_t k = 0; k < st->n_active && n < size; k++)
-        n += (size_t)snprintf(text + n, size - n, STR_FMT " ", STR_ARG(labels_get(st->active[k].labels, STR("instance"))));
+        n += (size_t)snprintf(text + n, size - n, STR_FMT " ",
+                              STR_ARG(labels_get(st->active[k].labels, STR("instance"))));
 }
 static void wait_targets(struct scrape *s, struct arena *a, struct scrape_status *st, const char *want)
 {
@@ -162,22 +177,27 @@ static void consul(void **state)
     struct rig *r = *state;
     struct scrape_status st;
     char text[300];
-    snprintf(text, sizeof(text), "consul_sd_configs: [{server: '127.0.0.1:%u', token: tok, tags: [a], refresh_interval: 10ms}]", target_server_port(r->fake.server));
+    snprintf(text, sizeof(text),
+             "consul_sd_configs: [{server: '127.0.0.1:%u', token: tok, tags: [a], refresh_interval: 10ms}]",
+             target_server_port(r->fake.server));
     configure(r->s, text);
     wait_targets(r->s, &r->a, &st, "10.0.0.1:80 ");
     assert_true(atomic_load(&r->fake.token_seen));
-    check_meta(st.active[0].discovered,
-               "{consul_address=\"10.0.0.1\", consul_dc=\"dc1\", consul_health=\"warning\", consul_metadata_rack=\"r1\", consul_node=\"n1\", "
-               "consul_service=\"web\", consul_service_id=\"web-1\", consul_service_metadata_v=\"1\", consul_service_port=\"80\", "
-               "consul_tagged_address_lan=\"10.0.0.1\", consul_tags=\",a,b,\"}");
+    check_meta(st.active[0].discovered, "{consul_address=\"10.0.0.1\", consul_dc=\"dc1\", consul_health=\"warning\", "
+                                        "consul_metadata_rack=\"r1\", consul_node=\"n1\", "
+                                        "consul_service=\"web\", consul_service_id=\"web-1\", "
+                                        "consul_service_metadata_v=\"1\", consul_service_port=\"80\", "
+                                        "consul_tagged_address_lan=\"10.0.0.1\", consul_tags=\",a,b,\"}");
     atomic_store(&r->fake.stage, 1);
     wait_targets(r->s, &r->a, &st, "10.0.0.1:80 10.9.9.9:81 ");
-    check_meta(st.active[1].discovered,
-               "{consul_address=\"10.0.0.2\", consul_dc=\"dc1\", consul_health=\"passing\", consul_node=\"n2\", consul_service=\"web\", "
-               "consul_service_address=\"10.9.9.9\", consul_service_id=\"web-2\", consul_service_port=\"81\", consul_tags=\",,\"}");
+    check_meta(st.active[1].discovered, "{consul_address=\"10.0.0.2\", consul_dc=\"dc1\", consul_health=\"passing\", "
+                                        "consul_node=\"n2\", consul_service=\"web\", "
+                                        "consul_service_address=\"10.9.9.9\", consul_service_id=\"web-2\", "
+                                        "consul_service_port=\"81\", consul_tags=\",,\"}");
     atomic_store(&r->fake.stage, 2); /* the service leaves the catalog */
     wait_targets(r->s, &r->a, &st, "");
-    snprintf(text, sizeof(text), "consul_sd_configs: [{server: '127.0.0.1:%u', services: [web]}]", target_server_port(r->fake.server));
+    snprintf(text, sizeof(text), "consul_sd_configs: [{server: '127.0.0.1:%u', services: [web]}]",
+             target_server_port(r->fake.server));
     configure(r->s, text);
     wait_targets(r->s, &r->a, &st, "10.0.0.1:80 10.9.9.9:81 ");
 }
@@ -187,19 +207,25 @@ static void docker(void **state)
     struct rig *r = *state;
     struct scrape_status st;
     char text[300];
-    snprintf(text, sizeof(text), "docker_sd_configs: [{host: 'tcp://127.0.0.1:%u', filters: [{name: name, values: [web]}], host_networking_host: me}]",
+    snprintf(text, sizeof(text),
+             "docker_sd_configs: [{host: 'tcp://127.0.0.1:%u', filters: [{name: name, values: [web]}], "
+             "host_networking_host: me}]",
              target_server_port(r->fake.server));
     configure(r->s, text);
     wait_targets(r->s, &r->a, &st, "172.1.0.2:80 me ");
     assert_true(atomic_load(&r->fake.filter_seen));
-    snprintf(text, sizeof(text), "docker_sd_configs: [{host: 'tcp://127.0.0.1:%u', match_first_network: false, port: 99}]", target_server_port(r->fake.server));
+    snprintf(text, sizeof(text),
+             "docker_sd_configs: [{host: 'tcp://127.0.0.1:%u', match_first_network: false, port: 99}]",
+             target_server_port(r->fake.server));
     configure(r->s, text);
     wait_targets(r->s, &r->a, &st, "172.0.0.2:80 172.0.0.2:99 172.1.0.2:80 172.1.0.2:99 localhost ");
-    check_meta(st.active[0].discovered,
-               "{docker_container_id=\"c1\", docker_container_label_com_x_y=\"z\", docker_container_name=\"/web\", docker_container_network_mode=\"front\", "
-               "docker_network_id=\"n1\", docker_network_ingress=\"false\", docker_network_internal=\"false\", docker_network_ip=\"172.0.0.2\", "
-               "docker_network_label_l=\"1\", docker_network_name=\"front\", docker_network_scope=\"local\", docker_port_private=\"80\", "
-               "docker_port_public=\"8080\", docker_port_public_ip=\"0.0.0.0\"}");
+    check_meta(st.active[0].discovered, "{docker_container_id=\"c1\", docker_container_label_com_x_y=\"z\", "
+                                        "docker_container_name=\"/web\", docker_container_network_mode=\"front\", "
+                                        "docker_network_id=\"n1\", docker_network_ingress=\"false\", "
+                                        "docker_network_internal=\"false\", docker_network_ip=\"172.0.0.2\", "
+                                        "docker_network_label_l=\"1\", docker_network_name=\"front\", "
+                                        "docker_network_scope=\"local\", docker_port_private=\"80\", "
+                                        "docker_port_public=\"8080\", docker_port_public_ip=\"0.0.0.0\"}");
 }
 
 /* ---- a unix socket ---- */
@@ -217,7 +243,10 @@ static void unix_main(void *ctx)
             return;
         in[n] = 0;
         const char *body = strstr(in, "/containers/json") ? containers : networks;
-        buf_printf(&out, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+        buf_printf(
+            &out,
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+            strlen(body), body);
         assert_int_equal(send(c, out.p, out.n, MSG_NOSIGNAL), (ssize_t)out.n);
         close(c);
     }

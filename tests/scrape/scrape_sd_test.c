@@ -66,7 +66,8 @@ static void yaml_files(void **state)
         { "- targets: [a:1, b:2]\n  labels: {x: y}\n- targets: [c]\n", NULL, 3 },
         { "", NULL, 0 },
         { "targets: [a]\n", "f.yml:1:1: expected a list of target groups", 0 },
-        { "- tragets: [a]\n", "f.yml:1:3: field tragets not found in type targetgroup.plain, did you mean \"targets\"?", 0 },
+        { "- tragets: [a]\n", "f.yml:1:3: field tragets not found in type targetgroup.plain, did you mean \"targets\"?",
+          0 },
         { "- targets: [a\n", "f.yml:2:1: yaml:", 0 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -207,14 +208,18 @@ static void targets_from_labels(void **state)
         { "{target_label: __address__, replacement: 'http://x'}", "h", NULL, "\"http://x\" is not a valid hostname" },
         { "{target_label: __scheme__, replacement: ftp}", "h", NULL, "unsupported scheme \"ftp\"" },
         { "{target_label: __scrape_interval__, replacement: often}", "h", NULL, "error parsing scrape interval" },
-        { "{target_label: __scrape_timeout__, replacement: 1h}", "h", NULL, "scrape timeout cannot be greater than scrape interval (1h > 1m)" },
+        { "{target_label: __scrape_timeout__, replacement: 1h}", "h", NULL,
+          "scrape timeout cannot be greater than scrape interval (1h > 1m)" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         AUTO_ARENA struct arena a;
         arena_init(&a, 0);
         struct prom_config *c;
         struct err_text et = { .msg = "" };
-        str yaml = arena_printf(&a, "scrape_configs:\n- job_name: j\n  metrics_path: /m\n  params: {a: ['1', '2']}\n  relabel_configs: [%s]\n", rows[i].rules);
+        str yaml = arena_printf(
+            &a,
+            "scrape_configs:\n- job_name: j\n  metrics_path: /m\n  params: {a: ['1', '2']}\n  relabel_configs: [%s]\n",
+            rows[i].rules);
         if (prom_config_parse(STR("t.yml"), yaml, &c, NULL, &et))
             fail_msg("%s", et.msg);
         struct label l = { STR("__address__"), str_c(rows[i].address) };
@@ -230,7 +235,7 @@ static void targets_from_labels(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(json_files), cmocka_unit_test(yaml_files), cmocka_unit_test(names_resolve),
-                                        cmocka_unit_test(targets_from_labels) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(json_files), cmocka_unit_test(yaml_files),
+                                        cmocka_unit_test(names_resolve), cmocka_unit_test(targets_from_labels) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -141,11 +141,11 @@ static struct peek wait_for(struct memory_sink *m, const char *text, size_t n)
         fail_msg("%s: %zu of %zu samples", text, p.n, n);
     return p;
 }
-#define wait_until(condition)                                    \
-    do {                                                         \
-        for (int i_ = 0; i_ < 1500 && !(condition); i_++)        \
-            os_sleep_ms(5);                                      \
-        assert_true(condition);                                  \
+#define wait_until(condition)                             \
+    do {                                                  \
+        for (int i_ = 0; i_ < 1500 && !(condition); i_++) \
+            os_sleep_ms(5);                               \
+        assert_true(condition);                           \
     } while (0)
 
 /* ---- targets ---- */
@@ -212,7 +212,9 @@ static void answer_protobuf(struct target_answer *a, bool whole)
     pb_close(&f, m);
     if (whole)
         buf_lstr(&body, buf_str(&f));
-    target_answer_text(a, "200 OK", "Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited\r\n",
+    target_answer_text(a, "200 OK",
+                       "Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; "
+                       "encoding=delimited\r\n",
                        buf_str(&body));
 }
 
@@ -225,13 +227,17 @@ static bool answer(void *ctx, str path, str head, struct target_answer *a)
     atomic_fetch_add(&f->hits, 1);
 #define IS(p) str_eq(bare, STR(p))
     if (IS("/ok"))
-        target_answer_text(a, "200 OK", "", STR("# HELP a_total As.\n# TYPE a_total counter\na_total 5\nb{x=\"1\"} 2.5\nb{x=\"2\"} NaN\n"));
+        target_answer_text(
+            a, "200 OK", "",
+            STR("# HELP a_total As.\n# TYPE a_total counter\na_total 5\nb{x=\"1\"} 2.5\nb{x=\"2\"} NaN\n"));
     else if (IS("/hang"))
         a->hold_ms = 30000;
     else if (IS("/lie"))
-        buf_lit(&a->raw, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nshort 1\n");
+        buf_lit(&a->raw, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nContent-Type: text/plain\r\nConnection: "
+                         "close\r\n\r\nshort 1\n");
     else if (IS("/endless"))
-        buf_printf(&a->raw, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n%02000d\n", 0), a->endless = true;
+        buf_printf(&a->raw, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n%02000d\n", 0),
+            a->endless = true;
     else if (IS("/gzip"))
         answer_gzip(a, STR("zipped 7\n"));
     else if (IS("/bad"))
@@ -255,9 +261,12 @@ static bool answer(void *ctx, str path, str head, struct target_answer *a)
         answer_protobuf(a, atomic_fetch_add(&f->proto_round, 1) % 2 == 0);
     else if (IS("/classic")) /* the order of lines changes, one comes later */
         target_answer_text(a, "200 OK", "Content-Type: application/openmetrics-text; version=1.0.0\r\n",
-                           round % 2 ? STR("# TYPE t histogram\nt_bucket{le=\"1\"} 2 # {trace_id=\"x\"} 0.5 1.5\nt_bucket{le=\"+Inf\"} 3\nt_count 3\nt_sum 4\n"
-                                           "t_bucket{z=\"2\",le=\"+Inf\"} 1\nt_count{z=\"2\"} 1\nt_sum{z=\"2\"} 9\n# TYPE after gauge\nafter 1\n# EOF\n")
-                                     : STR("# TYPE t histogram\nt_count 3\nt_sum 4\nt_bucket{le=\"1\"} 2\nt_bucket{le=\"+Inf\"} 3\n# TYPE after gauge\nafter 1\n"
+                           round % 2 ? STR("# TYPE t histogram\nt_bucket{le=\"1\"} 2 # {trace_id=\"x\"} 0.5 "
+                                           "1.5\nt_bucket{le=\"+Inf\"} 3\nt_count 3\nt_sum 4\n"
+                                           "t_bucket{z=\"2\",le=\"+Inf\"} 1\nt_count{z=\"2\"} 1\nt_sum{z=\"2\"} 9\n# "
+                                           "TYPE after gauge\nafter 1\n# EOF\n")
+                                     : STR("# TYPE t histogram\nt_count 3\nt_sum 4\nt_bucket{le=\"1\"} "
+                                           "2\nt_bucket{le=\"+Inf\"} 3\n# TYPE after gauge\nafter 1\n"
                                            "# EOF\n"));
     else if (IS("/untyped"))
         target_answer_text(a, "200 OK", "Content-Type: application/json\r\n", STR("u 1\n"));
@@ -266,13 +275,15 @@ static bool answer(void *ctx, str path, str head, struct target_answer *a)
     else if (IS("/sd")) {
         AUTO_BUF struct buf json;
         buf_init(&json, 0);
-        buf_printf(&json, "[{\"targets\": [\"127.0.0.1:%u\"], \"labels\": {\"from\": \"http\"}}]", target_server_port(f->server));
+        buf_printf(&json, "[{\"targets\": [\"127.0.0.1:%u\"], \"labels\": {\"from\": \"http\"}}]",
+                   target_server_port(f->server));
         target_answer_text(a, "200 OK", "Content-Type: application/json\r\n", buf_str(&json));
     } else if (IS("/churn")) { /* half of it is new each time; one series under two spellings */
         AUTO_BUF struct buf text;
         buf_init(&text, 0);
         for (int i = 0; i < 300; i++)
-            buf_printf(&text, "churn{i=\"%d\",path=\"/a/rather/long/path/to/fill/memory/%d\",round=\"%d\"} %d\n", i, i, i % 2 ? round : 0, i);
+            buf_printf(&text, "churn{i=\"%d\",path=\"/a/rather/long/path/to/fill/memory/%d\",round=\"%d\"} %d\n", i, i,
+                       i % 2 ? round : 0, i);
         buf_lit(&text, "steady{a=\"1\",b=\"2\"} 5\n");
         buf_printf(&text, "steady{b=\"2\"%s,a=\"1\"} 6\n", round % 2 ? "" : " ");
         target_answer_text(a, "200 OK", "", buf_str(&text));
@@ -347,7 +358,8 @@ static void configure(struct rig *r, const char *yaml)
         fail_msg("%s", et.msg);
 }
 #define GLOBAL "global: {scrape_interval: 100ms, scrape_timeout: 90ms}\nscrape_configs:\n"
-#define JOB(name, path, more) "- job_name: " name "\n  metrics_path: " path "\n  static_configs: [{targets: ['127.0.0.1:$PORT']}]\n" more
+#define JOB(name, path, more) \
+    "- job_name: " name "\n  metrics_path: " path "\n  static_configs: [{targets: ['127.0.0.1:$PORT']}]\n" more
 
 static struct scrape_target_status status_of(struct rig *r, struct arena *a, const char *job)
 {
@@ -368,7 +380,8 @@ static void good_target(void **state)
     wait_for(&r->sink, "a_total{", 4);
     wait_for(&r->sink, "scrape_series_added{", 4);
     char labels[100];
-    snprintf(labels, sizeof(labels), "b{instance=\"127.0.0.1:%u\", job=\"j\", x=\"1\"}", target_server_port(r->farm.server));
+    snprintf(labels, sizeof(labels), "b{instance=\"127.0.0.1:%u\", job=\"j\", x=\"1\"}",
+             target_server_port(r->farm.server));
     assert_true(peek(&r->sink, labels).last == 2.5);
     assert_true(peek(&r->sink, "up{").last == 1);
     assert_true(peek(&r->sink, "scrape_samples_scraped{").last == 3);
@@ -400,9 +413,11 @@ static void own_metrics(void **state)
     buf_init(&out, 0);
     stats_render(&out);
     static const char *const want[] = {
-        "prometheus_target_scrape_pools 1\n", "prometheus_target_scrape_pool_targets{scrape_job=\"quo\\\"ted\"} 1\n",
+        "prometheus_target_scrape_pools 1\n",
+        "prometheus_target_scrape_pool_targets{scrape_job=\"quo\\\"ted\"} 1\n",
         "prometheus_sd_discovered_targets{name=\"scrape\",config=\"quo\\\"ted\"} 1\n",
-        "prometheus_target_interval_length_seconds_count{interval=\"100ms\"} ", "prometheus_target_scrapes_exceeded_sample_limit_total 0\n",
+        "prometheus_target_interval_length_seconds_count{interval=\"100ms\"} ",
+        "prometheus_target_scrapes_exceeded_sample_limit_total 0\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(want); i++)
         if (!str_contains(buf_str(&out), str_c(want[i])))
@@ -425,7 +440,8 @@ static const struct {
     { "/redirect", "  follow_redirects: false\n", "server returned HTTP status 302 Found" },
     { "/untyped", "", "" },
     { "/ok", "  metric_relabel_configs: [{target_label: __name__, replacement: ''}]\n", "missing metric name" },
-    { "/ok", "  target_limit: 0\n  basic_auth: {username: a, password_file: /nonexistent/x}\n", "unable to read credentials" },
+    { "/ok", "  target_limit: 0\n  basic_auth: {username: a, password_file: /nonexistent/x}\n",
+      "unable to read credentials" },
 };
 static void bad_targets_are_down(void **state)
 {
@@ -434,10 +450,12 @@ static void bad_targets_are_down(void **state)
     buf_init(&yaml, 0);
     buf_lit(&yaml, GLOBAL);
     for (size_t i = 0; i < ARRAY_LEN(bad_targets); i++)
-        buf_printf(&yaml, "- job_name: j%zu\n  metrics_path: %s\n  static_configs: [{targets: ['127.0.0.1:$PORT']}]\n%s", i, bad_targets[i].path,
-                   bad_targets[i].more);
+        buf_printf(&yaml,
+                   "- job_name: j%zu\n  metrics_path: %s\n  static_configs: [{targets: ['127.0.0.1:$PORT']}]\n%s", i,
+                   bad_targets[i].path, bad_targets[i].more);
     buf_lit(&yaml, "- job_name: refused\n  static_configs: [{targets: ['127.0.0.1:1']}]\n");
-    buf_lit(&yaml, "- job_name: limited\n  target_limit: 1\n  static_configs: [{targets: ['127.0.0.1:1', '127.0.0.1:2']}]\n");
+    buf_lit(&yaml,
+            "- job_name: limited\n  target_limit: 1\n  static_configs: [{targets: ['127.0.0.1:1', '127.0.0.1:2']}]\n");
     buf_u8(&yaml, 0);
     configure(r, yaml.p);
     for (size_t i = 0; i < ARRAY_LEN(bad_targets); i++) {
@@ -476,10 +494,12 @@ static void a_slow_target_delays_no_other(void **state)
     struct rig *r = *state;
     AUTO_BUF struct buf yaml;
     buf_init(&yaml, 0);
-    buf_lit(&yaml, "global: {scrape_interval: 5s, scrape_timeout: 5s}\nscrape_configs:\n- job_name: slow\n  metrics_path: /hang\n  static_configs: [{targets: [");
+    buf_lit(&yaml, "global: {scrape_interval: 5s, scrape_timeout: 5s}\nscrape_configs:\n- job_name: slow\n  "
+                   "metrics_path: /hang\n  static_configs: [{targets: [");
     for (int i = 0; i < 60; i++) /* labels make them different targets */
         buf_printf(&yaml, "'127.0.0.1:$PORT'], labels: {n: '%d'}}, {targets: [", i);
-    buf_lit(&yaml, "]}]\n  scrape_interval: 100ms\n  scrape_timeout: 100ms\n" JOB("fast", "/ok", "  scrape_interval: 100ms\n  scrape_timeout: 90ms\n"));
+    buf_lit(&yaml, "]}]\n  scrape_interval: 100ms\n  scrape_timeout: 100ms\n" JOB(
+                       "fast", "/ok", "  scrape_interval: 100ms\n  scrape_timeout: 90ms\n"));
     buf_u8(&yaml, 0);
     configure(r, yaml.p);
     wait_for(&r->sink, "job=\"slow\"", 100);
@@ -521,7 +541,8 @@ static void churn(void **state)
         const struct seen_series *s = &r->sink.series.p[i];
         int n, round;
         const char *at = strstr(s->name, "round=\"");
-        if (strncmp(s->name, "churn{", 6) != 0 || !at || sscanf(s->name, "churn{i=\"%d\"", &n) != 1 || sscanf(at, "round=\"%d\"", &round) != 1)
+        if (strncmp(s->name, "churn{", 6) != 0 || !at || sscanf(s->name, "churn{i=\"%d\"", &n) != 1 ||
+            sscanf(at, "round=\"%d\"", &round) != 1)
             continue;
         assert_true(s->v.p[0].v == n);
         assert_true(is_stale(s->v.p[s->v.n - 1].v)); /* each ended, at the latest with its target */
@@ -552,10 +573,14 @@ static void a_failing_scrape_ends_its_series_once(void **state)
 static void odd_expositions(void **state)
 {
     struct rig *r = *state;
-    configure(r, GLOBAL JOB("dup", "/dup", "") JOB("own", "/own", "") JOB("honor", "/own", "  honor_labels: true\n") JOB("times", "/times", "")
-                         JOB("mytime", "/times", "  honor_timestamps: false\n") JOB("om", "/openmetrics", "") JOB("zip", "/gzip", "")
-                             JOB("fallback", "/untyped", "  fallback_scrape_protocol: PrometheusText0.0.4\n") JOB("redirect", "/redirect", "")
-                                 JOB("relabel", "/ok", "  metric_relabel_configs: [{source_labels: [x], regex: '1', action: drop}, {regex: x, action: labeldrop}]\n"));
+    configure(r, GLOBAL JOB("dup", "/dup", "") JOB("own", "/own", "") JOB("honor", "/own", "  honor_labels: true\n")
+                     JOB("times", "/times", "") JOB("mytime", "/times", "  honor_timestamps: false\n")
+                         JOB("om", "/openmetrics", "") JOB("zip", "/gzip", "")
+                             JOB("fallback", "/untyped", "  fallback_scrape_protocol: PrometheusText0.0.4\n")
+                                 JOB("redirect", "/redirect", "")
+                                     JOB("relabel", "/ok",
+                                         "  metric_relabel_configs: [{source_labels: [x], regex: '1', action: drop}, "
+                                         "{regex: x, action: labeldrop}]\n"));
     struct peek d = wait_for(&r->sink, "twice{", 2);
     assert_true(d.last == 1); /* the first of two lines */
     wait_for(&r->sink, "exported_job=\"mine\", instance=\"127", 1);
@@ -580,7 +605,8 @@ static void odd_expositions(void **state)
     wait_for(&r->sink, "zipped{", 1);
     wait_for(&r->sink, "u{", 1);
     char redirected[100];
-    snprintf(redirected, sizeof(redirected), "a_total{instance=\"127.0.0.1:%u\", job=\"redirect\"}", target_server_port(r->farm.server));
+    snprintf(redirected, sizeof(redirected), "a_total{instance=\"127.0.0.1:%u\", job=\"redirect\"}",
+             target_server_port(r->farm.server));
     wait_for(&r->sink, redirected, 1);
     wait_for(&r->sink, "job=\"relabel\"", 8);
     assert_int_equal(peek(&r->sink, "job=\"relabel\", x=").n, 0);
@@ -606,13 +632,17 @@ static void protobuf_histograms(void **state)
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
 #define PROTO(name, path, more) JOB(name, path, "  scrape_protocols: [PrometheusProto, OpenMetricsText1.0.0]\n" more)
-#define HISTS "  scrape_native_histograms: true\n"
-    configure(r, GLOBAL PROTO("native", "/protobuf", HISTS) PROTO("both", "/protobuf", HISTS "  always_scrape_classic_histograms: true\n")
-                     PROTO("classic", "/protobuf", "") PROTO("custom", "/protobuf", "  convert_classic_histograms_to_nhcb: true\n")
-                         PROTO("coarse", "/protobuf", HISTS "  native_histogram_bucket_limit: 2\n")
-                             PROTO("factor", "/protobuf", HISTS "  native_histogram_min_bucket_factor: 1.9\n")
-                                 PROTO("refused", "/protobuf", "  convert_classic_histograms_to_nhcb: true\n  native_histogram_bucket_limit: 1\n")
-                                     PROTO("gone", "/protogone", HISTS) JOB("asks", "/echo", HISTS));
+#define HISTS                   "  scrape_native_histograms: true\n"
+    configure(r,
+              GLOBAL PROTO("native", "/protobuf", HISTS) PROTO("both", "/protobuf",
+                                                               HISTS "  always_scrape_classic_histograms: true\n")
+                  PROTO("classic", "/protobuf", "") PROTO("custom", "/protobuf",
+                                                          "  convert_classic_histograms_to_nhcb: true\n")
+                      PROTO("coarse", "/protobuf", HISTS "  native_histogram_bucket_limit: 2\n")
+                          PROTO("factor", "/protobuf", HISTS "  native_histogram_min_bucket_factor: 1.9\n")
+                              PROTO("refused", "/protobuf",
+                                    "  convert_classic_histograms_to_nhcb: true\n  native_histogram_bucket_limit: 1\n")
+                                  PROTO("gone", "/protogone", HISTS) JOB("asks", "/echo", HISTS));
     static const struct {
         const char *job, *want;
     } rows[] = {
@@ -625,7 +655,8 @@ static void protobuf_histograms(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char series[100];
-        snprintf(series, sizeof(series), "lat{instance=\"127.0.0.1:%u\", job=\"%s\"}", target_server_port(r->farm.server), rows[i].job);
+        snprintf(series, sizeof(series), "lat{instance=\"127.0.0.1:%u\", job=\"%s\"}",
+                 target_server_port(r->farm.server), rows[i].job);
         wait_for(&r->sink, series, 3);
         check_histogram(&r->sink, series, rows[i].want);
     }
@@ -635,10 +666,13 @@ static void protobuf_histograms(void **state)
     assert_true(wait_for(&r->sink, "job=\"classic\", le=\"+Inf\"", 2).last == 4);
     assert_true(str_contains(status_of(r, &a, "refused").last_error, STR("histogram bucket limit exceeded")));
     char up[100];
-    snprintf(up, sizeof(up), "scrape_series_added{instance=\"127.0.0.1:%u\", job=\"both\"}", target_server_port(r->farm.server));
+    snprintf(up, sizeof(up), "scrape_series_added{instance=\"127.0.0.1:%u\", job=\"both\"}",
+             target_server_port(r->farm.server));
     assert_true(wait_for(&r->sink, up, 3).last == 0); /* remembered: nothing is new the second time */
     mtx_lock(&r->farm.mu);
-    assert_non_null(strstr(r->farm.head, "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,"));
+    assert_non_null(
+        strstr(r->farm.head,
+               "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,"));
     mtx_unlock(&r->farm.mu);
     mtx_lock(&r->sink.mu);
     for (size_t i = 0; i < r->sink.series.n; i++)
@@ -665,7 +699,8 @@ static void classic_histograms_of_text(void **state)
     assert_int_equal(p.stale, 0);
     check_histogram(&r->sink, series, "{{schema:-53 count:3 sum:4 custom_values:[1] buckets:[2 1]}}");
     assert_int_equal(peek(&r->sink, "job=\"one\", le=").n, 0);
-    configure(r, GLOBAL JOB("two", "/classic", "  convert_classic_histograms_to_nhcb: true\n  always_scrape_classic_histograms: true\n"));
+    configure(r, GLOBAL JOB("two", "/classic",
+                            "  convert_classic_histograms_to_nhcb: true\n  always_scrape_classic_histograms: true\n"));
     wait_for(&r->sink, "job=\"two\", le=\"1.0\"", 4);
     wait_for(&r->sink, "after{", 4);
     mtx_lock(&r->sink.mu);
@@ -685,11 +720,16 @@ static bool head_has(struct rig *r, const char *text)
 static void requests_carry_what_is_configured(void **state)
 {
     struct rig *r = *state;
-    configure(r, GLOBAL JOB("j", "/echo", "  params: {module: [a b], z: ['1', '2']}\n  basic_auth: {username: u, password: p}\n  http_headers: {X-Mine: {values: [yes please]}}\n"
-                                          "  relabel_configs: [{target_label: __param_module, replacement: c}]\n"));
+    configure(r, GLOBAL JOB("j", "/echo",
+                            "  params: {module: [a b], z: ['1', '2']}\n  basic_auth: {username: u, password: p}\n  "
+                            "http_headers: {X-Mine: {values: [yes please]}}\n"
+                            "  relabel_configs: [{target_label: __param_module, replacement: c}]\n"));
     wait_for(&r->sink, "echo{", 1);
-    static const char *const want[] = { "GET /echo?module=c&z=1&z=2 ", "Authorization: Basic dTpw\r\n", "X-Mine: yes please\r\n",
-                                        "X-Prometheus-Scrape-Timeout-Seconds: 0.09\r\n", "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,",
+    static const char *const want[] = { "GET /echo?module=c&z=1&z=2 ",
+                                        "Authorization: Basic dTpw\r\n",
+                                        "X-Mine: yes please\r\n",
+                                        "X-Prometheus-Scrape-Timeout-Seconds: 0.09\r\n",
+                                        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,",
                                         "ccept-Encoding: gzip" };
     for (size_t i = 0; i < ARRAY_LEN(want); i++)
         if (!head_has(r, want[i]))
@@ -697,7 +737,11 @@ static void requests_carry_what_is_configured(void **state)
     configure(r, GLOBAL JOB("k", "/echo", "  authorization: {credentials: tok}\n  enable_compression: false\n"));
     wait_until(head_has(r, "Authorization: Bearer tok\r\n"));
     assert_false(head_has(r, "gzip"));
-    configure(r, GLOBAL JOB("p", "/echo", "  scheme: https\n  proxy_url: 'http://127.0.0.1:$PORT'\n  proxy_connect_header: {X-Proxy: [let me]}\n"));
+    configure(
+        r,
+        GLOBAL JOB(
+            "p", "/echo",
+            "  scheme: https\n  proxy_url: 'http://127.0.0.1:$PORT'\n  proxy_connect_header: {X-Proxy: [let me]}\n"));
     wait_until(head_has(r, "CONNECT 127.0.0.1:") && head_has(r, "X-Proxy: let me\r\n"));
 }
 
@@ -706,10 +750,12 @@ static void relabelling_chooses_targets(void **state)
     struct rig *r = *state;
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
-    configure(r, GLOBAL "- job_name: j\n  metrics_path: /ok\n  static_configs:\n  - targets: ['127.0.0.1:$PORT', '127.0.0.1:$PORT', '127.0.0.1:2']\n"
+    configure(r, GLOBAL "- job_name: j\n  metrics_path: /ok\n  static_configs:\n  - targets: ['127.0.0.1:$PORT', "
+                        "'127.0.0.1:$PORT', '127.0.0.1:2']\n"
                         "    labels: {zone: a, __meta_x: y}\n"
                         "  relabel_configs:\n  - {source_labels: [__address__], regex: '.*:2', action: drop}\n"
-                        "  - {source_labels: [__meta_x], target_label: got}\n  - {target_label: __scrape_interval__, replacement: 200ms}\n"
+                        "  - {source_labels: [__meta_x], target_label: got}\n  - {target_label: __scrape_interval__, "
+                        "replacement: 200ms}\n"
                         "  - {target_label: __scrape_timeout__, replacement: 150ms}\n");
     struct scrape_status st;
     scrape_status(r->scrape, STR(""), STR(""), &a, &st);
@@ -786,7 +832,8 @@ static void http_endpoints_are_asked(void **state)
     struct rig *r = *state;
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
-    configure(r, GLOBAL "- job_name: h\n  metrics_path: /ok\n  http_sd_configs:\n  - {url: 'http://127.0.0.1:$PORT/sd', refresh_interval: 1s}\n"
+    configure(r, GLOBAL "- job_name: h\n  metrics_path: /ok\n  http_sd_configs:\n  - {url: "
+                        "'http://127.0.0.1:$PORT/sd', refresh_interval: 1s}\n"
                         "- job_name: wrong\n  http_sd_configs: [{url: 'http://127.0.0.1:$PORT/ok'}]\n");
     wait_for(&r->sink, "from=\"http\"", 2);
     assert_true(str_has_suffix(labels_get(status_of(r, &a, "h").discovered, STR("__meta_url")), STR("/sd")));
@@ -809,10 +856,21 @@ int main(void)
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        T(good_target), T(own_metrics), T(bad_targets_are_down), T(a_slow_target_delays_no_other), T(disappearing_series_get_markers),
-        T(churn), T(a_failing_scrape_ends_its_series_once), T(odd_expositions), T(requests_carry_what_is_configured), T(relabelling_chooses_targets),
-        T(reload_leaves_others_alone), T(files_are_watched), T(http_endpoints_are_asked),
-        T(protobuf_histograms), T(classic_histograms_of_text),
+        T(good_target),
+        T(own_metrics),
+        T(bad_targets_are_down),
+        T(a_slow_target_delays_no_other),
+        T(disappearing_series_get_markers),
+        T(churn),
+        T(a_failing_scrape_ends_its_series_once),
+        T(odd_expositions),
+        T(requests_carry_what_is_configured),
+        T(relabelling_chooses_targets),
+        T(reload_leaves_others_alone),
+        T(files_are_watched),
+        T(http_endpoints_are_asked),
+        T(protobuf_histograms),
+        T(classic_histograms_of_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

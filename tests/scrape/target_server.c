@@ -33,7 +33,8 @@ uint16_t target_server_port(const struct target_server *s)
 void target_answer_text(struct target_answer *a, const char *status, const char *extra_headers, str body)
 {
     buf_printf(&a->raw, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n%s%s\r\n", status, body.n,
-               strstr(extra_headers, "Content-Type") ? "" : "Content-Type: text/plain;version=0.0.4\r\n", extra_headers);
+               strstr(extra_headers, "Content-Type") ? "" : "Content-Type: text/plain;version=0.0.4\r\n",
+               extra_headers);
     buf_str_add(&a->raw, body);
 }
 

@@ -11,8 +11,8 @@ struct target_server;
 /* handler fills the whole answer (status line, headers, body) or returns false to close without one. Called concurrently. */
 struct target_answer {
     struct buf raw;
-    int hold_ms;      /* keep the connection open and silent after raw (hanging target) */
-    bool endless;     /* repeat raw's last 1 KiB until the peer goes away */
+    int hold_ms;  /* keep the connection open and silent after raw (hanging target) */
+    bool endless; /* repeat raw's last 1 KiB until the peer goes away */
 };
 typedef bool (*target_handler)(void *ctx, str path, str head, struct target_answer *ret);
 struct target_server *target_server_open(target_handler h, void *ctx);

@@ -412,8 +412,7 @@ static void test_dict(void **state)
         assert_int_equal(codec_dict_get(&d, (uint32_t)n, &scratch, &one), ERR_NOT_FOUND);
         for (int k = 0; k < 60; k++) {
             str key = k % 2 && n ? v[rng_below(&rng, n)]
-                                 : arena_printf(&a, "node_cpu_seconds_%llu",
-                                                (unsigned long long)rng_below(&rng, 1000));
+                                 : arena_printf(&a, "node_cpu_seconds_%llu", (unsigned long long)rng_below(&rng, 1000));
             uint32_t at;
             bool equal;
             assert_int_equal(codec_dict_find(&d, key, &scratch, &at, &equal), OK);
@@ -486,17 +485,10 @@ static void test_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bits),
-        cmocka_unit_test(test_pfor),
-        cmocka_unit_test(test_i64_round_trip),
-        cmocka_unit_test(test_i64_sizes),
-        cmocka_unit_test(test_u32),
-        cmocka_unit_test(test_f64_round_trip),
-        cmocka_unit_test(test_f64_decimals),
-        cmocka_unit_test(test_f64_sizes),
-        cmocka_unit_test(test_dict),
-        cmocka_unit_test(test_strs),
-        cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_bits),         cmocka_unit_test(test_pfor),      cmocka_unit_test(test_i64_round_trip),
+        cmocka_unit_test(test_i64_sizes),    cmocka_unit_test(test_u32),       cmocka_unit_test(test_f64_round_trip),
+        cmocka_unit_test(test_f64_decimals), cmocka_unit_test(test_f64_sizes), cmocka_unit_test(test_dict),
+        cmocka_unit_test(test_strs),         cmocka_unit_test(test_noise),
     };
     return cmocka_run_group_tests_name("codec", tests, NULL, NULL);
 }

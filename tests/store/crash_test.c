@@ -66,9 +66,7 @@ static enum err append_some(struct store *st, struct model *m, unsigned count)
             size_t n = body_len(next);
             body_make(body, n, next);
             struct iovec iov = { body, n };
-            struct store_record r = {
-                .signal = STORE_METRICS, .type = 1, .partition = 9, .iov = &iov, .n_iov = 1
-            };
+            struct store_record r = { .signal = STORE_METRICS, .type = 1, .partition = 9, .iov = &iov, .n_iov = 1 };
             assert_int_equal(store_wal_append(st, &r, &lsn), OK);
             assert_true(lsn == next);
             m->appended = lsn;

@@ -15,17 +15,7 @@
 #include "store/store.h"
 
 enum { N = 130, RECORDS = 7 };
-enum {
-    KIND_TS = 1,
-    KIND_SHIFTED,
-    KIND_SPARSE,
-    KIND_DECIMAL,
-    KIND_PRODUCTS,
-    KIND_ODD,
-    KIND_BITS,
-    KIND_DICT,
-    KIND_STRS
-};
+enum { KIND_TS = 1, KIND_SHIFTED, KIND_SPARSE, KIND_DECIMAL, KIND_PRODUCTS, KIND_ODD, KIND_BITS, KIND_DICT, KIND_STRS };
 
 /* ---- the contents, from arithmetic that will not change ---- */
 static int64_t i64_at(int kind, int i)
@@ -49,8 +39,8 @@ static double f64_at(int kind, int i)
         return (i * 3 + i % 5) * 0.001;
     if (kind == KIND_ODD && i % 9 != 0)
         return i / 2;
-    uint64_t bits = kind == KIND_ODD ? odd[i / 9 % ARRAY_LEN(odd)]
-                                     : 0x3fd0000000000000ull + (uint64_t)i * 0x9e3779b97f4bull;
+    uint64_t bits =
+        kind == KIND_ODD ? odd[i / 9 % ARRAY_LEN(odd)] : 0x3fd0000000000000ull + (uint64_t)i * 0x9e3779b97f4bull;
     memcpy(&v, &bits, 8);
     return v;
 }
@@ -125,8 +115,7 @@ static int golden_write(const char *dir)
         uint32_t epoch;
         str body = record_at(&a, i);
         struct iovec iov = { (void *)(uintptr_t)body.p, body.n };
-        struct store_record r = { i % 3 ? STORE_METRICS : STORE_LOGS, (uint8_t)(i % 4), (uint16_t)i, &iov,
-                                  1 };
+        struct store_record r = { i % 3 ? STORE_METRICS : STORE_LOGS, (uint8_t)(i % 4), (uint16_t)i, &iov, 1 };
         assert_int_equal(store_wal_pin(st, body.n, &epoch), OK);
         assert_int_equal(store_wal_append(st, &r, &lsn), OK);
         store_wal_unpin(st);
@@ -214,8 +203,8 @@ static void check_store(struct store *st)
     const struct segment_set *set = store_segments_ref(st, STORE_METRICS);
     assert_int_equal(set->n, 1);
     const struct segment_meta *m = segment_meta(set->p[0]);
-    assert_true(m->min_time == 10 && m->max_time == 20 && m->lsn_first == 1 && m->lsn_last == 2 &&
-                m->rows == N && m->level == 2);
+    assert_true(m->min_time == 10 && m->max_time == 20 && m->lsn_first == 1 && m->lsn_last == 2 && m->rows == N &&
+                m->level == 2);
     assert_int_equal(segment_verify(set->p[0], NULL), OK);
     for (int kind = KIND_TS; kind <= KIND_STRS; kind++)
         check_column(set->p[0], kind, &a);

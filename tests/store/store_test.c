@@ -48,8 +48,7 @@ static struct store *open_ok(const char *dir, const struct store_config *c)
     return st;
 }
 
-static uint64_t put(struct store *st, enum store_signal s, uint16_t part, const void *p, size_t n,
-                    uint32_t *ret_epoch)
+static uint64_t put(struct store *st, enum store_signal s, uint16_t part, const void *p, size_t n, uint32_t *ret_epoch)
 {
     uint32_t epoch;
     uint64_t lsn;
@@ -88,9 +87,7 @@ static struct seen replay(struct store *st, enum store_signal s, uint64_t from, 
     struct seen seen = { 0 };
     struct store_replay_result res;
     struct err_text et = { 0 };
-    struct store_replay r = {
-        .signal = s, .from_lsn = from, .partition = part, .ctx = &seen, .on_record = see
-    };
+    struct store_replay r = { .signal = s, .from_lsn = from, .partition = part, .ctx = &seen, .on_record = see };
     assert_int_equal(store_wal_replay(st, &r, &res, &et), OK);
     assert_int_equal(res.records, seen.n);
     assert_int_equal(res.holes, 0);
@@ -542,11 +539,9 @@ static void test_log_damage(void **state)
         assert_int_equal(store_wal_last_lsn(st), 9 + round);
         uint64_t holes = 0;
         struct store_replay_result res;
-        struct store_replay r = { .signal = STORE_METRICS,
-                                  .partition = -1,
-                                  .ctx = &holes,
-                                  .on_record = count_record,
-                                  .on_hole = count_hole };
+        struct store_replay r = {
+            .signal = STORE_METRICS, .partition = -1, .ctx = &holes, .on_record = count_record, .on_hole = count_hole
+        };
         assert_int_equal(store_wal_replay(st, &r, &res, &et), OK);
         assert_int_equal(res.records, 7 + round);
         assert_int_equal(res.holes, 2);
@@ -610,7 +605,7 @@ static void test_segment_cut_short(void **state)
     str in_place;
     assert_int_equal(segment_page_read(set->p[0], PAGES - 1, &b, &in_place), OK);
     assert_int_equal(truncate(segment_path(set->p[0]), 8192), 0);
-    assert_int_equal(in_place.p[100], 0); /* the read goes on ... */
+    assert_int_equal(in_place.p[100], 0);       /* the read goes on ... */
     assert_true(segment_unreadable(set->p[0])); /* ... and is known to be worth nothing */
     str raw;
     assert_int_equal(segment_page_read(set->p[0], 0, &b, &raw), OK);

@@ -98,8 +98,7 @@ int grpc_raw_connect(uint16_t port, bool preface)
     ASSERT(connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (preface) {
-        ASSERT(send(fd, NGHTTP2_CLIENT_MAGIC, NGHTTP2_CLIENT_MAGIC_LEN, MSG_NOSIGNAL) ==
-               NGHTTP2_CLIENT_MAGIC_LEN);
+        ASSERT(send(fd, NGHTTP2_CLIENT_MAGIC, NGHTTP2_CLIENT_MAGIC_LEN, MSG_NOSIGNAL) == NGHTTP2_CLIENT_MAGIC_LEN);
         grpc_raw_frame(fd, NGHTTP2_SETTINGS, 0, 0, NULL, 0);
     }
     return fd;

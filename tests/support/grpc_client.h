@@ -31,8 +31,7 @@ struct grpc_client {
 };
 
 /* settings may be NULL. */
-struct grpc_client *grpc_client_open(uint16_t port, const nghttp2_settings_entry *settings,
-                                     size_t n_settings);
+struct grpc_client *grpc_client_open(uint16_t port, const nghttp2_settings_entry *settings, size_t n_settings);
 void grpc_client_close(struct grpc_client *c);
 /* The head of a call; each NULL field is left out, except that the defaults make a right call. */
 struct grpc_head {
@@ -54,8 +53,7 @@ struct grpc_result *grpc_client_call(struct grpc_client *c, const struct grpc_he
 str grpc_frame(struct arena *a, uint8_t flag, str message);
 
 int grpc_raw_connect(uint16_t port, bool preface); /* with preface: "PRI ..." and empty SETTINGS */
-void grpc_raw_frame(int fd, uint8_t type, uint8_t flags, uint32_t stream, const void *p,
-                    size_t n);             /* n <= 1024 */
+void grpc_raw_frame(int fd, uint8_t type, uint8_t flags, uint32_t stream, const void *p, size_t n); /* n <= 1024 */
 bool grpc_raw_closed(int fd, unsigned ms); /* reads on until the server closes */
 
 #endif

@@ -7,9 +7,10 @@
 #include "base/vec.h"
 
 struct jt {
-    enum json_tok tok; /* JSON_TOK_OBJ, JSON_TOK_ARR, JSON_TOK_STR, JSON_TOK_NUM, JSON_TOK_TRUE, JSON_TOK_FALSE, JSON_TOK_NULL; JSON_TOK_ERR = absent */
-    str key;           /* in an object */
-    str text;          /* STR, NUM */
+    enum json_tok
+        tok; /* JSON_TOK_OBJ, JSON_TOK_ARR, JSON_TOK_STR, JSON_TOK_NUM, JSON_TOK_TRUE, JSON_TOK_FALSE, JSON_TOK_NULL; JSON_TOK_ERR = absent */
+    str key; /* in an object */
+    str text;           /* STR, NUM */
     const struct jt *p; /* members */
     size_t n;
 };

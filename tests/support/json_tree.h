@@ -8,9 +8,10 @@
 #include "base/vec.h"
 
 struct jt {
-    enum json_tok kind; /* JSON_TOK_OBJ, JSON_TOK_ARR, JSON_TOK_STR, JSON_TOK_NUM, JSON_TOK_TRUE, JSON_TOK_FALSE, JSON_TOK_NULL */
-    str key;            /* inside an object */
-    str text;           /* of strings and numbers */
+    enum json_tok
+        kind; /* JSON_TOK_OBJ, JSON_TOK_ARR, JSON_TOK_STR, JSON_TOK_NUM, JSON_TOK_TRUE, JSON_TOK_FALSE, JSON_TOK_NULL */
+    str key;  /* inside an object */
+    str text; /* of strings and numbers */
     VEC(struct jt *) kids;
 };
 

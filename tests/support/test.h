@@ -13,23 +13,23 @@
 #include "base/str.h"
 
 /* cmocka's messages do not show slices. */
-#define assert_str(got, want)                                                                           \
-    do {                                                                                                \
-        str got_ = (got), want_ = str_c(want);                                                          \
-        if (!str_eq(got_, want_))                                                                       \
-            fail_msg("got \"" STR_FMT "\", want \"" STR_FMT "\"", STR_ARG(got_), STR_ARG(want_));       \
+#define assert_str(got, want)                                                                     \
+    do {                                                                                          \
+        str got_ = (got), want_ = str_c(want);                                                    \
+        if (!str_eq(got_, want_))                                                                 \
+            fail_msg("got \"" STR_FMT "\", want \"" STR_FMT "\"", STR_ARG(got_), STR_ARG(want_)); \
     } while (0)
-#define assert_ok(expr)                                                    \
-    do {                                                                   \
-        enum err got_err_ = (expr);                                        \
-        if (got_err_ != OK)                                                \
-            fail_msg("%s: %s", #expr, err_name(got_err_));                 \
+#define assert_ok(expr)                                    \
+    do {                                                   \
+        enum err got_err_ = (expr);                        \
+        if (got_err_ != OK)                                \
+            fail_msg("%s: %s", #expr, err_name(got_err_)); \
     } while (0)
-#define assert_err(expr, want)                                                                  \
-    do {                                                                                        \
-        enum err got_err_ = (expr);                                                             \
-        if (got_err_ != (want))                                                                 \
-            fail_msg("%s: got %s, want %s", #expr, err_name(got_err_), err_name(want));         \
+#define assert_err(expr, want)                                                          \
+    do {                                                                                \
+        enum err got_err_ = (expr);                                                     \
+        if (got_err_ != (want))                                                         \
+            fail_msg("%s: got %s, want %s", #expr, err_name(got_err_), err_name(want)); \
     } while (0)
 
 #endif

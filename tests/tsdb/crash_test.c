@@ -4,7 +4,7 @@
 #include "sim_fs.h"
 #include "tsdb/fixture.h"
 
-#define SERIES 12
+#define SERIES  12
 #define SCRAPES 60
 
 struct crash {
@@ -219,6 +219,7 @@ static void full_disk(void **state)
 int main(void)
 {
     log_setup(LOG_LEVEL_ERROR + 1, LOG_FORMAT_LOGFMT);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(power_cuts), cmocka_unit_test(disk_errors), cmocka_unit_test(full_disk) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(power_cuts), cmocka_unit_test(disk_errors),
+                                        cmocka_unit_test(full_disk) };
     return cmocka_run_group_tests_name("tsdb crash", tests, NULL, NULL);
 }

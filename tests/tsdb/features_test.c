@@ -88,8 +88,11 @@ static void label_limits(void **state)
     fx_open(&f);
     struct sample s = { T0, 1 };
     struct tsdb_write_result r;
-    const struct label many[] = { { STR("a"), STR("1") }, { STR("b"), STR("1") }, { STR("c"), STR("1") }, { STR("d"), STR("1") } };
-    const struct label lng[] = { { STR("a"), STR("12345678901") } }, twice[] = { { STR("a"), STR("1") }, { STR("a"), STR("2") } },
+    const struct label many[] = {
+        { STR("a"), STR("1") }, { STR("b"), STR("1") }, { STR("c"), STR("1") }, { STR("d"), STR("1") }
+    };
+    const struct label lng[] = { { STR("a"), STR("12345678901") } },
+                       twice[] = { { STR("a"), STR("1") }, { STR("a"), STR("2") } },
                        utf8[] = { { STR("a"), STR("\xff") } }, empty[] = { { STR("a"), STR("") } };
     const struct labels bad[] = { { many, 4 }, { lng, 1 }, { twice, 2 }, { utf8, 1 }, { empty, 1 }, { NULL, 0 } };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -229,9 +232,14 @@ static void beside_samples(void **state)
     struct label t[1] = { { STR("trace_id"), STR("abc") } }, rl[1] = { { STR("service.name"), STR("shop") } };
     struct exemplar e[3] = { { { t, 1 }, 0.25, T0 + 5 }, { { t, 1 }, 0.5, T0 + 7 }, { { t, 1 }, 0.5, T0 + 7 } };
     struct labels resource = { rl, 1 };
-    struct batch_series bs = { .labels = mk_labels(&a, "http_requests_bucket", "h"), .samples = s, .n_samples = 2, .exemplars = e,
-                               .n_exemplars = 3, .meta = { METRIC_HISTOGRAM, STR("Requests."), STR("seconds") },
-                               .temporality = TEMPORALITY_DELTA, .resource = &resource };
+    struct batch_series bs = { .labels = mk_labels(&a, "http_requests_bucket", "h"),
+                               .samples = s,
+                               .n_samples = 2,
+                               .exemplars = e,
+                               .n_exemplars = 3,
+                               .meta = { METRIC_HISTOGRAM, STR("Requests."), STR("seconds") },
+                               .temporality = TEMPORALITY_DELTA,
+                               .resource = &resource };
     struct batch b = { .a = &a };
     avec_push(&a, &b.series, bs);
     struct batch_family fam = { STR("other"), { METRIC_GAUGE, STR("Else."), STR_NONE } };
@@ -449,7 +457,9 @@ static void damage_behind_checksums(void **state)
             double buckets[2] = { i, k };
             struct histogram h = { .schema = 1, .count = i + k, .sum = 2.5, .pos = { &span, 1, buckets, 2 } };
             struct hist_sample hs = { s.ts_ms, &h };
-            struct batch_series bs = { .labels = mk_labels(&a, name, k % 3 ? "x" : "y"), .samples = &s, .n_samples = k != 7 };
+            struct batch_series bs = { .labels = mk_labels(&a, name, k % 3 ? "x" : "y"),
+                                       .samples = &s,
+                                       .n_samples = k != 7 };
             bs.hists = &hs;
             bs.n_hists = k == 7;
             struct batch b = { .a = &a };
@@ -518,7 +528,9 @@ static void fsck_is_clean(void **state)
     }
     fx_crash(&f);
     unsigned records = 0;
-    struct store_fsck spec = { .ctx = &records, .report = report, .segment_check = check_seg, .record_check = check_rec };
+    struct store_fsck spec = {
+        .ctx = &records, .report = report, .segment_check = check_seg, .record_check = check_rec
+    };
     struct store_fsck_result res;
     struct err_text why;
     assert_ok(store_fsck(fs_os(), f.dir, &spec, &res, &why));
@@ -698,10 +710,20 @@ static void reset_hints(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(disk_fails_under_a_reader), cmocka_unit_test(known_by_bytes), cmocka_unit_test(reset_hints), cmocka_unit_test(flush_by_time),
-        cmocka_unit_test(duplicates_and_windows), cmocka_unit_test(label_limits), cmocka_unit_test(memory_bound), cmocka_unit_test(replay_is_bounded),
-        cmocka_unit_test(beside_samples),         cmocka_unit_test(retention),    cmocka_unit_test(idle_series_leave),
-        cmocka_unit_test(damage_is_told),         cmocka_unit_test(fsck_is_clean), cmocka_unit_test(damage_behind_checksums),
+        cmocka_unit_test(disk_fails_under_a_reader),
+        cmocka_unit_test(known_by_bytes),
+        cmocka_unit_test(reset_hints),
+        cmocka_unit_test(flush_by_time),
+        cmocka_unit_test(duplicates_and_windows),
+        cmocka_unit_test(label_limits),
+        cmocka_unit_test(memory_bound),
+        cmocka_unit_test(replay_is_bounded),
+        cmocka_unit_test(beside_samples),
+        cmocka_unit_test(retention),
+        cmocka_unit_test(idle_series_leave),
+        cmocka_unit_test(damage_is_told),
+        cmocka_unit_test(fsck_is_clean),
+        cmocka_unit_test(damage_behind_checksums),
     };
     return cmocka_run_group_tests_name("tsdb features", tests, NULL, NULL);
 }

@@ -130,7 +130,8 @@ static void one_batch(struct model *m)
     arena_init(&a, 0);
     struct batch b = { .a = &a };
     bool refs = below(m, 2);
-    size_t first = below(m, N_SERIES), n = below(m, 4) ? N_SERIES : below(m, N_SERIES), times = below(m, 5) ? 1 : 1 + below(m, 6);
+    size_t first = below(m, N_SERIES), n = below(m, 4) ? N_SERIES : below(m, N_SERIES),
+           times = below(m, 5) ? 1 : 1 + below(m, 6);
     m->now += below(m, 10) ? 15000 : (int64_t)below(m, 40 * 60 * 1000);
     for (size_t k = 0; k < n; k++) {
         size_t i = (first + k) % N_SERIES;
@@ -176,13 +177,12 @@ static void check_series(struct model *m, struct m_series *s, const struct tsdb_
 {
     size_t k = 0;
     const struct histogram *prev = NULL;
-    vec_each(struct m_sample, x, &s->v)
-    {
+    vec_each (struct m_sample, x, &s->v) {
         if (x->ts < from || x->ts > to)
             continue;
         if (k >= p->n || p->ts[k] != x->ts)
-            fail_msg("series %d: sample %zu: time %lld, want %lld", (int)(s - m->s), k, k < p->n ? (long long)p->ts[k] : -1LL,
-                     (long long)x->ts);
+            fail_msg("series %d: sample %zu: time %lld, want %lld", (int)(s - m->s), k,
+                     k < p->n ? (long long)p->ts[k] : -1LL, (long long)x->ts);
         const struct histogram *h = p->h ? p->h[k] : NULL;
         if (!h != !x->h)
             fail_msg("series %d at %lld: kind", (int)(s - m->s), (long long)x->ts);
@@ -190,7 +190,8 @@ static void check_series(struct model *m, struct m_series *s, const struct tsdb_
             fail_msg("series %d at %lld: histogram differs", (int)(s - m->s), (long long)x->ts);
         prev = x->h;
         if (!h && f64_bits(p->v[k]) != x->bits)
-            fail_msg("series %d at %lld: %a, want %a", (int)(s - m->s), (long long)x->ts, p->v[k], f64_from_bits(x->bits));
+            fail_msg("series %d at %lld: %a, want %a", (int)(s - m->s), (long long)x->ts, p->v[k],
+                     f64_from_bits(x->bits));
         if (x->start != -1 && (p->start_ms ? p->start_ms[k] : 0) != x->start)
             fail_msg("series %d at %lld: start", (int)(s - m->s), (long long)x->ts);
         k++;
@@ -214,11 +215,20 @@ static size_t some_matchers(struct model *m, struct matcher *out)
         enum match_type type;
         const char *name, *value;
     } pool[] = {
-        { MATCH_EQ, "__name__", "m1" },       { MATCH_NE, "__name__", "m1" },      { MATCH_RE, "__name__", "m[0-2]" },
-        { MATCH_RE, "__name__", "m.*" },      { MATCH_NRE, "instance", "host1.*" }, { MATCH_EQ, "extra", "" },
-        { MATCH_NE, "extra", "" },            { MATCH_RE, "extra", "x|y|" },       { MATCH_RE, "instance", "host-0|host-3" },
-        { MATCH_EQ, "nothing", "" },          { MATCH_EQ, "nothing", "x" },        { MATCH_NRE, "extra", ".+" },
-        { MATCH_RE, "instance", "host-.*" },  { MATCH_EQ, "instance", "host-1" },
+        { MATCH_EQ, "__name__", "m1" },
+        { MATCH_NE, "__name__", "m1" },
+        { MATCH_RE, "__name__", "m[0-2]" },
+        { MATCH_RE, "__name__", "m.*" },
+        { MATCH_NRE, "instance", "host1.*" },
+        { MATCH_EQ, "extra", "" },
+        { MATCH_NE, "extra", "" },
+        { MATCH_RE, "extra", "x|y|" },
+        { MATCH_RE, "instance", "host-0|host-3" },
+        { MATCH_EQ, "nothing", "" },
+        { MATCH_EQ, "nothing", "x" },
+        { MATCH_NRE, "extra", ".+" },
+        { MATCH_RE, "instance", "host-.*" },
+        { MATCH_EQ, "instance", "host-1" },
     };
     size_t n = below(m, 4);
     for (size_t i = 0; i < n; i++) {
@@ -263,7 +273,8 @@ static void check(struct model *m)
     }
     for (size_t i = 0; i < N_SERIES; i++) {
         bool any = false;
-        vec_each(struct m_sample, x, &m->s[i].v) any |= x->ts >= from && x->ts <= to;
+        vec_each (struct m_sample, x, &m->s[i].v)
+            any |= x->ts >= from && x->ts <= to;
         if (any && !seen[i] && matchers_match(ms, n_m, m->s[i].labels))
             fail_msg("series %zu is missing", i);
     }

@@ -8,20 +8,20 @@
 #undef assert_true
 #undef assert_false
 #undef assert_int_equal
-#define must(expr)                                                      \
-    do {                                                                \
-        if (!(expr)) {                                                  \
+#define must(expr)                                                     \
+    do {                                                               \
+        if (!(expr)) {                                                 \
             fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #expr); \
-            abort();                                                    \
-        }                                                               \
+            abort();                                                   \
+        }                                                              \
     } while (0)
-#define assert_ok(expr) must((expr) == OK)
-#define assert_true(expr) must(expr)
-#define assert_false(expr) must(!(expr))
+#define assert_ok(expr)        must((expr) == OK)
+#define assert_true(expr)      must(expr)
+#define assert_false(expr)     must(!(expr))
 #define assert_int_equal(a, b) must((long long)(a) == (long long)(b))
 
 #define TARGETS 3
-#define SERIES 20
+#define SERIES  20
 #define SCRAPES 600
 
 struct stress {
@@ -47,7 +47,9 @@ static void write_scrape(struct stress *s, int target, int k, uint64_t *refs)
         char name[16];
         snprintf(name, sizeof(name), "m%d", i);
         v[i] = (struct sample){ T0 + k * 1000LL, (double)k };
-        struct batch_series bs = { .labels = mk_labels(&a, name, inst), .samples = &v[i], .n_samples = 1, .ref = &refs[i] };
+        struct batch_series bs = {
+            .labels = mk_labels(&a, name, inst), .samples = &v[i], .n_samples = 1, .ref = &refs[i]
+        };
         avec_push(&a, &b.series, bs);
     }
     char once[24]; /* churn */

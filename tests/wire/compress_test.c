@@ -29,17 +29,7 @@ static void zlib_pack(str in, int window_bits, struct buf *out)
     deflateEnd(&z);
 }
 
-enum {
-    PACK_GZIP,
-    PACK_GZIP_TWO,
-    PACK_ZLIB,
-    PACK_RAW,
-    PACK_ZSTD,
-    PACK_ZSTD_TWO,
-    PACK_SNAPPY,
-    PACK_NONE,
-    PACK_N
-};
+enum { PACK_GZIP, PACK_GZIP_TWO, PACK_ZLIB, PACK_RAW, PACK_ZSTD, PACK_ZSTD_TWO, PACK_SNAPPY, PACK_NONE, PACK_N };
 static enum coding pack(int how, str in, struct buf *out)
 {
     switch (how) {
@@ -141,8 +131,7 @@ static void bombs_cost_nothing(void **state)
         assert_true(out.cap < 4 << 20);
     }
     /* a snappy block of a few bytes that claims 1 GiB */
-    assert_err(decompress(CODING_SNAPPY, STR("\x80\x80\x80\x80\x04\x00x"), SIZE_MAX, &out, NULL),
-               ERR_CORRUPT);
+    assert_err(decompress(CODING_SNAPPY, STR("\x80\x80\x80\x80\x04\x00x"), SIZE_MAX, &out, NULL), ERR_CORRUPT);
 }
 
 static void headers(void **state)

@@ -52,7 +52,8 @@ static void openmetrics_to_batch(void **state)
         body = STR("# TYPE a counter\na_total 5 2.5 # {trace_id=\"t\"} 0.5\na_created 1.5\n# EOF\n");
     assert_ok(expo_batch(&a, body, &opt, &WIRE_LIMITS_DEFAULT, &b, &r, &why));
     str got = batch_text(&a, &b);
-    assert_true(str_has_prefix(got, STR("a_total 5 @2500 from 1500\n  # {trace_id=\"t\"} 0.5 @2500\nfamily a counter")));
+    assert_true(
+        str_has_prefix(got, STR("a_total 5 @2500 from 1500\n  # {trace_id=\"t\"} 0.5 @2500\nfamily a counter")));
     assert_err(expo_batch(&a, STR("a 1\n"), &opt, &WIRE_LIMITS_DEFAULT, &b, &r, &why), ERR_PARSE); /* no # EOF */
 }
 
@@ -64,7 +65,8 @@ static void families(void **state)
     struct expo_family_text *f;
     size_t n;
     struct err_text why;
-    str body = STR("# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\nx 1\n# HELP c Text.\n# TYPE c counter\nc{b=\"q\\\"\"} 4\nx{y=\"1\"} 2\n# TYPE unused gauge\n");
+    str body = STR("# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\nx 1\n# HELP "
+                   "c Text.\n# TYPE c counter\nc{b=\"q\\\"\"} 4\nx{y=\"1\"} 2\n# TYPE unused gauge\n");
     assert_ok(expo_families(&a, body, EXPO_TEXT, &f, &n, &why));
     assert_int_equal(n, 3);
     assert_str(f[0].name, "h");
@@ -79,7 +81,8 @@ static void families(void **state)
     assert_int_equal(n, 0);
 }
 
-static void put_family(struct buf *out, const char *name, const char *help, uint64_t type, uint32_t field, const char *payload, size_t n)
+static void put_family(struct buf *out, const char *name, const char *help, uint64_t type, uint32_t field,
+                       const char *payload, size_t n)
 {
     AUTO_BUF struct buf b;
     buf_init(&b, 0);

@@ -181,7 +181,8 @@ static void plain_types(void **state)
                "hits_total{path=\"/a\"} 5 from 1500 # {trace_id=\"abc\"} 1 @77\n"
                "help temp_celsius \ntype temp_celsius gauge\nunit temp_celsius celsius\ntemp_celsius -2.5\n"
                "help odd \ntype odd unknown\nodd nan\n"
-               "help rpc_seconds \ntype rpc_seconds summary\nunit rpc_seconds seconds\nrpc_seconds_count 10\nrpc_seconds_sum 3.5\n"
+               "help rpc_seconds \ntype rpc_seconds summary\nunit rpc_seconds seconds\nrpc_seconds_count "
+               "10\nrpc_seconds_sum 3.5\n"
                "rpc_seconds{quantile=\"1.0\"} 0.9\n");
     body_deinit(&w);
 }
@@ -210,13 +211,16 @@ static void put_histogram(struct body *w, bool is_native, bool has_classic)
     timestamp(&w->value, 15, 1000);
 }
 
-#define NATIVE "h {{schema:1 count:6 sum:9.5 z_bucket:1 z_bucket_w:0.001 offset:-1 buckets:[1 3 0 0 0 1]}} from 1000 # {trace_id=\"early\"} 3 @3000" \
-               " # {trace_id=\"late\"} 4 @4000\n"
-#define CLASSIC \
+#define NATIVE                                                                                                \
+    "h {{schema:1 count:6 sum:9.5 z_bucket:1 z_bucket_w:0.001 offset:-1 buckets:[1 3 0 0 0 1]}} from 1000 # " \
+    "{trace_id=\"early\"} 3 @3000"                                                                            \
+    " # {trace_id=\"late\"} 4 @4000\n"
+#define CLASSIC                                                                                                  \
     "h_count 6 from 1000\nh_sum 9.5 from 1000\nh_bucket{le=\"1.0\"} 2 from 1000 # {trace_id=\"b1\"} 0.5 @2000\n" \
     "h_bucket{le=\"2.5\"} 5 from 1000 # {trace_id=\"b2\"} 1.25 @77\nh_bucket{le=\"+Inf\"} 6 from 1000\n"
-#define CUSTOM "h {{schema:-53 count:6 sum:9.5 custom_values:[1 2.5] buckets:[2 3 1]}} from 1000 # {trace_id=\"b1\"} 0.5 @2000\n"
-#define HEAD   "help h \ntype h histogram\n"
+#define CUSTOM \
+    "h {{schema:-53 count:6 sum:9.5 custom_values:[1 2.5] buckets:[2 3 1]}} from 1000 # {trace_id=\"b1\"} 0.5 @2000\n"
+#define HEAD "help h \ntype h histogram\n"
 
 static void histograms(void **state)
 {
@@ -265,7 +269,8 @@ static void float_gauge_histograms(void **state)
     metric(&w, 7, "a", "c");
     end_family(&w);
     check_text(&w, OPT(.native = true),
-               "help g \ntype g gaugehistogram\ng{a=\"b\"} {{count:2.5 sum:-1 z_bucket:0.5 counter_reset_hint:gauge n_buckets:[2]}}\n"
+               "help g \ntype g gaugehistogram\ng{a=\"b\"} {{count:2.5 sum:-1 z_bucket:0.5 counter_reset_hint:gauge "
+               "n_buckets:[2]}}\n"
                "g{a=\"c\"} {{counter_reset_hint:gauge}}\n");
     body_deinit(&w);
 }
@@ -278,14 +283,25 @@ static void malformed(void **state)
     } rows[] = {
         { STR_INIT("\x05\x0a\x01"), "longer than the body" },
         { STR_INIT("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), "malformed length" },
-        { STR_INIT("\x03\x0a\x05" "a"), "malformed metric family" },
+        { STR_INIT("\x03\x0a\x05"
+                   "a"),
+          "malformed metric family" },
         { STR_INIT("\x00"), "invalid name" },
         { STR_INIT("\x03\x0a\x01\xff"), "invalid name" },
-        { STR_INIT("\x05\x0a\x01" "a\x18\x09"), "unknown type" },
-        { STR_INIT("\x06\x0a\x01" "a\x2a\x01" "s"), "unit is not a suffix" },
-        { STR_INIT("\x09\x0a\x01" "a\x18\x01\x22\x02\x0a\x09"), "malformed" },
+        { STR_INIT("\x05\x0a\x01"
+                   "a\x18\x09"),
+          "unknown type" },
+        { STR_INIT("\x06\x0a\x01"
+                   "a\x2a\x01"
+                   "s"),
+          "unit is not a suffix" },
+        { STR_INIT("\x09\x0a\x01"
+                   "a\x18\x01\x22\x02\x0a\x09"),
+          "malformed" },
         /* a span of one bucket and no bucket */
-        { STR_INIT("\x0d\x0a\x01" "a\x18\x04\x22\x06\x3a\x04\x62\x02\x10\x01"), "histogram a" },
+        { STR_INIT("\x0d\x0a\x01"
+                   "a\x18\x04\x22\x06\x3a\x04\x62\x02\x10\x01"),
+          "histogram a" },
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

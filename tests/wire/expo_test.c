@@ -70,8 +70,7 @@ static void text_rows(void **state)
         { "up 1 1700000000000 x\n", "error: line 1: expected next entry after timestamp, got 'x\\n'\n" },
         { "up 1 -5\n", "error: line 1: expected timestamp or new record, got '-5\\n'\n" },
         { "up 1 9223372036854775807\n", "up 1 @9223372036854775807\n" },
-        { "up 1 9223372036854775808\n",
-          "error: line 1: timestamp out of range, got '9223372036854775808\\n'\n" },
+        { "up 1 9223372036854775808\n", "error: line 1: timestamp out of range, got '9223372036854775808\\n'\n" },
         { "a{} 1\n", "a 1\n" },
         { "a{b=\"c\"} 1\n", "a{b=\"c\"} 1\n" },
         { "a {b = \"c\" , } 1\n", "a{b=\"c\"} 1\n" },
@@ -244,8 +243,8 @@ static void content_types(void **state)
     assert_false(expo_accepts_openmetrics(STR("text/plain")));
     assert_false(expo_accepts_openmetrics(STR("*/*")));
     assert_false(expo_accepts_openmetrics(STR("application/openmetrics-text;q=0.2,text/plain;q=0.5")));
-    assert_true(expo_accepts_openmetrics(
-        STR("application/openmetrics-text;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1")));
+    assert_true(
+        expo_accepts_openmetrics(STR("application/openmetrics-text;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1")));
 }
 
 static void writer_reads_back(void **state)
@@ -271,8 +270,7 @@ static void writer_reads_back(void **state)
         struct expo_out o = { &b, (enum expo_format)f };
         int64_t ts = 1234;
         struct exemplar ex = { { trace, 1 }, 2, 5000 };
-        expo_out_family(&o, STR("a_total"),
-                        &(struct metric_meta){ METRIC_COUNTER, STR("a \\ \"help\"\n"), STR_NONE });
+        expo_out_family(&o, STR("a_total"), &(struct metric_meta){ METRIC_COUNTER, STR("a \\ \"help\"\n"), STR_NONE });
         expo_out_sample(&o, (struct labels){ plain, 2 }, 1.5, &ts, &ex);
         expo_out_family(&o, STR("a.b"), &(struct metric_meta){ 0 });
         expo_out_sample(&o, (struct labels){ utf8, 2 }, f64_from_bits(NORMAL_NAN_BITS), NULL, NULL);

@@ -23,7 +23,8 @@ static void influx_lines(void **state)
         const char *in, *precision, *want;
     } rows[] = {
         { "cpu,host=a,region=eu usage_idle=98.5,usage_user=1i 1700000000123456789", "",
-          "cpu_usage_idle{host=\"a\", region=\"eu\"} 98.5 @1700000000123\ncpu_usage_user{host=\"a\", region=\"eu\"} 1 @1700000000123\n" },
+          "cpu_usage_idle{host=\"a\", region=\"eu\"} 98.5 @1700000000123\ncpu_usage_user{host=\"a\", region=\"eu\"} 1 "
+          "@1700000000123\n" },
         { "temperature,room=b value=21.5", "ns", "temperature{room=\"b\"} 21.5 @77\n" },
         { "m value=1u 5\n\n  # comment\nm value=-2i 6\r\n", "s", "m 1 @5000\nm -2 @6000\n" },
         { "m a=t,b=F,c=TRUE,d=false 1", "ms", "m_a 1 @1\nm_b 0 @1\nm_c 1 @1\nm_d 0 @1\n" },
@@ -58,11 +59,24 @@ static void influx_refusals(void **state)
     static const struct {
         const char *line, *why;
     } rows[] = {
-        { "m", "no fields" }, { ",a=b v=1", "no measurement" }, { "m,a v=1", "tag" }, { "m,a= v=1", "no value" }, { "m v", "field" },
-        { "m v=", "not a value" }, { "m v=abc", "\"abc\" is not a value" }, { "m v=1x", "not a value" }, { "m v=NaN", "not a value" },
-        { "m v=1 xyz", "timestamp" }, { "m v=99999999999999999999i", "not a value" }, { "m v=-1u", "not a value" },
-        { "m v=\"open", "not closed" }, { "m,__name__=x v=1", "reserved" }, { "m,a-b=1,a_b=2 v=1", "a_b" }, { "m v=\"x\"y 1", "behind" },
-        { "m,a=\xff v=1", "UTF-8" }, { "m v=1 99999999999999999999", "timestamp" },
+        { "m", "no fields" },
+        { ",a=b v=1", "no measurement" },
+        { "m,a v=1", "tag" },
+        { "m,a= v=1", "no value" },
+        { "m v", "field" },
+        { "m v=", "not a value" },
+        { "m v=abc", "\"abc\" is not a value" },
+        { "m v=1x", "not a value" },
+        { "m v=NaN", "not a value" },
+        { "m v=1 xyz", "timestamp" },
+        { "m v=99999999999999999999i", "not a value" },
+        { "m v=-1u", "not a value" },
+        { "m v=\"open", "not closed" },
+        { "m,__name__=x v=1", "reserved" },
+        { "m,a-b=1,a_b=2 v=1", "a_b" },
+        { "m v=\"x\"y 1", "behind" },
+        { "m,a=\xff v=1", "UTF-8" },
+        { "m v=1 99999999999999999999", "timestamp" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         AUTO_ARENA struct arena a;
@@ -98,8 +112,18 @@ static void graphite(void **state)
         { "a:b 1", "a:b 1 @77" },
         { "9lives.x% NaN 1", "_9lives_x_ NaN @1000" },
         { "a;t= 1 1", "a 1 @1000" },
-        { "a", NULL }, { "", NULL }, { "a b 1", NULL }, { "a 1 x", NULL }, { "a 1 1 1", NULL }, { ";x=1 1 1", NULL }, { "a;x 1 1", NULL },
-        { "a;=1 1 1", NULL }, { "a;__name__=b 1 1", NULL }, { "a;x-y=1;x_y=2 1 1", NULL }, { "a 1 1e300", NULL }, { "a;x=\xff 1 1", NULL },
+        { "a", NULL },
+        { "", NULL },
+        { "a b 1", NULL },
+        { "a 1 x", NULL },
+        { "a 1 1 1", NULL },
+        { ";x=1 1 1", NULL },
+        { "a;x 1 1", NULL },
+        { "a;=1 1 1", NULL },
+        { "a;__name__=b 1 1", NULL },
+        { "a;x-y=1;x_y=2 1 1", NULL },
+        { "a 1 1e300", NULL },
+        { "a;x=\xff 1 1", NULL },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         AUTO_ARENA struct arena a;
@@ -133,12 +157,30 @@ static void statsd(void **state)
         const char *in, *want;
     } rows[] = {
         { "api.requests:1|c", "api_requests 0 rate 1: 1" },
-        { "api.requests:3|c|@0.1|#env:prod,flag,url:http://x", "api_requests{env=\"prod\", flag=\"true\", url=\"http://x\"} 0 rate 0.1: 3" },
-        { "q:1:2.5:3|ms", "q 2 rate 1: 1 2.5 3" }, { "g:-5|g", "g 1 rate 1: rel -5" }, { "g:+5|g", "g 1 rate 1: rel 5" }, { "g:5|g\r", "g 1 rate 1: 5" },
-        { "u:bob:x|s", "u 4 rate 1: bob:x" }, { "d:1|d|c:abc|T123", "d 3 rate 1: 1" }, { "a,x=1,y=2:4|h", "a{x=\"1\", y=\"2\"} 3 rate 1: 4" },
+        { "api.requests:3|c|@0.1|#env:prod,flag,url:http://x",
+          "api_requests{env=\"prod\", flag=\"true\", url=\"http://x\"} 0 rate 0.1: 3" },
+        { "q:1:2.5:3|ms", "q 2 rate 1: 1 2.5 3" },
+        { "g:-5|g", "g 1 rate 1: rel -5" },
+        { "g:+5|g", "g 1 rate 1: rel 5" },
+        { "g:5|g\r", "g 1 rate 1: 5" },
+        { "u:bob:x|s", "u 4 rate 1: bob:x" },
+        { "d:1|d|c:abc|T123", "d 3 rate 1: 1" },
+        { "a,x=1,y=2:4|h", "a{x=\"1\", y=\"2\"} 3 rate 1: 4" },
         { "a;x=1:4|h", "a{x=\"1\"} 3 rate 1: 4" },
-        { "", NULL }, { "a", NULL }, { "a:1", NULL }, { "a|c", NULL }, { "a:|c", NULL }, { "a:x|c", NULL }, { "a:1|q", NULL }, { ":1|c", NULL },
-        { "a:1|c|@0", NULL }, { "a:1|c|@2", NULL }, { "a:1|c|@x", NULL }, { "a:1:x|ms", NULL }, { "a:inf|g", NULL }, { "a:1|c|#__name__:x", NULL },
+        { "", NULL },
+        { "a", NULL },
+        { "a:1", NULL },
+        { "a|c", NULL },
+        { "a:|c", NULL },
+        { "a:x|c", NULL },
+        { "a:1|q", NULL },
+        { ":1|c", NULL },
+        { "a:1|c|@0", NULL },
+        { "a:1|c|@2", NULL },
+        { "a:1|c|@x", NULL },
+        { "a:1:x|ms", NULL },
+        { "a:inf|g", NULL },
+        { "a:1|c|#__name__:x", NULL },
         { "a:|s", NULL },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -171,7 +213,7 @@ static void statsd(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(influx_lines), cmocka_unit_test(influx_refusals), cmocka_unit_test(graphite),
-                                        cmocka_unit_test(statsd) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(influx_lines), cmocka_unit_test(influx_refusals),
+                                        cmocka_unit_test(graphite), cmocka_unit_test(statsd) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

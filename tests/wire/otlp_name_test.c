@@ -33,8 +33,8 @@ static void metric_names(void **state)
             if (str_eq(jt_str(row, "type"), str_c(kinds[i])))
                 kind = (int)i;
         str got = STR_NONE;
-        enum err e = otlp_metric_name(&a, jt_str(row, "metric"), jt_str(row, "unit"),
-                                      (enum otlp_metric_kind)kind, &opt, &got, NULL);
+        enum err e = otlp_metric_name(&a, jt_str(row, "metric"), jt_str(row, "unit"), (enum otlp_metric_kind)kind, &opt,
+                                      &got, NULL);
         if ((e != OK) != jt_true(row, "want_error") || !str_eq(got, jt_str(row, "want_name")))
             fail_msg(STR_FMT ": got " STR_FMT, STR_ARG(jt_str(row, "name")), STR_ARG(got));
         if (e != OK)
@@ -55,8 +55,7 @@ static void label_names(void **state)
     struct jt rows = load(&a, "otlp_metrics/label_names.json");
     jt_each(row, &rows) for (unsigned k = 0; k < 4; k++)
     {
-        struct otlp_label_options opt = { .preserve_multiple_underscores = k & 1,
-                                          .underscore_prefix = k & 2 };
+        struct otlp_label_options opt = { .preserve_multiple_underscores = k & 1, .underscore_prefix = k & 2 };
         str got = STR_NONE;
         enum err e = otlp_label_name(&a, jt_str(row, "label"), &opt, &got, NULL);
         if ((e != OK) != jt_true(row, "error") || !str_eq(got, jt_str(row, keys[k])))

@@ -29,11 +29,12 @@ static str decode(struct arena *a, str json, const struct otlp_options *opt)
         struct batch b;
         struct wire_rejects r;
         e = otlp_metrics_decode(a, i ? buf_str(&pb) : json, i ? OTLP_PROTOBUF : OTLP_JSON, opt, &b, &r, &why);
-        text[i] = e != OK ? arena_printf(a, "%s: %s\n", err_name(e), why.msg)
-                          : arena_printf(a, STR_FMT "%s", STR_ARG(batch_text(a, &b)),
-                                         r.samples ? arena_cstr(a, arena_printf(a, "rejected %zu: %s\n",
-                                                                                r.samples, r.first.msg))
-                                                   : "");
+        text[i] =
+            e != OK
+                ? arena_printf(a, "%s: %s\n", err_name(e), why.msg)
+                : arena_printf(a, STR_FMT "%s", STR_ARG(batch_text(a, &b)),
+                               r.samples ? arena_cstr(a, arena_printf(a, "rejected %zu: %s\n", r.samples, r.first.msg))
+                                         : "");
     }
     assert_true(str_eq(text[0], text[1]));
     return text[0];
@@ -58,8 +59,7 @@ static void metrics(void **state)
           "\"dataPoints\":[{" POINT ",\"asInt\":\"7\"}]}}",
           "http_requests_total{instance=\"i1\", job=\"shop\"} 7 @2000 from 1000\n"
           "family http_requests_total counter \"All\" \"\"\n" },
-        { "{\"name\":\"queue\",\"sum\":{\"dataPoints\":[{" POINT
-          ",\"asInt\":-7}],\"aggregationTemporality\":1}}",
+        { "{\"name\":\"queue\",\"sum\":{\"dataPoints\":[{" POINT ",\"asInt\":-7}],\"aggregationTemporality\":1}}",
           "queue{instance=\"i1\", job=\"shop\"} -7 @2000 from 1000 delta\nfamily queue gauge \"\" \"\"\n" },
         { "{\"name\":\"queue\",\"sum\":{\"dataPoints\":[{" POINT ",\"asInt\":-7},{}]}}",
           "rejected 2: metric \"queue\": the aggregation temporality is not specified\n" },
@@ -72,7 +72,7 @@ static void metrics(void **state)
           "gauge \"\" \"\"\n" },
         { "{\"name\":\"lat\",\"unit\":\"s\",\"histogram\":{\"aggregationTemporality\":2,\"dataPoints\":["
           "{" POINT ",\"count\":\"6\",\"sum\":4.5,\"bucketCounts\":[\"1\",2,\"3\"],\"explicitBounds\":[0.5,1]"
-                    ",\"exemplars\":[{"
+          ",\"exemplars\":[{"
           "\"timeUnixNano\":\"1500000000\",\"asDouble\":0.7,\"traceId\":\"0AF7651916cd43dd8448eb211c80319c\","
           "\"spanId\":\"b7ad6b7169203331\",\"filteredAttributes\":[{\"key\":\"u\",\"value\":{\"stringValue\":"
           "\"x\"}}]}]}]}}",
@@ -129,8 +129,7 @@ static void metrics(void **state)
           "@2000\nfamily g gauge \"\" \"\"\n" },
         { "{\"name\":\"@#\",\"gauge\":{\"dataPoints\":[{" POINT ",\"asInt\":1}]}}",
           "rejected 1: metric \"@#\": the metric name \"@#\" leaves nothing that can be a name\n" },
-        { "{\"name\":\"none\"},{\"name\":\"e\",\"gauge\":{}},{\"name\":\"e\",\"gauge\":{\"dataPoints\":[]}}",
-          "" },
+        { "{\"name\":\"none\"},{\"name\":\"e\",\"gauge\":{}},{\"name\":\"e\",\"gauge\":{\"dataPoints\":[]}}", "" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         AUTO_ARENA struct arena a;
@@ -158,17 +157,16 @@ static void resource_and_scope(void **state)
     (void)state;
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
-    assert_str(
-        decode(&a, str_c(full), &OTLP_OPTIONS_DEFAULT),
-        "my_gauge_bytes{instance=\"i1\", job=\"eu/shop\", otel_scope_name=\"lib\", otel_scope_s_a=\"v\", "
-        "otel_scope_schema_url=\"http://s\", otel_scope_version=\"1.0\"} 1 @2000\n"
-        "my_gauge_bytes{instance=\"i1\", job=\"eu/shop\", otel_scope_name=\"lib\", otel_scope_s_a=\"v\", "
-        "otel_scope_schema_url=\"http://s\", otel_scope_version=\"1.0\"} 2 @400000\n"
-        "target_info{instance=\"i1\", job=\"eu/shop\", k8s_pod=\"p\"} 1 @2000\n"
-        "target_info{instance=\"i1\", job=\"eu/shop\", k8s_pod=\"p\"} 1 @152000\n"
-        "target_info{instance=\"i1\", job=\"eu/shop\", k8s_pod=\"p\"} 1 @302000\n"
-        "target_info{instance=\"i1\", job=\"eu/shop\", k8s_pod=\"p\"} 1 @400000\n"
-        "family my_gauge_bytes gauge \"\" \"bytes\"\nfamily target_info gauge \"Target metadata\" \"\"\n");
+    assert_str(decode(&a, str_c(full), &OTLP_OPTIONS_DEFAULT),
+               "my_gauge_bytes{instance=\"i1\", job=\"eu/shop\", otel_scope_name=\"lib\", otel_scope_s_a=\"v\", "
+               "otel_scope_schema_url=\"http://s\", otel_scope_version=\"1.0\"} 1 @2000\n"
+               "my_gauge_bytes{instance=\"i1\", job=\"eu/shop\", otel_scope_name=\"lib\", otel_scope_s_a=\"v\", "
+               "otel_scope_schema_url=\"http://s\", otel_scope_version=\"1.0\"} 2 @400000\n"
+               "target_info{instance=\"i1\", job=\"eu/shop\", k8s_pod=\"p\"} 1 @2000\n"
+               "target_info{instance=\"i1\", job=\"eu/shop\", k8s_pod=\"p\"} 1 @152000\n"
+               "target_info{instance=\"i1\", job=\"eu/shop\", k8s_pod=\"p\"} 1 @302000\n"
+               "target_info{instance=\"i1\", job=\"eu/shop\", k8s_pod=\"p\"} 1 @400000\n"
+               "family my_gauge_bytes gauge \"\" \"bytes\"\nfamily target_info gauge \"Target metadata\" \"\"\n");
     struct batch b;
     struct wire_rejects r;
     assert_ok(otlp_metrics_decode(&a, str_c(full), OTLP_JSON, &OTLP_OPTIONS_DEFAULT, &b, &r, NULL));
@@ -192,18 +190,17 @@ static void options(void **state)
     o.keep_identifying_resource_attributes = true;
     o.naming = OTLP_NO_TRANSLATION;
     str got = decode(&a, str_c(full), &o);
-    assert_true(str_has_prefix(
-        got, STR("{\"my.gauge\", instance=\"i1\", job=\"eu/shop\", \"k8s.pod\"=\"p\"} 1 @2000\n")));
+    assert_true(
+        str_has_prefix(got, STR("{\"my.gauge\", instance=\"i1\", job=\"eu/shop\", \"k8s.pod\"=\"p\"} 1 @2000\n")));
     assert_true(str_contains(got, STR("target_info{instance=\"i1\", job=\"eu/shop\", \"k8s.pod\"=\"p\", "
                                       "\"service.instance.id\"=\"i1\", \"service.name\"=\"shop\", "
                                       "\"service.namespace\"=\"eu\"} 1 @2000\n")));
     o = OTLP_OPTIONS_DEFAULT;
     o.convert_histograms_to_custom = true;
-    got = decode(
-        &a,
-        request(&a, "{\"name\":\"lat\",\"histogram\":{\"aggregationTemporality\":2,\"dataPoints\":[{" POINT
-                    ",\"count\":\"6\",\"sum\":4.5,\"bucketCounts\":[0,2,4],\"explicitBounds\":[0.5,1]}]}}"),
-        &o);
+    got = decode(&a,
+                 request(&a, "{\"name\":\"lat\",\"histogram\":{\"aggregationTemporality\":2,\"dataPoints\":[{" POINT
+                             ",\"count\":\"6\",\"sum\":4.5,\"bucketCounts\":[0,2,4],\"explicitBounds\":[0.5,1]}]}}"),
+                 &o);
     assert_str(got, "lat{instance=\"i1\", job=\"shop\"} {schema:-53 count:6 sum:4.5 pos:1+2 [2 4] le:0.5 1} "
                     "@2000 from 1000\n"
                     "family lat histogram \"\" \"\"\n");
@@ -221,8 +218,7 @@ static void json_errors(void **state)
     } rows[] = {
         { "[]", "ERR_PARSE: JSON line 1, column 2: request: an object expected\n" },
         { "{\"resourceMetrics\":[\n{]}", "ERR_PARSE: JSON line 2, column 2: object key expected\n" },
-        { "{\"resourceMetrics\":{}}",
-          "ERR_PARSE: JSON line 1, column 21: resourceMetrics: an array expected\n" },
+        { "{\"resourceMetrics\":{}}", "ERR_PARSE: JSON line 1, column 21: resourceMetrics: an array expected\n" },
         { "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[{\"name\":5}]}]}]}",
           "ERR_PARSE: JSON line 1, column 59: name: a string expected\n" },
         { "{} x", "ERR_PARSE: JSON line 1, column 4: unexpected data after the document\n" },
@@ -244,8 +240,7 @@ static void protobuf_errors_and_limits(void **state)
     struct batch b;
     struct wire_rejects r;
     struct err_text why;
-    assert_err(otlp_metrics_decode(&a, STR("\x0a\x05\x12\x03\x0a"), OTLP_PROTOBUF, &OTLP_OPTIONS_DEFAULT, &b,
-                                   &r, &why),
+    assert_err(otlp_metrics_decode(&a, STR("\x0a\x05\x12\x03\x0a"), OTLP_PROTOBUF, &OTLP_OPTIONS_DEFAULT, &b, &r, &why),
                ERR_PARSE);
     assert_string_equal(why.msg, "malformed protobuf at byte 1 of the ExportMetricsServiceRequest");
     struct otlp_options o = OTLP_OPTIONS_DEFAULT;
@@ -289,12 +284,8 @@ static void answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(metrics),
-        cmocka_unit_test(resource_and_scope),
-        cmocka_unit_test(options),
-        cmocka_unit_test(json_errors),
-        cmocka_unit_test(protobuf_errors_and_limits),
-        cmocka_unit_test(answers),
+        cmocka_unit_test(metrics),     cmocka_unit_test(resource_and_scope),         cmocka_unit_test(options),
+        cmocka_unit_test(json_errors), cmocka_unit_test(protobuf_errors_and_limits), cmocka_unit_test(answers),
     };
     return cmocka_run_group_tests_name("wire/otlp", tests, NULL, NULL);
 }

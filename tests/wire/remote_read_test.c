@@ -84,7 +84,9 @@ static void float_chunks(void **state)
         for (size_t i = 0; i < n; i++) {
             t += 15000 + rng_below(&rng, spread);
             ts[i] = (int64_t)t;
-            v[i] = round % 3 == 0 ? f64_from_bits(rng_next(&rng)) : round % 3 == 1 ? (double)i * 3 : f64_from_bits(STALE_NAN_BITS ^ (i % 5 ? 0 : 1));
+            v[i] = round % 3 == 0   ? f64_from_bits(rng_next(&rng))
+                   : round % 3 == 1 ? (double)i * 3
+                                    : f64_from_bits(STALE_NAN_BITS ^ (i % 5 ? 0 : 1));
         }
         AUTO_BUF struct buf b;
         buf_init(&b, 0);
@@ -124,7 +126,13 @@ static void histogram_chunks(void **state)
     static const double buckets[] = { 1, 2, 1.5 }, bounds[] = { 0.5, 1.25 };
     static const struct hist_span spans[] = { { -2, 2 }, { 70000, 1 } }, one[] = { { 0, 3 } };
     const struct histogram rows[] = {
-        { .schema = 3, .reset = HIST_RESET_GAUGE, .zero_threshold = 0x1p-128, .zero_count = 2, .count = 6.5, .sum = -1, .pos = { spans, 2, buckets, 3 } },
+        { .schema = 3,
+          .reset = HIST_RESET_GAUGE,
+          .zero_threshold = 0x1p-128,
+          .zero_count = 2,
+          .count = 6.5,
+          .sum = -1,
+          .pos = { spans, 2, buckets, 3 } },
         { .schema = -53, .count = 4.5, .sum = 9, .pos = { one, 1, buckets, 3 }, .custom = bounds, .n_custom = 2 },
         { .schema = -4, .zero_threshold = 0.001, .neg = { spans, 2, buckets, 3 } },
         { .sum = f64_from_bits(STALE_NAN_BITS) },
@@ -139,7 +147,9 @@ static void histogram_chunks(void **state)
         assert_int_equal(bits(&r, 16), 1);
         assert_int_equal(bits(&r, 8), flags[i]);
         uint64_t zero = bits(&r, 8);
-        double threshold = zero == 0 ? 0 : zero == 255 ? f64_from_bits(bits(&r, 64)) : f64_from_bits((zero - 244 + 1023) << 52);
+        double threshold = zero == 0     ? 0
+                           : zero == 255 ? f64_from_bits(bits(&r, 64))
+                                         : f64_from_bits((zero - 244 + 1023) << 52);
         assert_true(threshold == h->zero_threshold);
         assert_int_equal(varbit_int(&r), h->schema);
         const struct hist_side *sides[] = { &h->pos, &h->neg };

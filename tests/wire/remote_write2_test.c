@@ -23,7 +23,8 @@ static void put_sample(struct buf *b, double v, int64_t ts, int64_t start)
         pb_put_varint(b, 3, (uint64_t)start);
     pb_close(b, at);
 }
-static const char *const table[] = { "", "__name__", "m", "job", "a", "trace_id", "abc", "Help me.", "seconds", "h", "\xff" };
+static const char *const table[] = { "",    "__name__", "m",       "job", "a",   "trace_id",
+                                     "abc", "Help me.", "seconds", "h",   "\xff" };
 
 static str decode(struct arena *a, struct buf *b, struct wire_rejects *r)
 {
@@ -151,7 +152,8 @@ static void refused_requests(void **state)
     assert_true(str_contains(str_c(why.msg), STR("first symbol")));
     assert_err(rw2_decode_plain(&a, STR("\x2a\x00"), &WIRE_LIMITS_DEFAULT, &out, &r, &why), ERR_INVALID);
     assert_err(rw2_decode_plain(&a, STR("\x22\x7f"), &WIRE_LIMITS_DEFAULT, &out, &r, &why), ERR_PARSE);
-    assert_err(rw2_decode_plain(&a, STR("\x22\x00\x2a\x03\x12\x05\x09"), &WIRE_LIMITS_DEFAULT, &out, &r, &why), ERR_PARSE);
+    assert_err(rw2_decode_plain(&a, STR("\x22\x00\x2a\x03\x12\x05\x09"), &WIRE_LIMITS_DEFAULT, &out, &r, &why),
+               ERR_PARSE);
     assert_ok(rw2_decode_plain(&a, STR(""), &WIRE_LIMITS_DEFAULT, &out, &r, &why));
     struct wire_limits few = WIRE_LIMITS_DEFAULT;
     few.series_max = 1;

@@ -26,8 +26,7 @@ static void recorded(struct arena *a, const struct jt *row)
     const struct jt *series = jt_get(&want, "timeseries");
     for (size_t i = 0; i < series->n; i++) {
         const struct batch_series *s = &b.series.p[i];
-        const struct jt *labels = jt_get(&series->p[i], "labels"),
-                        *samples = jt_get(&series->p[i], "samples");
+        const struct jt *labels = jt_get(&series->p[i], "labels"), *samples = jt_get(&series->p[i], "samples");
         assert_int_equal(labels->n, s->labels.n);
         labels_each (l, s->labels) {
             snprintf(name, sizeof(name), STR_FMT, STR_ARG(l->name));
@@ -134,10 +133,9 @@ static void integer_histograms(void **state)
     struct err_text why;
     if (rw1_decode_plain(&a, buf_str(&b), &WIRE_LIMITS_DEFAULT, &out, &r, &why) != OK)
         fail_msg("%s", why.msg);
-    assert_str(batch_text(&a, &out),
-               "h {schema:-1 count:8 sum:2.5 zero:1/0.001 pos:-2+2,1+1 [2 1 4] reset:1} @1234\n"
-               "h {schema:-53 count:3 sum:0 pos:0+2 [1 2] le:0.5 1.5} @1235\n"
-               "h {stale} @1236\n");
+    assert_str(batch_text(&a, &out), "h {schema:-1 count:8 sum:2.5 zero:1/0.001 pos:-2+2,1+1 [2 1 4] reset:1} @1234\n"
+                                     "h {schema:-53 count:3 sum:0 pos:0+2 [1 2] le:0.5 1.5} @1235\n"
+                                     "h {stale} @1236\n");
     assert_int_equal(r.samples, 1);
     assert_true(str_has_prefix(str_c(r.first.msg), STR("series h: ")));
     assert_int_equal(out.n_samples, 3);
@@ -274,8 +272,7 @@ static void malformed(void **state)
         { STR_INIT("\x00\x00"), "malformed protobuf at byte 1 of the decompressed WriteRequest" },
         { STR_INIT("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
           "malformed protobuf at byte 0 of the decompressed WriteRequest" },
-        { STR_INIT("\x0a\x04\x12\x02\x08\x01"),
-          "malformed protobuf at byte 5 of the decompressed WriteRequest" },
+        { STR_INIT("\x0a\x04\x12\x02\x08\x01"), "malformed protobuf at byte 5 of the decompressed WriteRequest" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         AUTO_ARENA struct arena a;
@@ -285,8 +282,7 @@ static void malformed(void **state)
         struct err_text why;
         assert_err(rw1_decode_plain(&a, rows[i].in, &WIRE_LIMITS_DEFAULT, &out, &r, &why), ERR_PARSE);
         assert_string_equal(why.msg, rows[i].want);
-        assert_err(rw1_decode(&a, rows[i].in, RW_BODY_BYTES_MAX, &WIRE_LIMITS_DEFAULT, &out, &r, &why),
-                   ERR_CORRUPT);
+        assert_err(rw1_decode(&a, rows[i].in, RW_BODY_BYTES_MAX, &WIRE_LIMITS_DEFAULT, &out, &r, &why), ERR_CORRUPT);
     }
 }
 
@@ -327,8 +323,7 @@ static void round_trip(void **state)
             assert_memory_equal(in.series.p[i].samples, out.series.p[i].samples,
                                 in.series.p[i].n_samples * sizeof(struct sample));
         }
-        assert_err(rw1_decode(&a, buf_str(&packed), plain.n - 1, &WIRE_LIMITS_DEFAULT, &out, &r, NULL),
-                   ERR_LIMIT);
+        assert_err(rw1_decode(&a, buf_str(&packed), plain.n - 1, &WIRE_LIMITS_DEFAULT, &out, &r, NULL), ERR_LIMIT);
         struct wire_limits lim = WIRE_LIMITS_DEFAULT;
         lim.series_max = 10;
         assert_err(rw1_decode(&a, buf_str(&packed), plain.n, &lim, &out, &r, NULL), ERR_LIMIT);
@@ -342,7 +337,9 @@ static void small_bodies_cannot_cost_much(void **state)
     static const struct {
         char key;
         size_t times;
-    } rows[] = { { 0x0a, 1 << 20 }, { 0x1a, 1 << 20 }, { 0x22, 1 << 18 } }; /* labels, exemplars, histograms: all empty */
+    } rows[] = { { 0x0a, 1 << 20 },
+                 { 0x1a, 1 << 20 },
+                 { 0x22, 1 << 18 } }; /* labels, exemplars, histograms: all empty */
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         AUTO_ARENA struct arena a;
         arena_init(&a, 256 << 20);
@@ -392,9 +389,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_requests), cmocka_unit_test(integer_histograms),
-        cmocka_unit_test(labels_and_limits), cmocka_unit_test(known_labels), cmocka_unit_test(malformed),
-        cmocka_unit_test(round_trip),        cmocka_unit_test(versions),
-        cmocka_unit_test(small_bodies_cannot_cost_much),
+        cmocka_unit_test(labels_and_limits), cmocka_unit_test(known_labels),
+        cmocka_unit_test(malformed),         cmocka_unit_test(round_trip),
+        cmocka_unit_test(versions),          cmocka_unit_test(small_bodies_cannot_cost_much),
     };
     return cmocka_run_group_tests_name("wire/remote_write", tests, NULL, NULL);
 }
