@@ -466,8 +466,28 @@ static void finish_other_rules(struct conf_ctx *cx, const struct conf_node *n, s
         rules_set_scheme(cx, conf_get(n, STR("remote_write")), c->remote_write.p[i].relabel, c->global.names);
 }
 
+/* What this version reads and checks but does not carry out must not be taken for working. */
+static void warn_not_run(struct conf_ctx *cx, const struct conf_node *n, const struct prom_config *c)
+{
+    const struct {
+        const char *key;
+        bool given;
+    } rows[] = {
+        { "remote_write", c->remote_write.n > 0 },
+        { "remote_read", c->remote_read.n > 0 },
+        { "rule_files", c->rule_files.n > 0 },
+        { "alerting", c->alerting.alertmanagers.n > 0 },
+        { "tracing", c->tracing.given },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].given)
+            conf_warn(cx, conf_get(n, str_c(rows[i].key)), "%s is checked but not carried out by this version",
+                      rows[i].key);
+}
+
 static void check_prom(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
+    warn_not_run(cx, n, obj);
     struct prom_config *c = obj;
     const struct conf_node *jobs = conf_get(n, STR("scrape_configs"));
     bool utf8_names = str_has_prefix(c->otlp.translation_strategy, STR("No"));

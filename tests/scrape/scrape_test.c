@@ -141,11 +141,17 @@ static struct peek wait_for(struct memory_sink *m, const char *text, size_t n)
         fail_msg("%s: %zu of %zu samples", text, p.n, n);
     return p;
 }
-#define wait_until(condition)                             \
-    do {                                                  \
-        for (int i_ = 0; i_ < 1500 && !(condition); i_++) \
-            os_sleep_ms(5);                               \
-        assert_true(condition);                           \
+/* The condition is judged once: what it saw may be gone a moment later. */
+#define wait_until(condition)                        \
+    do {                                             \
+        bool met_ = false;                           \
+        for (int i_ = 0; i_ < 3000 && !met_; i_++) { \
+            met_ = (condition);                      \
+            if (!met_)                               \
+                os_sleep_ms(5);                      \
+        }                                            \
+        if (!met_)                                   \
+            fail_msg("waited for %s", #condition);   \
     } while (0)
 
 /* ---- targets ---- */
