@@ -332,7 +332,7 @@ static void set_proxy(struct call *c)
     const struct http_fetch *f = &c->f;
     if (f->proxy_url.n || !f->proxy_from_environment)
         curl_easy_setopt(c->easy, CURLOPT_PROXY, f->proxy_url.n ? arena_cstr(&c->a, f->proxy_url) : "");
-    if (f->no_proxy.n)
+    if (f->no_proxy.n || !f->proxy_from_environment) /* "": NO_PROXY of the environment must not undo proxy_url */
         curl_easy_setopt(c->easy, CURLOPT_NOPROXY, arena_cstr(&c->a, f->no_proxy));
     for (size_t i = 0; i < f->n_proxy_headers; i++) {
         str line = arena_printf(&c->a, STR_FMT ": " STR_FMT, STR_ARG(f->proxy_headers[i].name),
