@@ -24,6 +24,7 @@ enum item { /* on disk: never renumber */
             ITEM_ADD_TOMBSTONE = 5,
             ITEM_REMOVE_TOMBSTONE = 6,
             ITEM_NEXT_IDS = 7,
+            ITEM_HOLD = 8,
 };
 static const char manifest_magic[8] = "VANEMAN1";
 
@@ -43,6 +44,7 @@ void manifest_init(struct manifest *m, struct fs *fs, const char *dir)
     for (int s = 0; s < STORE_SIGNAL_MAX; s++) {
         m->sig[s].retention_ms = INT64_MIN;
         m->sig[s].next_segment = m->sig[s].next_tombstone = 1;
+        m->sig[s].hold = STORE_HOLD_NONE;
     }
 }
 
@@ -120,6 +122,12 @@ void manifest_next_ids(struct buf *b, enum store_signal s, uint64_t segment, uin
     item_begin(b, ITEM_NEXT_IDS, s);
     buf_uvarint(b, segment);
     buf_uvarint(b, tombstone);
+}
+
+void manifest_hold(struct buf *b, enum store_signal s, uint64_t lsn)
+{
+    item_begin(b, ITEM_HOLD, s);
+    buf_uvarint(b, lsn == STORE_HOLD_NONE ? 0 : lsn + 1);
 }
 
 static size_t segment_pos(const struct manifest_signal *g, uint64_t id) /* first with id >= */
@@ -222,6 +230,9 @@ static bool apply_item(struct manifest *m, struct rd *r)
     case ITEM_NEXT_IDS:
         uint_raise(&g->next_segment, rd_uvarint(r));
         uint_raise(&g->next_tombstone, rd_uvarint(r));
+        return rd_ok(r);
+    case ITEM_HOLD:
+        g->hold = rd_uvarint(r) - 1; /* 0 wraps to STORE_HOLD_NONE */
         return rd_ok(r);
     }
     return false;
@@ -364,6 +375,8 @@ static void snapshot(const struct manifest *m, struct buf *b)
             manifest_low_water(b, s, g->low_water);
         if (g->retention_ms != INT64_MIN)
             manifest_retention(b, s, g->retention_ms);
+        if (g->hold != STORE_HOLD_NONE)
+            manifest_hold(b, s, g->hold);
         vec_each (struct segment_meta, seg, &g->segments)
             manifest_add_segment(b, seg);
         vec_each (struct store_tombstone, t, &g->tombstones)

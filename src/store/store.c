@@ -28,7 +28,10 @@ struct set_box {
 struct store_signal_state {
     _Atomic(struct set_box *) set;
     _Atomic uint64_t next_segment;
-    struct store_hooks hooks; /* hooks_mu */
+    struct store_hooks hooks;                 /* hooks_mu */
+    void (*hold_fn)(void *ctx, uint64_t lsn); /* hooks_mu */
+    void *hold_ctx;
+    uint64_t hold_written; /* commit_mu: as the MANIFEST has it */
     bool attached;
 };
 
@@ -427,6 +430,58 @@ static void on_pressure(void *ctx, enum store_signal s)
     mtx_unlock(&st->hooks_mu);
 }
 
+static void on_hold_pressure(void *ctx, enum store_signal s, uint64_t lsn)
+{
+    struct store *st = ctx;
+    mtx_lock(&st->hooks_mu);
+    const struct store_signal_state *g = &st->sig[s];
+    if (g->hold_fn)
+        g->hold_fn(g->hold_ctx, lsn);
+    mtx_unlock(&st->hooks_mu);
+}
+
+void store_hold_hook(struct store *st, enum store_signal s, void (*fn)(void *ctx, uint64_t lsn), void *ctx)
+{
+    mtx_lock(&st->hooks_mu);
+    st->sig[s].hold_fn = fn;
+    st->sig[s].hold_ctx = ctx;
+    mtx_unlock(&st->hooks_mu);
+}
+
+enum err store_hold_set(struct store *st, enum store_signal s, uint64_t lsn, struct err_text *reterr)
+{
+    struct store_signal_state *g = &st->sig[s];
+    enum err e = OK;
+    mtx_lock(&st->commit_mu);
+    bool write = g->hold_written != lsn && (lsn == STORE_HOLD_NONE || lsn < g->hold_written /* also none */ ||
+                                            wal_hold_passes_file(&st->wal, s, g->hold_written, lsn));
+    if (lsn < g->hold_written)
+        wal_hold_set(&st->wal, s, lsn);
+    if (write) {
+        AUTO_BUF struct buf b;
+        bool rewritten = false;
+        buf_init(&b, 0);
+        manifest_hold(&b, s, lsn);
+        e = manifest_append(&st->man, buf_str(&b), &rewritten, reterr);
+        if (e == OK)
+            g->hold_written = lsn;
+        if (rewritten)
+            orphans_delete(st);
+    }
+    if (e == OK)
+        wal_hold_set(&st->wal, s, lsn);
+    mtx_unlock(&st->commit_mu);
+    return e;
+}
+
+uint64_t store_hold(struct store *st, enum store_signal s)
+{
+    mtx_lock(&st->wal.mu);
+    uint64_t lsn = st->wal.hold[s];
+    mtx_unlock(&st->wal.mu);
+    return lsn;
+}
+
 /* ---- open ---- */
 static enum err format_check(struct store *st, bool *ret_exists, struct err_text *reterr)
 {
@@ -580,15 +635,16 @@ static enum err signal_open(struct store *st, enum store_signal s, struct err_te
 
 static enum err log_open(struct store *st, const struct store_config *cfg, struct err_text *reterr)
 {
-    uint64_t low_water[STORE_SIGNAL_MAX], lsn_min = 0;
+    uint64_t low_water[STORE_SIGNAL_MAX], hold[STORE_SIGNAL_MAX], lsn_min = 0;
     for (int s = 0; s < STORE_SIGNAL_MAX; s++) {
         low_water[s] = st->man.sig[s].low_water;
+        hold[s] = st->sig[s].hold_written = st->man.sig[s].hold;
         lsn_min = MAX(lsn_min, low_water[s]);
         vec_each (struct segment_meta, m, &st->man.sig[s].segments)
             lsn_min = MAX(lsn_min, m->lsn_last);
     }
-    st->wal.hooks = (struct wal_hooks){ st, on_pressure };
-    return wal_open(&st->wal, st->fs, st->dir, cfg, st->clk, st->man.seed, low_water, lsn_min, reterr);
+    st->wal.hooks = (struct wal_hooks){ st, on_pressure, on_hold_pressure };
+    return wal_open(&st->wal, st->fs, st->dir, cfg, st->clk, st->man.seed, low_water, hold, lsn_min, reterr);
 }
 
 static enum err open_parts(struct store *st, const struct store_config *cfg, struct err_text *reterr)
@@ -711,6 +767,16 @@ uint64_t store_wal_low_water(struct store *st, enum store_signal s)
 uint64_t store_wal_bytes(struct store *st)
 {
     return wal_bytes(&st->wal);
+}
+
+enum err store_tail_open(struct store *st, enum store_signal s, uint64_t from_lsn, struct store_tail **ret)
+{
+    return wal_tail_open(&st->wal, s, from_lsn, ret);
+}
+
+uint64_t store_wal_bytes_after(struct store *st, uint64_t lsn)
+{
+    return wal_bytes_after(&st->wal, lsn);
 }
 
 enum err store_wal_replay(struct store *st, const struct store_replay *r, struct store_replay_result *ret,

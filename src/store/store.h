@@ -126,6 +126,32 @@ struct store_replay_result {
 enum err store_wal_replay(struct store *st, const struct store_replay *r, struct store_replay_result *ret,
                           struct err_text *reterr) MUST_CHECK;
 
+/* ---- following the log ----
+ *
+ * A tail delivers the records of one signal as they become durable, over file changes, for as long as it is open: for
+ * forwarding. What it still wants is kept by the signal's hold, a mark in the MANIFEST beside its low-water LSN. */
+struct store_tail;
+
+/* From the beginning of the file that holds the record after from_lsn (encodings lean on earlier records of an epoch):
+ * the first records delivered may lie at or below from_lsn. The file being read and those after it stay while the
+ * tail is open. */
+enum err store_tail_open(struct store *st, enum store_signal s, uint64_t from_lsn, struct store_tail **ret) MUST_CHECK;
+void store_tail_close(struct store_tail *t); /* NULL is fine */
+/* The next durable record; its payload is valid until the next call. *ret_lost: LSNs (of any signal) before it that
+ * should be there and are not. Does not wait.
+ * Returns   OK; ERR_NOT_FOUND: there is nothing more yet; ERR_IO...: cannot be read now, calling again tries again
+ * Threads   one at a time */
+enum err store_tail_next(struct store_tail *t, struct store_replayed *ret, uint64_t *ret_lost) MUST_CHECK;
+uint64_t store_tail_lsn(const struct store_tail *t); /* everything up to here has been delivered or was not for us */
+
+/* Keep the signal's records beyond lsn until the hold is raised; STORE_HOLD_NONE: no longer keep anything. The hold comes back
+ * with the next start, at most one log file lower. Written to the MANIFEST only when it passes a file's border. */
+#define STORE_HOLD_NONE UINT64_MAX
+enum err store_hold_set(struct store *st, enum store_signal s, uint64_t lsn, struct err_text *reterr) MUST_CHECK;
+uint64_t store_hold(struct store *st, enum store_signal s);
+/* Log bytes beyond lsn, about. */
+uint64_t store_wal_bytes_after(struct store *st, uint64_t lsn);
+
 /* ---- segments ---- */
 
 /* What a signal gives the store. All may be NULL. */
@@ -142,6 +168,10 @@ struct store_hooks {
 /* Once per signal, before its segments are read. */
 enum err store_attach(struct store *st, enum store_signal s, const struct store_hooks *hooks,
                       struct err_text *reterr) MUST_CHECK;
+/* The log is over its size (or the disk is full) and the hold keeps files that could go: let go of what is at or below
+ * lsn soon. Called from the store's thread, again while it lasts; must return at once. fn NULL: nobody. Once it has returned,
+ * the old one is not called any more. */
+void store_hold_hook(struct store *st, enum store_signal s, void (*fn)(void *ctx, uint64_t lsn), void *ctx);
 /* No hook of this signal is called after this, except segment_close. */
 void store_detach(struct store *st, enum store_signal s);
 

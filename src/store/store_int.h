@@ -17,6 +17,7 @@ struct manifest_signal {
     uint64_t low_water;
     int64_t retention_ms;
     uint64_t next_segment, next_tombstone;
+    uint64_t hold; /* records beyond are wanted by who follows the log; STORE_HOLD_NONE */
 };
 struct manifest {
     struct fs *fs;
@@ -45,6 +46,7 @@ void manifest_low_water(struct buf *b, enum store_signal s, uint64_t lsn);
 void manifest_retention(struct buf *b, enum store_signal s, int64_t ms);
 void manifest_add_tombstone(struct buf *b, enum store_signal s, uint64_t id, str body);
 void manifest_remove_tombstone(struct buf *b, enum store_signal s, uint64_t id);
+void manifest_hold(struct buf *b, enum store_signal s, uint64_t lsn);
 void manifest_next_ids(struct buf *b, enum store_signal s, uint64_t segment, uint64_t tombstone);
 /* Make the edit durable and apply it to the state. On error the state is as before, and what the file holds
  * may be either; the next successful edit settles it (*ret_rewritten). */

@@ -580,7 +580,8 @@ static void wal_free(struct wal *w)
 }
 
 enum err wal_open(struct wal *w, struct fs *fs, const char *dir, const struct store_config *cfg, struct clock *clk,
-                  uint64_t seed, const uint64_t low_water[STORE_SIGNAL_MAX], uint64_t lsn_min, struct err_text *reterr)
+                  uint64_t seed, const uint64_t low_water[STORE_SIGNAL_MAX], const uint64_t hold[STORE_SIGNAL_MAX],
+                  uint64_t lsn_min, struct err_text *reterr)
 {
     struct wal_hooks hooks = w->hooks;
     *w = (struct wal){ .fs = fs, .clk = clk, .cfg = *cfg, .seed = seed, .hooks = hooks, .flight = 0 };
@@ -589,6 +590,7 @@ enum err wal_open(struct wal *w, struct fs *fs, const char *dir, const struct st
     snprintf(w->dir, n, "%s/wal", dir);
     w->tail = &w->head;
     memcpy(w->low_water, low_water, sizeof(w->low_water));
+    memcpy(w->hold, hold, sizeof(w->hold));
     mtx_init(&w->mu, 0);
     cond_init(&w->work);
     cond_init(&w->keep);

@@ -86,6 +86,7 @@ struct wal_item { /* a queued record; the record header and payload follow in `b
 struct wal_hooks {
     void *ctx;
     void (*pressure)(void *ctx, enum store_signal s);
+    void (*hold_pressure)(void *ctx, enum store_signal s, uint64_t lsn);
 };
 
 struct wal {
@@ -122,7 +123,9 @@ struct wal {
     unsigned spares_promised;
     unsigned replays;
     uint64_t low_water[STORE_SIGNAL_MAX];
-    uint64_t used_bytes; /* of all files */
+    uint64_t hold[STORE_SIGNAL_MAX]; /* STORE_HOLD_NONE: nobody follows */
+    struct store_tail *tails;        /* open ones: their file and those after it stay */
+    uint64_t used_bytes;             /* of all files */
     uint32_t pressure_epoch;
     uint64_t disk_free, disk_total;
     uint32_t replay_epoch_max; /* files up to here were there at open */
@@ -143,8 +146,8 @@ struct wal {
 
 /* Opens DIR/wal and finds the end. lsn_min: the log goes on after at least this LSN. */
 enum err wal_open(struct wal *w, struct fs *fs, const char *dir, const struct store_config *cfg, struct clock *clk,
-                  uint64_t seed, const uint64_t low_water[STORE_SIGNAL_MAX], uint64_t lsn_min,
-                  struct err_text *reterr) MUST_CHECK;
+                  uint64_t seed, const uint64_t low_water[STORE_SIGNAL_MAX], const uint64_t hold[STORE_SIGNAL_MAX],
+                  uint64_t lsn_min, struct err_text *reterr) MUST_CHECK;
 void wal_close(struct wal *w);
 enum err wal_pin(struct wal *w, size_t bytes, uint32_t *ret_epoch);
 void wal_unpin(struct wal *w);
@@ -177,6 +180,16 @@ struct wal_walk {
     void (*on_file)(void *ctx, const char *path, uint64_t bytes_done); /* before each */
 };
 enum err wal_walk(const struct wal_walk *k, struct err_text *reterr);
+
+/* ---- following (wal_tail.c): as in store.h ---- */
+enum err wal_tail_open(struct wal *w, enum store_signal s, uint64_t from_lsn, struct store_tail **ret);
+/* Is the file `epoch` open in a tail, or to be read by one? mu held. */
+bool wal_tail_needs_locked(const struct wal *w, uint32_t epoch);
+/* True if a raise of the mark to lsn lets a file go that the mark as last written keeps. */
+bool wal_hold_passes_file(struct wal *w, enum store_signal s, uint64_t written, uint64_t lsn);
+void wal_hold_set(struct wal *w, enum store_signal s, uint64_t lsn);
+/* Bytes of the log from the first record after lsn on, about. */
+uint64_t wal_bytes_after(struct wal *w, uint64_t lsn);
 
 /* ---- keeper (wal_keeper.c) ---- */
 void wal_keeper_run(void *wal);

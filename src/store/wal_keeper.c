@@ -49,9 +49,9 @@ bool wal_oldest_free_locked(const struct wal *w)
     if (next >= w->files.n || w->replays > 0)
         return false;
     for (int s = 0; s < STORE_SIGNAL_MAX; s++)
-        if (w->files.p[next].h.before[s] > w->low_water[s])
+        if (w->files.p[next].h.before[s] > MIN(w->low_water[s], w->hold[s]))
             return false;
-    return true;
+    return !wal_tail_needs_locked(w, w->files.p[0].h.epoch);
 }
 
 static void recycle_locked(struct wal *w)
@@ -125,6 +125,27 @@ static void space_look_locked(struct wal *w)
     stat_set(&stat_live, (int64_t)w->used_bytes);
 }
 
+/* Who follows the log never stops those who write it: when the log is over its size, or the disk full, and a mark keeps
+ * what the signals themselves no longer need, its owner is told up to which LSN to let go. */
+static void hold_pressure_locked(struct wal *w)
+{
+    bool over = w->used_bytes > w->cfg.wal_bytes_max;
+    if ((!over && !w->no_space) || w->files.n < 2 || !w->hooks.hold_pressure)
+        return;
+    uint64_t left = w->used_bytes, lsn = 0;
+    for (size_t i = 0; i + 1 < w->files.n && (left > w->cfg.wal_bytes_max || (w->no_space && i == 0)); i++) {
+        left -= w->files.p[i].bytes;
+        lsn = MAX(lsn, w->files.p[i + 1].h.base_lsn);
+    }
+    uint64_t hold[STORE_SIGNAL_MAX];
+    memcpy(hold, w->hold, sizeof(hold));
+    mtx_unlock(&w->mu);
+    for (int s = 1; s < STORE_SIGNAL_MAX; s++)
+        if (hold[s] < lsn)
+            w->hooks.hold_pressure(w->hooks.ctx, (enum store_signal)s, lsn);
+    mtx_lock(&w->mu);
+}
+
 static void pressure_locked(struct wal *w)
 {
     if (w->used_bytes <= w->cfg.wal_bytes_max || w->files.n < 2 || w->pressure_epoch == w->file_epoch ||
@@ -151,6 +172,7 @@ void wal_keeper_run(void *ctx)
         if (!w->no_space || w->cfg.reserve_bytes == 0)
             spares_fill_locked(w);
         pressure_locked(w);
+        hold_pressure_locked(w);
         if (!w->closing)
             IGNORE_ERR(cond_wait_ms(&w->keep, &w->mu, w->no_space || w->spare_failed ? TICK_NO_SPACE_MS : TICK_MS)
                            ? OK

@@ -3,6 +3,7 @@
  * The model: a record is "acknowledged" when store_wal_wait() returned OK for it; a commit is "done" when
  * store_commit() returned OK and "open" when it failed (it may be found done or not, as a whole). After each
  * recovery everything acknowledged must be there, byte for byte, and nothing that was never written. */
+#include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -30,6 +31,10 @@ struct model {
     bool seg_done[ID_MAX], seg_open[ID_MAX]; /* by id: in the set for sure; if the open commit counts */
     bool open;
     uint64_t prev_seg;
+    /* who follows the log: everything beyond `followed` must be readable, whatever was flushed since */
+    bool follows;
+    uint64_t followed;
+    uint64_t warmed, followed_files; /* records read again from the file's beginning; how often a hold was raised */
 };
 
 static struct store_config config(void)
@@ -120,11 +125,45 @@ static enum err commit_one(struct store *st, struct model *m)
     return e;
 }
 
-/* Until the first error, or all: stop_on_error; otherwise goes on trying. */
-static void workload(struct store *st, struct model *m, bool stop_on_error)
+/* Read what is durable: every record after `followed` once, in order, as it was written; at most max of them. */
+static void follow(struct store *st, struct model *m, struct store_tail *t, unsigned max)
 {
+    struct store_replayed r;
+    uint64_t lost, durable = store_wal_durable_lsn(st);
+    enum err e;
+    while ((e = store_tail_next(t, &r, &lost)) == OK) {
+        assert_true(r.lsn <= store_wal_durable_lsn(st));
+        assert_int_equal(r.payload.n, body_len(r.lsn));
+        char *body = mem_alloc(r.payload.n + 1);
+        body_make(body, r.payload.n, r.lsn);
+        assert_true(r.payload.n == 0 || memcmp(body, r.payload.p, r.payload.n) == 0);
+        mem_free(body);
+        if (r.lsn <= m->followed) {
+            m->warmed++;
+            continue;
+        }
+        if (lost || r.lsn != m->followed + 1)
+            fail_msg("record %d follows %d, %d lost", (int)r.lsn, (int)m->followed, (int)lost);
+        m->followed = r.lsn;
+        if (--max == 0)
+            return;
+    }
+    if (e != ERR_NOT_FOUND)
+        return; /* the disk has gone */
+    assert_true(m->followed >= durable);
+    assert_true(store_tail_lsn(t) >= m->followed);
+}
+
+static void work(struct store *st, struct model *m, bool stop_on_error, struct store_tail *t)
+{
+    struct err_text et;
     for (unsigned i = 0; i < RECORDS; i++) {
         enum err e = append_some(st, m, 1 + i % 3);
+        if (t && i % 4 == 3) { /* the hold stays a little behind */
+            uint64_t before = m->followed;
+            follow(st, m, t, 3); /* slower than the writer: flushed files are kept for it */
+            m->followed_files += store_hold_set(st, STORE_METRICS, before, &et) == OK;
+        }
         if (e == OK && i % 6 == 5)
             e = commit_one(st, m);
         if (e != OK && stop_on_error)
@@ -132,6 +171,21 @@ static void workload(struct store *st, struct model *m, bool stop_on_error)
         if (e != OK)
             os_sleep_ms(2);
     }
+}
+
+/* Until the first error, or all: stop_on_error; otherwise goes on trying. */
+static void workload(struct store *st, struct model *m, bool stop_on_error)
+{
+    struct store_tail *t = NULL;
+    struct err_text et;
+    if (!m->follows) { /* from now on */
+        m->followed = store_wal_last_lsn(st);
+        m->follows = store_hold_set(st, STORE_METRICS, m->followed, &et) == OK;
+    }
+    if (m->follows)
+        assert_int_equal(store_tail_open(st, STORE_METRICS, m->followed, &t), OK);
+    work(st, m, stop_on_error, t);
+    store_tail_close(t);
 }
 
 /* ---- verification ---- */
@@ -207,6 +261,21 @@ static void damage_found(void *ctx, enum store_finding kind, const char *path, c
         fail_msg("fsck: %s: %s", path, text);
 }
 
+/* What is beyond the place of who follows is still there, from the first record on. */
+static void check_follow(struct store *st, struct model *m)
+{
+    struct store_tail *t;
+    if (!m->follows) {
+        m->follows = store_hold(st, STORE_METRICS) != STORE_HOLD_NONE; /* the first mark may have been made durable */
+        return;
+    }
+    assert_true(store_hold(st, STORE_METRICS) <= m->followed);
+    assert_int_equal(store_tail_open(st, STORE_METRICS, m->followed, &t), OK);
+    follow(st, m, t, UINT_MAX);
+    store_tail_close(t);
+    assert_true(m->followed == m->acked);
+}
+
 /* Open after a power cut; everything must be there. */
 static struct store *recover(struct sim_fs *s, struct model *m)
 {
@@ -223,6 +292,7 @@ static struct store *recover(struct sim_fs *s, struct model *m)
         fail_msg("store_open: %s: %s", err_name(e), et.msg);
     check_log(st, m);
     check_segments(st, m);
+    check_follow(st, m);
     return st;
 }
 

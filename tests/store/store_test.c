@@ -473,6 +473,110 @@ static void many_run(void *ctx)
         assert_true(store_wal_durable_lsn(m->st) >= lsn);
     }
 }
+/* Reader beside the writer, over many files; then one that has stopped: its hold keeps the log until pressure asks. */
+static atomic_bool tail_stop;
+static void *tail_writer(void *st)
+{
+    char body[3000];
+    memset(body, 7, sizeof(body));
+    for (unsigned i = 0; i < 400; i++) {
+        uint64_t lsn = put(st, i % 4 ? STORE_METRICS : STORE_LOGS, 1, body, sizeof(body) - i, NULL);
+        assert_int_equal(store_wal_wait(st, lsn), OK);
+        IGNORE_ERR(store_commit(st, &(struct store_edit){ .signal = STORE_METRICS, .low_water_lsn = lsn }, NULL));
+        IGNORE_ERR(store_commit(st, &(struct store_edit){ .signal = STORE_LOGS, .low_water_lsn = lsn }, NULL));
+    }
+    atomic_store(&tail_stop, true);
+    return NULL;
+}
+
+static void test_tail_beside_writer(void **state)
+{
+    (void)state;
+    char *dir = tmp_dir();
+    struct store *st = open_ok(dir, NULL);
+    struct store_tail *t;
+    struct store_replayed r;
+    struct err_text et;
+    pthread_t thread;
+    uint64_t n = 0, last = 0, lost;
+    assert_int_equal(store_hold_set(st, STORE_METRICS, 0, &et), OK);
+    assert_int_equal(store_tail_open(st, STORE_METRICS, 0, &t), OK);
+    assert_int_equal(store_tail_next(t, &r, &lost), ERR_NOT_FOUND);
+    atomic_store(&tail_stop, false);
+    assert_int_equal(pthread_create(&thread, NULL, tail_writer, st), 0);
+    for (bool stop = false;;) {
+        enum err e = store_tail_next(t, &r, &lost);
+        if (e == ERR_NOT_FOUND) {
+            if (stop)
+                break;
+            stop = atomic_load(&tail_stop);
+            continue;
+        }
+        assert_int_equal(e, OK);
+        assert_int_equal(lost, 0);
+        assert_true(r.lsn > last && r.lsn <= store_wal_durable_lsn(st));
+        assert_true((r.lsn - 1) % 4 != 0); /* those are logs */
+        assert_int_equal(r.payload.n, 3000 - (r.lsn - 1));
+        last = r.lsn;
+        n++;
+        assert_int_equal(store_hold_set(st, STORE_METRICS, r.lsn, &et), OK);
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(n, 300);
+    assert_int_equal(store_tail_lsn(t), 400);
+    assert_true(store_wal_bytes_after(st, 400) == 0);
+    store_tail_close(t);
+    store_close(st);
+
+    st = open_ok(dir, NULL); /* the hold has come back, at most a file lower */
+    assert_true(store_hold(st, STORE_METRICS) <= last && store_hold(st, STORE_METRICS) + 60 > last);
+    store_close(st);
+    tmp_free(dir);
+}
+
+static void let_go(void *ctx, uint64_t lsn)
+{
+    atomic_store((atomic_uint_least64_t *)ctx, lsn);
+}
+
+static void test_hold_pressure(void **state)
+{
+    (void)state;
+    char *dir = tmp_dir(), body[3000] = { 1 };
+    struct store_config c = small_config();
+    c.wal_bytes_max = 300 << 10;
+    struct store *st = open_ok(dir, &c);
+    struct err_text et;
+    atomic_uint_least64_t asked = 0;
+    store_hold_hook(st, STORE_METRICS, let_go, &asked);
+    assert_int_equal(store_hold_set(st, STORE_METRICS, 5, &et), OK);
+    uint64_t lsn = 0;
+    for (unsigned i = 0; i < 400; i++) { /* four times the log's size: never refused, since the hold gives way */
+        lsn = put(st, STORE_METRICS, 1, body, sizeof(body), NULL);
+        assert_int_equal(store_wal_wait(st, lsn), OK);
+        assert_int_equal(store_commit(st, &(struct store_edit){ .signal = STORE_METRICS, .low_water_lsn = lsn }, NULL),
+                         OK);
+        uint64_t upto = atomic_exchange(&asked, 0);
+        if (upto) {
+            assert_true(upto > 5 && upto < lsn);
+            assert_true(store_wal_bytes_after(st, upto) <= 300 << 10);
+            assert_int_equal(store_hold_set(st, STORE_METRICS, upto, &et), OK);
+        }
+    }
+    assert_true(store_hold(st, STORE_METRICS) > 200);
+    assert_true(store_wal_bytes(st) < 600 << 10);
+    store_hold_hook(st, STORE_METRICS, NULL, NULL);
+    assert_int_equal(store_hold_set(st, STORE_METRICS, STORE_HOLD_NONE, &et), OK);
+    for (int i = 0; i < 300 && store_wal_bytes(st) > 128 << 10; i++)
+        os_sleep_ms(10);
+    assert_true(store_wal_bytes(st) <= 128 << 10); /* nobody follows: all but the newest went */
+    store_close(st);
+    st = open_ok(dir, &c);
+    assert_true(store_hold(st, STORE_METRICS) == STORE_HOLD_NONE);
+    store_close(st);
+    tmp_free(dir);
+}
+
 static void test_many_writers(void **state)
 {
     (void)state;
@@ -628,12 +732,13 @@ static void test_segment_cut_short(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wal_round_trip),   cmocka_unit_test(test_low_water_frees_files),
-        cmocka_unit_test(test_segments),         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_edits_persist),    cmocka_unit_test(test_many_writers),
-        cmocka_unit_test(test_log_damage),       cmocka_unit_test(test_segment_damage),
-        cmocka_unit_test(test_manifest_shrinks), cmocka_unit_test(test_log_pressure),
-        cmocka_unit_test(test_read_only),        cmocka_unit_test(test_segment_cut_short),
+        cmocka_unit_test(test_tail_beside_writer), cmocka_unit_test(test_hold_pressure),
+        cmocka_unit_test(test_wal_round_trip),     cmocka_unit_test(test_low_water_frees_files),
+        cmocka_unit_test(test_segments),           cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_edits_persist),      cmocka_unit_test(test_many_writers),
+        cmocka_unit_test(test_log_damage),         cmocka_unit_test(test_segment_damage),
+        cmocka_unit_test(test_manifest_shrinks),   cmocka_unit_test(test_log_pressure),
+        cmocka_unit_test(test_read_only),          cmocka_unit_test(test_segment_cut_short),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
