@@ -184,6 +184,20 @@ struct http_tls { /* all optional; files are PEM and read again for each connect
     bool insecure_skip_verify;
     unsigned min_version, max_version; /* 10, 11, 12, 13; 0 = library's default (1.2 at least) */
 };
+/* OAuth 2.0, client credentials: the client fetches a token, shares it among all requests with equal settings, and
+ * exchanges it before it ends. A request waits for it within its own timeout_ms; without one it ends with ERR_PERMISSION. */
+struct http_oauth2 {
+    str token_url, client_id, client_secret;
+    const str *scopes;
+    size_t n_scopes;
+    const struct http_pair *params; /* further form fields */
+    size_t n_params;
+    const struct http_tls *tls; /* of the token server; may be NULL */
+    str proxy_url, no_proxy;
+    bool proxy_from_environment;
+    const struct http_pair *proxy_headers;
+    size_t n_proxy_headers;
+};
 struct http_result;
 struct http_fetch {          /* everything is borrowed until the callback has returned */
     str url;                 /* http or https only */
@@ -191,15 +205,16 @@ struct http_fetch {          /* everything is borrowed until the callback has re
     str body;                /* POST, PUT, PATCH */
     const struct http_pair *headers;
     size_t n_headers;
-    str basic_user, basic_password; /* basic auth if basic_user.p != NULL */
-    str bearer;                     /* "Authorization: Bearer ..." if not empty */
-    str accept_encoding;            /* "gzip", "gzip, zstd": sent, and the body decoded; empty = identity */
-    int64_t timeout_ms;             /* whole request, connect included; 0 = 30 s */
-    size_t body_bytes_max;          /* decoded; beyond: ERR_LIMIT, the transfer is cut at once; 0 = 64 MiB */
-    bool follow_redirects;          /* at most 10; credentials are not sent to another host */
-    const struct http_tls *tls;     /* may be NULL */
-    str proxy_url;                  /* empty = none */
-    str no_proxy;                   /* hosts, comma-separated */
+    str basic_user, basic_password;   /* basic auth if basic_user.p != NULL */
+    str bearer;                       /* "Authorization: Bearer ..." if not empty */
+    const struct http_oauth2 *oauth2; /* may be NULL */
+    str accept_encoding;              /* "gzip", "gzip, zstd": sent, and the body decoded; empty = identity */
+    int64_t timeout_ms;               /* whole request, connect included; 0 = 30 s */
+    size_t body_bytes_max;            /* decoded; beyond: ERR_LIMIT, the transfer is cut at once; 0 = 64 MiB */
+    bool follow_redirects;            /* at most 10; credentials are not sent to another host */
+    const struct http_tls *tls;       /* may be NULL */
+    str proxy_url;                    /* empty = none */
+    str no_proxy;                     /* hosts, comma-separated */
     bool proxy_from_environment;
     const struct http_pair *proxy_headers; /* of the CONNECT request to a proxy */
     size_t n_proxy_headers;
@@ -213,7 +228,7 @@ struct http_fetch {          /* everything is borrowed until the callback has re
 };
 struct http_result { /* valid during the callback */
     enum err
-        err; /* OK: an answer came, whatever its status. ERR_TIMEOUT, ERR_LIMIT, ERR_CANCELLED, ERR_INVALID (bad URL), ERR_IO */
+        err; /* OK: an answer came, whatever its status. ERR_TIMEOUT, ERR_LIMIT, ERR_CANCELLED, ERR_INVALID (bad URL), ERR_PERMISSION (no OAuth2 token), ERR_IO */
     const char *error; /* text for people: "connection refused", ...; "" if OK */
     int status;
     struct buf *body;                /* the callback may keep the bytes with buf_detach() */

@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "base/vec.h"
-#include "http/http.h"
+#include "http/http_oauth2.h"
 
 enum {
     EVENTS_MAX = 128,
@@ -49,6 +49,8 @@ struct call {
     size_t header_bytes;
     struct curl_slist *send_headers, *proxy_headers, *connect_to;
     int pem_fds[3];
+    str authorization; /* of oauth2 */
+    uint64_t begin_ns, token_ns;
     bool body_over, headers_over, cancelled;
     char error[CURL_ERROR_SIZE];
 };
@@ -78,7 +80,8 @@ struct loop {
     struct shard *shards;
     unsigned n_shards;
     struct callmap calls;
-    struct mtx mu; /* guards inbox, closed */
+    VEC(struct call *) waiting; /* for an OAuth2 token */
+    struct mtx mu;              /* guards inbox, closed */
     VEC(struct order) inbox;
     bool closed;
 };
@@ -86,6 +89,7 @@ struct http_client {
     struct http_client_config cfg;
     struct loop *loops;
     unsigned n_loops;
+    struct http_tokens *tokens;
     atomic_uint inflight;
     atomic_uint_least64_t next_id;
     char user_agent[128];
@@ -311,6 +315,8 @@ static bool headers_clean(const struct http_pair *headers, size_t n)
 static void set_headers(struct call *c)
 {
     bool has_type = false;
+    if (c->authorization.n)
+        send_header(c, arena_printf(&c->a, "Authorization: " STR_FMT, STR_ARG(c->authorization)).p);
     for (size_t i = 0; i < c->f.n_headers; i++) {
         struct http_pair h = c->f.headers[i];
         has_type |= str_ieq(h.name, STR("Content-Type"));
@@ -348,6 +354,23 @@ static void set_proxy(struct call *c)
         curl_easy_setopt(c->easy, CURLOPT_UNIX_SOCKET_PATH, arena_cstr(&c->a, f->unix_socket));
 }
 
+static int64_t timeout_ms_of(const struct call *c)
+{
+    return c->f.timeout_ms > 0 ? c->f.timeout_ms : TIMEOUT_MS_DEFAULT;
+}
+
+static uint64_t deadline_ns_of(const struct call *c)
+{
+    return c->begin_ns + (uint64_t)timeout_ms_of(c) * 1000000u;
+}
+
+/* What is left of the time after the wait for a token. */
+static long time_left_ms(const struct call *c)
+{
+    uint64_t now = os_mono_ns(), end = deadline_ns_of(c);
+    return end > now ? (long)((end - now + 999999u) / 1000000u) : 1;
+}
+
 static enum err call_prepare(struct call *c)
 {
     CURL *e = c->easy;
@@ -363,7 +386,7 @@ static enum err call_prepare(struct call *c)
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
     curl_easy_setopt(e, CURLOPT_USERAGENT, c->shard->loop->client->user_agent);
-    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(f->timeout_ms > 0 ? f->timeout_ms : TIMEOUT_MS_DEFAULT));
+    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, time_left_ms(c));
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, f->follow_redirects ? 1L : 0L);
     curl_easy_setopt(e, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
     if (f->accept_encoding.n)
@@ -417,8 +440,8 @@ static const char *error_text(struct call *c, enum err e, CURLcode code)
     case ERR_CANCELLED:
         return "cancelled";
     case ERR_TIMEOUT:
-        return arena_printf(&c->a, "timed out after %lld ms",
-                            (long long)(c->f.timeout_ms > 0 ? c->f.timeout_ms : TIMEOUT_MS_DEFAULT))
+        return arena_printf(&c->a, "timed out after %lld ms%s", (long long)timeout_ms_of(c),
+                            c->f.oauth2 && !c->authorization.n ? " waiting for an OAuth2 token" : "")
             .p;
     case ERR_LIMIT:
         if (c->headers_over)
@@ -497,6 +520,8 @@ static void call_end(struct call *c, enum err e, CURLcode code)
         stat_add(&failed, 1);
     if (c->body_over)
         stat_add(&cut_size, 1);
+    if (status == 401 && c->authorization.n)
+        http_tokens_refused(client->tokens, c->f.oauth2, c->token_ns);
     c->f.done(c->f.ctx, &r);
     call_free(c);
     atomic_fetch_sub(&client->inflight, 1);
@@ -519,6 +544,35 @@ static void shard_collect(struct shard *sh)
     }
 }
 
+static void call_go(struct call *c)
+{
+    enum err e = call_prepare(c);
+    if (e == OK && curl_multi_add_handle(c->shard->multi, c->easy) != CURLM_OK)
+        e = ERR_IO;
+    if (e != OK)
+        call_end(c, e, CURLE_OK);
+}
+
+static enum http_token_state call_token(struct call *c)
+{
+    str text = STR_NONE;
+    enum http_token_state state =
+        http_tokens_take(c->shard->loop->client->tokens, c->f.oauth2, &c->a, &text, &c->token_ns);
+    if (state == HTTP_TOKEN_READY)
+        c->authorization = text;
+    else if (state == HTTP_TOKEN_FAILED)
+        snprintf(c->error, sizeof(c->error), STR_FMT, STR_ARG(text));
+    return state;
+}
+
+static void call_authorized(struct call *c, enum http_token_state state)
+{
+    if (state == HTTP_TOKEN_READY)
+        call_go(c);
+    else
+        call_end(c, ERR_PERMISSION, CURLE_OK);
+}
+
 static void call_begin(struct call *c)
 {
     struct shard *sh = c->shard;
@@ -531,11 +585,39 @@ static void call_begin(struct call *c)
         ASSERT(c->easy != NULL);
     }
     stat_add(&started, 1);
-    enum err e = call_prepare(c);
-    if (e == OK && curl_multi_add_handle(sh->multi, c->easy) != CURLM_OK)
-        e = ERR_IO;
-    if (e != OK)
-        call_end(c, e, CURLE_OK);
+    c->begin_ns = os_mono_ns();
+    enum http_token_state state = c->f.oauth2 ? call_token(c) : HTTP_TOKEN_READY;
+    if (state == HTTP_TOKEN_WAIT)
+        vec_push(&sh->loop->waiting, c);
+    else
+        call_authorized(c, state);
+}
+
+/* Those who wait for a token: is their time over, has it come, has it failed? */
+static void loop_waiting(struct loop *l, bool woken)
+{
+    uint64_t now = os_mono_ns();
+    for (size_t i = l->waiting.n; i-- > 0;) {
+        struct call *c = l->waiting.p[i];
+        bool over = deadline_ns_of(c) <= now;
+        enum http_token_state state = woken && !over ? call_token(c) : HTTP_TOKEN_WAIT;
+        if (state == HTTP_TOKEN_WAIT && !over)
+            continue;
+        vec_remove_swap(&l->waiting, i);
+        if (over)
+            call_end(c, ERR_TIMEOUT, CURLE_OK);
+        else
+            call_authorized(c, state);
+    }
+}
+
+static void waiting_remove(struct loop *l, const struct call *c)
+{
+    for (size_t i = 0; i < l->waiting.n; i++)
+        if (l->waiting.p[i] == c) {
+            vec_remove_swap(&l->waiting, i);
+            return;
+        }
 }
 
 static void call_cancel(struct loop *l, uint64_t id)
@@ -545,6 +627,7 @@ static void call_cancel(struct loop *l, uint64_t id)
         return;
     struct call *c = *slot;
     c->cancelled = true;
+    waiting_remove(l, c);
     curl_multi_remove_handle(c->shard->multi, c->easy);
     call_end(c, ERR_CANCELLED, CURLE_OK);
 }
@@ -585,6 +668,8 @@ static int loop_timeout_ms(const struct loop *l)
     uint64_t next = NO_DEADLINE, now = os_mono_ns();
     for (unsigned i = 0; i < l->n_shards; i++)
         next = MIN(next, l->shards[i].deadline_ns);
+    for (size_t i = 0; i < l->waiting.n; i++)
+        next = MIN(next, deadline_ns_of(l->waiting.p[i]));
     if (next == NO_DEADLINE)
         return -1;
     return next <= now ? 0 : (int)MIN((next - now + 999999u) / 1000000u, 60000u);
@@ -637,6 +722,7 @@ static void loop_run(void *p)
         }
         if (woken && !loop_orders(l))
             break;
+        loop_waiting(l, woken);
         loop_timers(l);
     }
     loop_cancel_all(l);
@@ -670,7 +756,7 @@ static enum err loop_open(struct loop *l, struct http_client *c, unsigned n_shar
     return OK;
 }
 
-static void loop_close(struct loop *l)
+static void loop_stop(struct loop *l)
 {
     if (!l->client)
         return;
@@ -681,6 +767,13 @@ static void loop_close(struct loop *l)
         loop_wake(l);
         thread_join(l->thread);
     }
+}
+
+/* When all loops have stopped: the end of one's request may wake the others. */
+static void loop_close(struct loop *l)
+{
+    if (!l->client)
+        return;
     for (unsigned i = 0; i < l->n_shards; i++) {
         for (size_t k = 0; k < l->shards[i].spare.n; k++)
             curl_easy_cleanup(l->shards[i].spare.p[k]);
@@ -692,6 +785,7 @@ static void loop_close(struct loop *l)
     if (l->wake_fd >= 0)
         close(l->wake_fd);
     callmap_free(&l->calls);
+    vec_free(&l->waiting);
     vec_free(&l->inbox);
     mem_free(l->shards);
     mtx_deinit(&l->mu);
@@ -714,6 +808,7 @@ enum err http_client_open(const struct http_client_config *cfg, struct http_clie
     unsigned threads = c->cfg.threads ? c->cfg.threads : 1, shards = c->cfg.shards ? c->cfg.shards : 16;
     c->cfg.inflight_max = c->cfg.inflight_max ? c->cfg.inflight_max : 20000;
     snprintf(c->user_agent, sizeof(c->user_agent), "%s", c->cfg.user_agent ? c->cfg.user_agent : "vane/" VANE_VERSION);
+    c->tokens = http_tokens_open(c);
     c->loops = mem_zalloc(threads * sizeof(*c->loops));
     c->n_loops = threads;
     for (unsigned i = 0; i < threads; i++) {
@@ -732,9 +827,20 @@ void http_client_close(struct http_client *c)
     if (!c)
         return;
     for (unsigned i = 0; i < c->n_loops; i++)
+        loop_stop(&c->loops[i]);
+    for (unsigned i = 0; i < c->n_loops; i++)
         loop_close(&c->loops[i]);
+    if (c->tokens)
+        http_tokens_close(c->tokens);
     mem_free(c->loops);
     mem_free(c);
+}
+
+void http_client_wake(struct http_client *c)
+{
+    for (unsigned i = 0; i < c->n_loops; i++)
+        if (c->loops[i].running)
+            loop_wake(&c->loops[i]);
 }
 
 /* "http://user@host:80/path" -> "user@host:80" */

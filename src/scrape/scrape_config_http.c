@@ -198,8 +198,9 @@ static void check_oauth2(struct conf_ctx *cx, const struct conf_node *n, const s
         FAIL("oauth2 token_url must be configured");
     else if (count(o->client_secret.value.n, o->client_secret_file.n, o->client_secret_ref.n) > 1)
         FAIL("at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured");
-    else
-        conf_warn(cx, n, "oauth2 is not supported yet: requests are sent without a token");
+    else if (o->grant_type.n && !str_eq(o->grant_type, STR("client_credentials")))
+        conf_warn(cx, n, "oauth2 grant_type " STR_FMT " is not supported: client_credentials is used",
+                  STR_ARG(str_take(o->grant_type, 80)));
 }
 
 static void check_proxy(struct conf_ctx *cx, const struct conf_node *n, const struct http_config *c)
@@ -229,6 +230,8 @@ static void warn_refs(struct conf_ctx *cx, const struct conf_node *n, const stru
     }
     if (c->authorization)
         warn_ref(cx, conf_get(n, STR("authorization")), "credentials_ref", c->authorization->credentials_ref);
+    if (c->oauth2)
+        warn_ref(cx, conf_get(n, STR("oauth2")), "client_secret_ref", c->oauth2->client_secret_ref);
 }
 
 static void check_http(struct conf_ctx *cx, const struct conf_node *n, void *obj)
@@ -289,6 +292,12 @@ void http_config_set_dir(struct arena *a, struct http_config *c, str dir)
     if (c->basic_auth) {
         c->basic_auth->username_file = scrape_join_dir(a, dir, c->basic_auth->username_file);
         c->basic_auth->password_file = scrape_join_dir(a, dir, c->basic_auth->password_file);
+    }
+    if (c->oauth2) {
+        str *more[] = { &c->oauth2->client_secret_file, &c->oauth2->tls.ca_file, &c->oauth2->tls.cert_file,
+                        &c->oauth2->tls.key_file };
+        for (size_t i = 0; i < ARRAY_LEN(more); i++)
+            *more[i] = scrape_join_dir(a, dir, *more[i]);
     }
     if (c->authorization)
         c->authorization->credentials_file = scrape_join_dir(a, dir, c->authorization->credentials_file);

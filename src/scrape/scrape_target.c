@@ -289,9 +289,8 @@ static bool put_headers(const struct http_config *c, struct arena *a, struct pai
 }
 
 /* proxy_connect_header: name -> list of values. */
-static void put_proxy_headers(const struct http_config *c, struct arena *a, struct http_fetch *f)
+static struct pairs proxy_headers(const struct conf_node *map, struct arena *a)
 {
-    const struct conf_node *map = c->proxy_connect_header;
     struct pairs out = { 0 };
     for (size_t i = 0; map && map->kind == CONF_MAP && i < map->n; i++) {
         const struct conf_node *values = map->items[2 * i + 1];
@@ -300,8 +299,47 @@ static void put_proxy_headers(const struct http_config *c, struct arena *a, stru
             avec_push(a, &out.v, p);
         }
     }
-    f->proxy_headers = out.v.p;
-    f->n_proxy_headers = out.v.n;
+    return out;
+}
+
+static const struct http_tls *tls_of(const struct tls_config *c, struct arena *a)
+{
+    struct http_tls *tls = arena_new(a, struct http_tls);
+    *tls = (struct http_tls){ .ca_file = c->ca_file,
+                              .cert_file = c->cert_file,
+                              .key_file = c->key_file,
+                              .ca_pem = c->ca,
+                              .cert_pem = c->cert,
+                              .key_pem = c->key.value,
+                              .server_name = c->server_name,
+                              .insecure_skip_verify = c->insecure_skip_verify,
+                              .min_version = tls_version(c->min_version),
+                              .max_version = tls_version(c->max_version) };
+    return tls;
+}
+
+static bool put_oauth2(const struct oauth2_config *c, struct arena *a, struct http_fetch *f, char *error,
+                       size_t error_size)
+{
+    struct http_oauth2 *o = arena_new(a, struct http_oauth2);
+    struct http_pair *params = arena_array(a, struct http_pair, c->endpoint_params.n + 1);
+    struct pairs proxy = proxy_headers(c->proxy_connect_header, a);
+    for (size_t i = 0; i < c->endpoint_params.n; i++)
+        params[i] = (struct http_pair){ c->endpoint_params.keys[i], c->endpoint_params.p[i] };
+    *o = (struct http_oauth2){ .token_url = c->token_url,
+                               .client_id = c->client_id,
+                               .scopes = c->scopes.p,
+                               .n_scopes = c->scopes.n,
+                               .params = params,
+                               .n_params = c->endpoint_params.n,
+                               .tls = tls_of(&c->tls, a),
+                               .proxy_url = c->proxy_url,
+                               .no_proxy = c->no_proxy,
+                               .proxy_from_environment = c->proxy_from_environment,
+                               .proxy_headers = proxy.v.p,
+                               .n_proxy_headers = proxy.v.n };
+    f->oauth2 = o;
+    return secret_of(a, c->client_secret.value, c->client_secret_file, &o->client_secret, error, error_size);
 }
 
 /* Appends to the headers that f has already. */
@@ -331,23 +369,16 @@ bool http_config_apply(const struct http_config *c, struct arena *a, struct http
         if (!f->basic_user.p)
             f->basic_user = STR("");
     }
-    struct http_tls *tls = arena_new(a, struct http_tls);
-    *tls = (struct http_tls){ .ca_file = c->tls.ca_file,
-                              .cert_file = c->tls.cert_file,
-                              .key_file = c->tls.key_file,
-                              .ca_pem = c->tls.ca,
-                              .cert_pem = c->tls.cert,
-                              .key_pem = c->tls.key.value,
-                              .server_name = c->tls.server_name,
-                              .insecure_skip_verify = c->tls.insecure_skip_verify,
-                              .min_version = tls_version(c->tls.min_version),
-                              .max_version = tls_version(c->tls.max_version) };
-    f->tls = tls;
+    if (c->oauth2 && !put_oauth2(c->oauth2, a, f, error, error_size))
+        return false;
+    struct pairs proxy = proxy_headers(c->proxy_connect_header, a);
+    f->tls = tls_of(&c->tls, a);
     f->follow_redirects = c->follow_redirects;
     f->proxy_url = c->proxy_url;
     f->no_proxy = c->no_proxy;
     f->proxy_from_environment = c->proxy_from_environment;
-    put_proxy_headers(c, a, f);
+    f->proxy_headers = proxy.v.p;
+    f->n_proxy_headers = proxy.v.n;
     f->headers = pairs.v.p;
     f->n_headers = pairs.v.n;
     return true;

@@ -335,10 +335,207 @@ static void tls(void **state)
     rmdir(dir);
 }
 
+/* ---- OAuth 2.0: a token server with whims, and a resource that shows what it was sent ---- */
+enum whim { GOOD, SHORT_LIVED, IN_FORM, FORM_ANSWER, SLOW, GARBAGE, NO_TOKEN, REFUSES, BAD_TOKEN, OTHER_TYPE };
+static _Atomic(enum whim) whim;
+static atomic_int n_tokens;
+static void token(struct http_request *rq, struct http_response *rs)
+{
+    enum whim w = atomic_load(&whim);
+    int n = atomic_fetch_add(&n_tokens, 1) + 1;
+    str auth = http_header(rq, STR("Authorization"));
+    os_sleep_ms(w == SLOW ? 400 : 0);
+    /* "my%20id:s%3Dcret", each part escaped first (RFC 6749 2.3.1) */
+    bool by_header = str_eq(auth, STR("Basic bXklMjBpZDpzJTNEY3JldA=="));
+    bool by_form = str_eq(http_param(rq, STR("client_id")), STR("my id")) &&
+                   str_eq(http_param(rq, STR("client_secret")), STR("s=cret"));
+    rs->status = by_header || by_form ? 200 : 401;
+    if (!str_eq(http_param(rq, STR("grant_type")), STR("client_credentials")) ||
+        !str_eq(http_param(rq, STR("scope")), STR("read write")) ||
+        !str_eq(http_param(rq, STR("audience")), STR("a&b")) || (w == IN_FORM && by_header))
+        rs->status = 400;
+    if (rs->status != 200)
+        return;
+    switch (w) {
+    case SLOW:
+    case GOOD:
+    case IN_FORM:
+        buf_printf(&rs->body, "{\"access_token\":\"t%d\",\"token_type\":\"bearer\",\"expires_in\":3600,\"x\":[1,{}]}",
+                   n);
+        break;
+    case SHORT_LIVED:
+        buf_printf(&rs->body, "{\"access_token\":\"t%d\",\"expires_in\":\"1\"}", n);
+        break;
+    case FORM_ANSWER:
+        rs->content_type = STR("application/x-www-form-urlencoded");
+        buf_printf(&rs->body, "access_token=t%d&expires_in=100", n);
+        break;
+    case GARBAGE:
+        buf_lit(&rs->body, "{\"access_token\": <html>");
+        break;
+    case NO_TOKEN:
+        buf_lit(&rs->body, "{\"access_token\": 17, \"token_type\": \"bearer\"} and more");
+        break;
+    case REFUSES:
+        rs->status = 403;
+        buf_lit(&rs->body, "{\"error\":\"invalid_scope\",\"error_description\":\"not yours\"}");
+        break;
+    case BAD_TOKEN:
+        buf_lit(&rs->body, "{\"access_token\":\"a\\r\\nX-Evil: 1\"}");
+        break;
+    case OTHER_TYPE:
+        buf_lit(&rs->body, "{\"access_token\":\"t\",\"token_type\":\"MAC\"}");
+        break;
+    }
+}
+static const struct http_route token_routes[] = {
+    { HTTP_BIT(HTTP_POST), "/token/{any}", token, HTTP_CONTROL, NULL, 0 },
+    { HTTP_BIT(HTTP_GET), "/mirror", mirror, HTTP_CONTROL, NULL, 0 },
+};
+
+struct oauth2_site {
+    struct http_server *server;
+    struct http_client *client;
+    char token_url[100], url[100];
+    struct http_oauth2 o;
+};
+static const str scopes[] = { STR_INIT("read"), STR_INIT("write") };
+static const struct http_pair params[] = { { STR_INIT("audience"), STR_INIT("a&b") } };
+
+/* Settings of their own for every whim: the token of one is not that of another. */
+static void site_set(struct oauth2_site *s, enum whim w)
+{
+    atomic_store(&whim, w);
+    atomic_store(&n_tokens, 0);
+    snprintf(s->token_url, sizeof(s->token_url), "http://127.0.0.1:%u/token/%d", http_server_port(s->server, 0), w);
+    s->o = (struct http_oauth2){ .token_url = str_c(s->token_url),
+                                 .client_id = STR("my id"),
+                                 .client_secret = STR("s=cret"),
+                                 .scopes = scopes,
+                                 .n_scopes = 2,
+                                 .params = params,
+                                 .n_params = 1 };
+}
+
+static enum err ask(struct oauth2_site *s, int64_t timeout_ms, str *ret_body)
+{
+    struct http_fetch f = { .url = str_c(s->url), .oauth2 = &s->o, .timeout_ms = timeout_ms };
+    return http_fetch_sync(s->client, &f, &a, &result, ret_body, &why);
+}
+
+static void site_open(struct oauth2_site *s)
+{
+    const struct http_listener l = { .address = "127.0.0.1" };
+    const struct http_table t = { token_routes, ARRAY_LEN(token_routes), NULL, 0 };
+    struct http_server_config cfg = { .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200 };
+    assert_int_equal(http_server_open(&cfg, &s->server, &why), OK);
+    assert_int_equal(http_client_open(&(struct http_client_config){ .threads = 2 }, &s->client), OK);
+    snprintf(s->url, sizeof(s->url), "http://127.0.0.1:%u/mirror", http_server_port(s->server, 0));
+    arena_init(&a, 0);
+}
+
+static void oauth2(void **state)
+{
+    (void)state;
+    struct oauth2_site s;
+    str body;
+    site_open(&s);
+    site_set(&s, GOOD);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(ask(&s, 2000, &body), OK);
+        assert_true(str_contains(body, STR("Authorization: Bearer t1\n")));
+    }
+    assert_int_equal(atomic_load(&n_tokens), 1);
+    struct http_oauth2 same = s.o; /* other settings: a token of their own */
+    s.o.n_scopes = 1;
+    assert_int_equal(ask(&s, 2000, &body), ERR_PERMISSION);
+    assert_true(str_contains(str_c(why.msg), STR("HTTP status 400")));
+    s.o = same;
+
+    site_set(&s, SHORT_LIVED); /* 1 s: exchanged on the way */
+    for (int i = 0; i < 16; i++) {
+        assert_int_equal(ask(&s, 2000, &body), OK);
+        os_sleep_ms(100);
+    }
+    assert_in_range(atomic_load(&n_tokens), 2, 4);
+
+    site_set(&s, IN_FORM); /* the credentials in the header are refused; from then on in the form at once */
+    assert_int_equal(ask(&s, 2000, &body), OK);
+    assert_true(str_contains(body, STR("Authorization: Bearer t2\n")));
+    site_set(&s, FORM_ANSWER);
+    assert_int_equal(ask(&s, 2000, &body), OK);
+    site_set(&s, OTHER_TYPE);
+    assert_int_equal(ask(&s, 2000, &body), OK);
+    assert_true(str_contains(body, STR("Authorization: MAC t\n")));
+    http_client_close(s.client);
+    http_server_close(s.server);
+    arena_deinit(&a);
+}
+
+static void oauth2_trouble(void **state)
+{
+    (void)state;
+    static const struct {
+        enum whim whim;
+        const char *text;
+    } rows[] = {
+        { GARBAGE, "the answer cannot be read: " },
+        { NO_TOKEN, "the answer cannot be read: " },
+        { BAD_TOKEN, "no usable access_token" },
+        { REFUSES, "HTTP status 403, invalid_scope: not yours" },
+    };
+    struct oauth2_site s;
+    str body;
+    site_open(&s);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        site_set(&s, rows[i].whim);
+        assert_int_equal(ask(&s, 2000, &body), ERR_PERMISSION);
+        if (!str_contains(str_c(why.msg), str_c(rows[i].text)))
+            fail_msg("%s", why.msg);
+        assert_int_equal(ask(&s, 2000, &body), ERR_PERMISSION); /* remembered for a while */
+        assert_int_equal(atomic_load(&n_tokens), 1);
+    }
+    os_sleep_ms(1100);
+    atomic_store(&whim, GOOD); /* and tried again */
+    assert_int_equal(ask(&s, 2000, &body), OK);
+
+    site_set(&s, SLOW); /* the wait counts; the token that comes too late serves the next */
+    assert_int_equal(ask(&s, 100, &body), ERR_TIMEOUT);
+    assert_true(str_contains(str_c(why.msg), STR("waiting for an OAuth2 token")));
+    atomic_store(&n_ok, 0);
+    struct http_fetch many_at_once = { .url = str_c(s.url), .oauth2 = &s.o, .done = count };
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(http_start(s.client, &many_at_once, NULL), OK);
+    for (int i = 0; i < 3000 && atomic_load(&n_ok) < 100; i++)
+        os_sleep_ms(1);
+    assert_int_equal(atomic_load(&n_ok), 100);
+    assert_int_equal(atomic_load(&n_tokens), 1);
+
+    s.o.client_secret = STR("other"); /* the server says 401, in the form too */
+    assert_int_equal(ask(&s, 2000, &body), ERR_PERMISSION);
+    s.o.token_url = STR("http://127.0.0.1:1/token");
+    assert_int_equal(ask(&s, 2000, &body), ERR_PERMISSION);
+    assert_true(str_contains(str_c(why.msg), STR("cannot connect")));
+
+    site_set(&s, SLOW); /* cancelled and closed while waiting */
+    s.o.client_id = STR("another");
+    uint64_t id;
+    atomic_store(&n_cancelled, 0);
+    assert_int_equal(http_start(s.client, &many_at_once, &id), OK);
+    os_sleep_ms(20);
+    http_cancel(s.client, id);
+    assert_int_equal(http_start(s.client, &many_at_once, &id), OK);
+    http_client_close(s.client);
+    assert_int_equal(atomic_load(&n_cancelled), 2);
+    http_server_close(s.server);
+    arena_deinit(&a);
+}
+
 #define T(f) cmocka_unit_test(f)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(requests), T(bodies_and_limits), T(bad_urls), T(hosts_that_misbehave),
-                                        T(many),     T(cancelling),        T(tls) };
+    const struct CMUnitTest tests[] = { T(requests),      T(bodies_and_limits), T(bad_urls), T(hosts_that_misbehave),
+                                        T(many),          T(cancelling),        T(tls),      T(oauth2),
+                                        T(oauth2_trouble) };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -164,7 +164,7 @@ static void plain_types(void **state)
     metric(&w, 2, NULL, NULL);
     end_family(&w);
     head(&w, "odd", "", 3, "");
-    pb_put_double(&w.value, 1, NAN);
+    pb_put_double(&w.value, 1, (double)NAN);
     metric(&w, 5, "empty", "");
     end_family(&w);
     head(&w, "rpc_seconds", "", 2, "seconds");
@@ -362,7 +362,7 @@ static void conversion(void **state)
         { { -1 }, 3, "{{schema:-53 count:3 sum:7 custom_values:[] buckets:[3]}}" },
         { { 1, 5, 2, 4, -1 }, 6, NULL },
         { { 1, 5, HUGE_VAL, 6, -1 }, 7, NULL },
-        { { NAN, 5, -1 }, 7, NULL },
+        { { (double)NAN, 5, -1 }, 7, NULL },
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
