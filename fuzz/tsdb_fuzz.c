@@ -1,4 +1,4 @@
-/* The metrics store's decoders: log records, tokens, histograms. The first byte chooses. Oracles: what is encoded
+/* The metrics store's decoders: log records, tombstones, tokens, histograms. The first byte chooses. Oracles: what is encoded
  * decodes to the same bits; what decodes encodes to something that decodes the same. */
 #include "tsdb/tsdb_int.h"
 
@@ -67,6 +67,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     str in = str_n((const char *)data + 1, size - 1);
     struct err_text why;
+    if (data[0] == 0xff) {
+        IGNORE_ERR(tsdb_tombstone_verify(in, &why));
+        return 0;
+    }
     switch (data[0] % 5) {
     case 0: {
         struct store_replayed rec = { .type = WAL_FRAME, .payload = in };

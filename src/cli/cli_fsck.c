@@ -46,6 +46,12 @@ static enum err check_record(void *ctx, enum store_signal s, const struct store_
     return s == STORE_METRICS ? tsdb_record_verify(rec, reterr) : OK;
 }
 
+static enum err check_tombstone(void *ctx, enum store_signal s, str body, struct err_text *reterr)
+{
+    (void)ctx;
+    return s == STORE_METRICS ? tsdb_tombstone_verify(body, reterr) : OK;
+}
+
 static int run(const struct cli_command *self, int argc, char **argv)
 {
     static const struct option options[] = { { "output", required_argument, NULL, 'o' },
@@ -76,7 +82,8 @@ static int run(const struct cli_command *self, int argc, char **argv)
                                .report = on_finding,
                                .progress = on_progress,
                                .segment_check = check_segment,
-                               .record_check = check_record };
+                               .record_check = check_record,
+                               .tombstone_check = check_tombstone };
     struct store_fsck_result result = { 0 };
     struct err_text why = { 0 };
     cli_progress_start(&r.progress, "checking");

@@ -81,6 +81,15 @@ static void note_leftovers(struct fsck *k, const struct manifest *man, enum stor
     }
 }
 
+static void check_tombstones(struct fsck *k, const struct manifest *man, enum store_signal s)
+{
+    struct err_text et = { 0 };
+    vec_each (struct store_tombstone, t, &man->sig[s].tombstones)
+        if (k->f->tombstone_check && k->f->tombstone_check(k->f->ctx, s, t->body, &et))
+            say(k, STORE_FINDING_DAMAGE, man->path, "%s tombstone %llu: %s", store_signal_name(s),
+                (unsigned long long)t->id, et.msg);
+}
+
 static void check_segments(struct fsck *k, const struct manifest *man)
 {
     for (int s = 1; s < STORE_SIGNAL_MAX; s++) {
@@ -88,6 +97,7 @@ static void check_segments(struct fsck *k, const struct manifest *man)
             continue;
         vec_each (struct segment_meta, m, &man->sig[s].segments)
             check_segment(k, m);
+        check_tombstones(k, man, (enum store_signal)s);
         note_leftovers(k, man, (enum store_signal)s);
     }
 }

@@ -243,6 +243,7 @@ struct store_fsck {
     /* The signal's own check of an open, hash-verified segment, and of a record; error = damage. May be NULL. */
     enum err (*segment_check)(void *ctx, enum store_signal s, struct segment *seg, struct err_text *reterr);
     enum err (*record_check)(void *ctx, enum store_signal s, const struct store_replayed *rec, struct err_text *reterr);
+    enum err (*tombstone_check)(void *ctx, enum store_signal s, str body, struct err_text *reterr);
 };
 struct store_fsck_result {
     uint64_t segments, segment_bytes, pages, wal_files, records, notes, damages;

@@ -189,6 +189,7 @@ static void tsdb_free(struct tsdb *db)
     vec_free(&db->tl_free);
     vec_free(&db->limbo);
     vec_free(&db->slots);
+    tombs_free(db);
     vec_free(&db->no_compact);
     mtx_deinit(&db->flush_mu);
     mtx_deinit(&db->meta_mu);
@@ -236,6 +237,12 @@ enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock
     };
     enum err e = store_attach(st, STORE_METRICS, &hooks, reterr);
     if (e) {
+        tsdb_free(db);
+        return e;
+    }
+    e = tombs_load(db, reterr);
+    if (e) {
+        store_detach(st, STORE_METRICS);
         tsdb_free(db);
         return e;
     }

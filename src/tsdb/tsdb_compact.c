@@ -11,6 +11,7 @@
 #define SLOT_SEGMENTS_MAX 6
 #define UPKEEP_MS         1000
 #define SLOW_UPKEEP_MS    15000
+#define TOMBS_MANY        256
 
 static struct stat compactions = STAT_COUNTER("vane_tsdb_compactions_total", "Compactions of segments", "");
 static struct stat compaction_failures =
@@ -31,7 +32,7 @@ struct group { /* of segments to be merged */
     size_t n;
 };
 
-static bool skipped(struct tsdb *db, uint64_t id)
+bool compact_skips(struct tsdb *db, uint64_t id)
 {
     vec_each (uint64_t, x, &db->no_compact)
         if (*x == id)
@@ -56,7 +57,7 @@ static bool find_group(struct tsdb *db, const struct segment_set *set, int64_t u
             const struct segment_meta *x = segment_meta(set->p[j]);
             if (x->max_time < g.from || x->min_time > g.to || x->level > level)
                 continue;
-            ok &= x->min_time >= g.from && x->max_time <= g.to && !skipped(db, x->id);
+            ok &= x->min_time >= g.from && x->max_time <= g.to && !compact_skips(db, x->id);
             g.segs[g.n++] = set->p[j];
         }
         bool over = g.to + FLUSH_AGE_MS + 5 * 60 * 1000 < now;
@@ -64,6 +65,23 @@ static bool find_group(struct tsdb *db, const struct segment_set *set, int64_t u
             *ret = g;
             return true;
         }
+    }
+    return false;
+}
+
+/* A segment with deleted samples in it that no merge will touch any more, or any if tombstones pile up. */
+static bool find_deleted(struct tsdb *db, const struct segment_set *set, struct arena *a, struct group *ret)
+{
+    int64_t now = clock_now_ms(db->clk);
+    for (size_t i = 0; i < set->n && db->tombs; i++) {
+        const struct segment_meta *m = segment_meta(set->p[i]);
+        bool over =
+            floor_to(m->max_time, DAY_MS) + DAY_MS + FLUSH_AGE_MS + 5 * 60 * 1000 < now || tombs_count(db) > TOMBS_MANY;
+        if (!over || compact_skips(db, m->id) || !seg_has_deleted(db, set->p[i]))
+            continue;
+        *ret = (struct group){ m->min_time, m->max_time, m->level, arena_new(a, struct segment *), 1 };
+        ret->segs[0] = set->p[i];
+        return true;
     }
     return false;
 }
@@ -104,6 +122,13 @@ static enum err merge(struct tsdb *db, const struct group *g, struct err_text *r
     return e;
 }
 
+enum err compact_rewrite(struct tsdb *db, struct segment *seg, struct err_text *reterr)
+{
+    const struct segment_meta *m = segment_meta(seg);
+    struct group g = { m->min_time, m->max_time, m->level, &seg, 1 };
+    return merge(db, &g, reterr);
+}
+
 enum err compact_round(struct tsdb *db, bool *ret_did, struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;
@@ -111,12 +136,15 @@ enum err compact_round(struct tsdb *db, bool *ret_did, struct err_text *reterr)
     const struct segment_set *set = store_segments_ref(db->st, STORE_METRICS);
     struct group g;
     enum err e = OK;
-    *ret_did = find_group(db, set, SLOT_MS, 1, &a, &g) || find_group(db, set, DAY_MS, 2, &a, &g);
+    *ret_did = find_group(db, set, SLOT_MS, 1, &a, &g) || find_group(db, set, DAY_MS, 2, &a, &g) ||
+               find_deleted(db, set, &a, &g);
     if (*ret_did) {
         e = merge(db, &g, reterr);
         stat_add(e ? &compaction_failures : &compactions, 1);
     }
     segment_set_unref(set);
+    if (*ret_did && !e)
+        e = tombs_drop_unneeded(db, reterr);
     return e;
 }
 
@@ -166,8 +194,10 @@ enum err retention_apply(struct tsdb *db, struct err_text *reterr)
                                    .retention_set = oldest != INT64_MIN,
                                    .retention_ms = oldest };
         e = store_commit(db->st, &edit, reterr);
-        if (!e)
+        if (!e) {
             stat_add(&retention_drops, (int64_t)n);
+            e = tombs_drop_unneeded(db, reterr);
+        }
     }
     mem_free(v);
     mem_free(ids);
@@ -181,6 +211,7 @@ void upkeep_stats_register(void)
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         stat_register(all[i]);
     flush_stats_register();
+    tomb_stats_register();
 }
 
 /* ---- the background thread ---- */

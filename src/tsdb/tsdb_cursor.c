@@ -175,7 +175,7 @@ static enum err seg_tl(struct tsdb_cursor *c, uint32_t seg, uint32_t tl, struct 
     return OK;
 }
 
-static enum err seg_parts(struct tsdb_cursor *c, const struct qref *ref, int64_t from, int64_t to)
+static enum err seg_parts_in(struct tsdb_cursor *c, const struct qref *ref, int64_t from, int64_t to)
 {
     struct seg_reader *sr = &c->segs[ref->src];
     const struct tsdb_seg *s = segment_user(c->q->segs[ref->src]);
@@ -202,6 +202,31 @@ static enum err seg_parts(struct tsdb_cursor *c, const struct qref *ref, int64_t
         vec_push(&c->parts, p);
     }
     return OK;
+}
+
+static enum err seg_parts(struct tsdb_cursor *c, const struct qref *ref, int64_t from, int64_t to)
+{
+    const struct seg_tomb *hidden = c->q->tombs ? c->q->tombs[ref->src] : NULL;
+    if (!hidden)
+        return seg_parts_in(c, ref, from, to);
+    struct time_range *left;
+    size_t n = tombs_left(hidden, ref->row, from, to, &c->a, &left);
+    for (size_t i = 0; i < n; i++)
+        TRY(seg_parts_in(c, ref, left[i].from, left[i].to));
+    return OK;
+}
+
+enum err cursor_row_has(struct tsdb_cursor *c, uint32_t src, uint32_t row, int64_t from, int64_t to, bool *ret)
+{
+    struct qref ref = { .src = src, .row = row };
+    if (c->cache_bytes > CACHE_BYTES_MAX)
+        cache_clear(c);
+    arena_reset(&c->a);
+    vec_clear(&c->parts);
+    enum err e = seg_parts(c, &ref, from, to);
+    *ret = c->parts.n != 0;
+    vec_clear(&c->parts);
+    return e;
 }
 
 /* Decode part p into v, h, start (the last two may be NULL). */

@@ -50,6 +50,14 @@ void exemplar_put(struct tsdb *db, uint32_t id, uint32_t serial, uint32_t gen, i
     mtx_unlock(&x->mu);
 }
 
+void exemplars_deleted(struct tsdb *db)
+{
+    mtx_lock(&db->ex.mu);
+    if (db->ex.last)
+        exlast_clear(db->ex.last);
+    mtx_unlock(&db->ex.mu);
+}
+
 void exemplars_deinit(struct tsdb *db)
 {
     for (size_t i = 0; i < db->ex.n; i++)
@@ -141,6 +149,7 @@ static void place(struct tsdb_query *q, uint32_t src, uint32_t row, uint32_t ser
         for (size_t i = 0; i < out->v.n && !seen; i++)
             seen = out->v.p[i].ts_ms == e->ts_ms && f64_bits(out->v.p[i].v) == f64_bits(e->v) &&
                    labels_eq(out->v.p[i].labels, e->labels);
+        seen |= src != UINT32_MAX && q->tombs && tombs_hide(q->tombs[src], row, e->ts_ms);
         if (!seen)
             avec_push(out->a, &out->v, *e);
     }

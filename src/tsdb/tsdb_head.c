@@ -236,17 +236,18 @@ static bool ooo_hist_has(const struct chunk *c, int64_t ts)
 }
 
 /* What the head has for ts: newest write first. Returns 0 nothing, 1 the same float, 2 something else. */
-static int head_has(struct series *s, int64_t ts, uint64_t bits)
+static int head_has(struct tsdb *db, struct series *s, int64_t ts, uint64_t bits)
 {
     uint64_t have;
-    for (struct chunk *c = atomic_load_explicit(&s->ooo, memory_order_relaxed); c;
+    uint32_t deleted = atomic_load_explicit(&db->gen_deleted, memory_order_relaxed);
+    for (struct chunk *c = atomic_load_explicit(&s->ooo, memory_order_relaxed); c && c->gen > deleted;
          c = atomic_load_explicit(&c->prev, memory_order_relaxed)) {
         if (c->kind == CHUNK_OOO_HIST && ooo_hist_has(c, ts))
             return 2;
         if (c->kind == CHUNK_OOO && ooo_find(c, ts, &have))
             return have == bits ? 1 : 2;
     }
-    for (struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed); c;
+    for (struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed); c && c->gen > deleted;
          c = atomic_load_explicit(&c->prev, memory_order_relaxed))
         if (c->kind == CHUNK_FLOAT && chunk_find_float(c, ts, &have))
             return have == bits ? 1 : 2;
@@ -306,7 +307,7 @@ static enum append_result append_old(struct tsdb *db, struct part *p, struct ser
 {
     if (log && ts < s->last_ts - LIMIT(db, ooo_window_ms))
         return APPEND_TOO_OLD;
-    int has = log ? head_has(s, ts, bits) : 0;
+    int has = log ? head_has(db, s, ts, bits) : 0;
     if (has == 1)
         return APPEND_DUP;
     struct ooo_sample x = { ts, bits, start };
@@ -377,7 +378,7 @@ enum append_result head_append_hist(struct tsdb *db, struct part *p, struct seri
         buf_svarint(&b, start);
         buf_lstr(&b, buf_str(&body));
         struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
-        if (log && ts == s->last_ts && c && c->kind == CHUNK_HIST &&
+        if (log && ts == s->last_ts && c && c->kind == CHUNK_HIST && c->gen > atomic_load(&db->gen_deleted) &&
             !atomic_load_explicit(&s->ooo, memory_order_relaxed)) { /* the last entry again? */
             size_t n = STATE_BYTES(atomic_load_explicit(&c->state, memory_order_relaxed));
             if (n >= body.n && memcmp(c->data + n - body.n, body.p, body.n) == 0)

@@ -43,6 +43,8 @@ void index_deinit(struct tsdb *db)
         mem_free(atomic_load_explicit(&x->sym_pages[i], memory_order_relaxed));
     arena_deinit(&x->sym_arena);
     roaring_bitmap_free(x->all);
+    if (x->deleted)
+        roaring_bitmap_free(x->deleted);
     mtx_deinit(&x->mu);
     mtx_deinit(&db->order_mu);
     if (db->order)
@@ -229,6 +231,20 @@ enum err index_select(struct tsdb *db, const struct matcher *m, size_t n, roarin
     enum err e = postings_select(&src, m, n, ret);
     mtx_unlock(&db->idx.mu);
     return e;
+}
+
+void index_note_deleted(struct tsdb *db, const struct matcher *m, size_t n)
+{
+    roaring_bitmap_t *ids;
+    if (index_select(db, m, n, &ids))
+        return;
+    mtx_lock(&db->idx.mu);
+    roaring_bitmap_and_inplace(ids, db->idx.all); /* some may have left meanwhile */
+    if (!db->idx.deleted)
+        db->idx.deleted = roaring_bitmap_create();
+    roaring_bitmap_or_inplace(db->idx.deleted, ids);
+    mtx_unlock(&db->idx.mu);
+    roaring_bitmap_free(ids);
 }
 
 /* ---- sorted order ---- */

@@ -7,6 +7,7 @@
  *                \-- tsdb_index.c  symbols, label pairs -> series ids (one mutex, taken for new series only)
  *   flush      -> tsdb_flush.c     rotate the generation, read the frozen one through a cursor, write segments
  *   compaction -> tsdb_compact.c   the same with segments as the source; retention; the background thread
+ *   delete     -> tsdb_tombstones.c  what is hidden until a compaction leaves it out
  *   query      -> tsdb_query.c     pins segments + generations; select by postings; tsdb_cursor.c decodes
  *
  * Generations. Every chunk and timeline belongs to one. A flush takes all partition locks for a moment, adds one
@@ -199,6 +200,7 @@ struct head_index {
     struct pairmap pairs;
     struct namemap names;
     roaring_bitmap_t *all;
+    roaring_bitmap_t *deleted; /* series a delete matched; NULL: none. Without data here they say nothing */
     uint64_t bytes;
 };
 
@@ -291,6 +293,8 @@ struct tsdb {
     uint32_t unlink_gen;  /* to be unlinked when queries before unlink_seq are closed; view_mu */
     uint64_t unlink_seq;
     int64_t gen_began_ms;
+    struct tomb_set *tombs;   /* NULL: none; changed under flush_mu and view_mu */
+    atomic_uint gen_deleted;  /* newest generation a delete has looked at: nothing new is a repetition of it */
     VEC(int64_t) slots;       /* of frozen generations; flush_mu */
     VEC(uint64_t) no_compact; /* segments whose compaction met damage; flush_mu */
 
@@ -395,6 +399,7 @@ struct labels series_labels(struct tsdb *db, const struct series *s, struct aren
 int series_cmp(struct tsdb *db, const struct series *a, const struct series *b); /* as labels_cmp */
 /* Ids of head series that match; sorted by id. index_mu is taken inside. */
 enum err index_select(struct tsdb *db, const struct matcher *m, size_t n, roaring_bitmap_t **ret);
+void index_note_deleted(struct tsdb *db, const struct matcher *m, size_t n);
 struct head_order *order_get(struct tsdb *db); /* sorted order of all head series; unref it */
 void order_unref(struct head_order *o);
 
@@ -461,6 +466,7 @@ void meta_deinit(struct tsdb *db);
 /* tsdb_exemplars.c */
 void exemplar_put(struct tsdb *db, uint32_t id, uint32_t serial, uint32_t gen, int64_t ts, double v, str labels);
 void exemplars_deinit(struct tsdb *db);
+void exemplars_deleted(struct tsdb *db); /* what was deleted may be written again */
 
 /* ---- segments (tsdb_segment.c reads, tsdb_segment_write.c writes; docs/format/tsdb.md) ---- */
 enum seg_kind {
@@ -495,6 +501,9 @@ struct tsdb_seg {        /* segment_user() */
     uint32_t chunk_page;  /* first page of chunks */
     uint32_t n_chunk_pages;
     struct arena a;
+    struct mtx tomb_mu;               /* for adding to: */
+    _Atomic(struct seg_tomb *) tombs; /* rows hidden by tombstones */
+    atomic_uint_least64_t tombs_upto; /* newest tombstone that was looked up */
 };
 enum err seg_open_hook(void *ctx, struct segment *seg, void **ret_user, struct err_text *reterr);
 void seg_close_hook(void *user);
@@ -607,8 +616,9 @@ struct tsdb_query {
     bool lazy_labels;          /* a flush: labels are made one series at a time (query_labels) */
     uint32_t gen_min, gen_max; /* head generations that are not in the set */
     int64_t from_ms, to_ms;
-    struct arena a;      /* one thread: the query's */
-    struct seg_ctx *ctx; /* per segment */
+    struct arena a;                /* one thread: the query's */
+    struct seg_ctx *ctx;           /* per segment */
+    const struct seg_tomb **tombs; /* per segment; NULL: nothing is deleted */
     struct identmap by_ident;
     uint32_t select_no;
     atomic_uint *caps; /* timeline slot -> published entries as first seen + 1 */
@@ -626,6 +636,7 @@ struct query_spec {
     struct segment *const *segs;
     size_t n_segs;
     bool head;
+    bool with_deleted; /* as if there were no tombstones */
     uint32_t gen_min, gen_max;
 };
 void query_open_raw(struct tsdb *db, const struct query_spec *spec, struct tsdb_query **ret);
@@ -638,6 +649,8 @@ static inline struct qseries *qseries_of(uint64_t id)
 {
     return (struct qseries *)(uintptr_t)id;
 }
+/* Has a row of segment src samples in [from, to] that are not hidden? (tsdb_cursor.c) */
+enum err cursor_row_has(struct tsdb_cursor *c, uint32_t src, uint32_t row, int64_t from, int64_t to, bool *ret);
 /* Labels of a selected series of a lazy query, in a. */
 struct labels query_labels(struct tsdb_query *q, const struct tsdb_series *s, struct arena *a);
 enum err query_series_info(struct tsdb_query *q, const struct qseries *x, struct series_info *ret);
@@ -645,7 +658,33 @@ enum err query_series_info(struct tsdb_query *q, const struct qseries *x, struct
 void query_exemplars(struct tsdb_query *q, const struct qseries *x, struct arena *a, struct exemplar **ret,
                      size_t *ret_n);
 
+/* ---- deletes (tsdb_tombstones.c) ---- */
+struct time_range {
+    int64_t from, to; /* inclusive */
+};
+enum err tombs_load(struct tsdb *db, struct err_text *reterr); /* at start, from the MANIFEST */
+void tombs_free(struct tsdb *db);
+void tomb_stats_register(void);
+struct tomb_set *tomb_set_ref(struct tomb_set *s); /* NULL is fine */
+void tomb_set_unref(struct tomb_set *s);
+void seg_tombs_free(struct tsdb_seg *s);
+/* Fill q->tombs for its segments. */
+void query_tombs(struct tsdb_query *q, const struct tomb_set *set);
+/* Take out the rows of segment src that tombstones leave nothing of in the query's range. */
+enum err tombs_select(struct tsdb_query *q, size_t src, roaring_bitmap_t *io_rows);
+bool tombs_hide(const struct seg_tomb *t, uint32_t row, int64_t ts);
+/* What is left of [from, to] in a row: disjoint, ascending; in a. */
+size_t tombs_left(const struct seg_tomb *t, uint32_t row, int64_t from, int64_t to, struct arena *a,
+                  struct time_range **ret);
+/* REQUIRES flush_mu */
+bool seg_has_deleted(struct tsdb *db, struct segment *seg);
+size_t tombs_count(const struct tsdb *db);
+enum err tombs_drop_unneeded(struct tsdb *db, struct err_text *reterr);
+
 /* ---- upkeep (tsdb_flush.c, tsdb_compact.c) ---- */
+/* One segment again, without what is deleted. REQUIRES flush_mu. */
+enum err compact_rewrite(struct tsdb *db, struct segment *seg, struct err_text *reterr);
+bool compact_skips(struct tsdb *db, uint64_t id); /* it was found damaged */
 /* Rotate and write what was frozen. cut 0: everything logged so far. low_water: log position up to which nothing
  * needs to be replayed any more. REQUIRES flush_mu. */
 enum err flush_locked(struct tsdb *db, uint64_t cut, uint64_t low_water, struct err_text *reterr);

@@ -57,13 +57,14 @@ static struct tsdb_query *query_new(struct tsdb *db, int64_t from_ms, int64_t to
     return q;
 }
 
-static void query_setup(struct tsdb_query *q)
+static void query_setup(struct tsdb_query *q, const struct tomb_set *tombs)
 {
     q->n_caps = q->head ? atomic_load(&q->db->n_tl_slots) : 0;
     q->caps = mem_zalloc((q->n_caps + 1) * sizeof(*q->caps));
     q->ctx = arena_zarray(&q->a, struct seg_ctx, q->n_segs + 1);
     for (size_t i = 0; i < q->n_segs; i++)
         seg_ctx_init(&q->ctx[i], segment_user(q->segs[i]), &q->a);
+    query_tombs(q, tombs);
 }
 
 static int cmp_lsn(const void *a, const void *b)
@@ -95,7 +96,14 @@ void query_open_raw(struct tsdb *db, const struct query_spec *spec, struct tsdb_
         pin_locked(db, q);
         mtx_unlock(&db->view_mu);
     }
-    query_setup(q);
+    struct tomb_set *tombs = NULL;
+    if (q->n_segs && !spec->with_deleted) {
+        mtx_lock(&db->view_mu);
+        tombs = tomb_set_ref(db->tombs);
+        mtx_unlock(&db->view_mu);
+    }
+    query_setup(q, tombs);
+    tomb_set_unref(tombs);
     *ret = q;
 }
 
@@ -109,6 +117,7 @@ enum err tsdb_query_open(struct tsdb *db, int64_t from_ms, int64_t to_ms, struct
     q->hints = true;
     mtx_lock(&db->view_mu);
     pin_locked(db, q);
+    struct tomb_set *tombs = tomb_set_ref(db->tombs); /* before the segments (tsdb_tombstones.c) */
     q->set = store_segments_ref(db->st, STORE_METRICS);
     uint64_t lsn = 0;
     for (size_t i = 0; i < q->set->n; i++)
@@ -131,7 +140,8 @@ enum err tsdb_query_open(struct tsdb *db, int64_t from_ms, int64_t to_ms, struct
     }
     if (atomic_load(&db->wal_damaged))
         query_damage(q, "%s", db->damage);
-    query_setup(q);
+    query_setup(q, tombs);
+    tomb_set_unref(tombs);
     *ret = q;
     return OK;
 }
@@ -317,11 +327,15 @@ static enum err select_seg(struct select *s, size_t src, const struct matcher *m
     struct seg_ctx *c = &q->ctx[src];
     roaring_bitmap_t *b;
     TRY(seg_select(c, m, n_m, &b));
+    enum err e = tombs_select(q, src, b);
+    if (e) {
+        roaring_bitmap_free(b);
+        return e;
+    }
     size_t n = roaring_bitmap_get_cardinality(b);
     uint32_t *rows = mem_alloc((n + 1) * sizeof(*rows));
     roaring_bitmap_to_uint32_array(b, rows);
     roaring_bitmap_free(b);
-    enum err e = OK;
     identmap_reserve(&q->by_ident, n);
     for (size_t i = 0; i < n && !e; i++) {
         hash128 ident;
@@ -459,22 +473,91 @@ static void names_end(struct names *n, size_t limit, str **ret, size_t *ret_n)
     symmap_free(&n->seen);
 }
 
-static void head_names(struct tsdb *db, str name, struct names *n)
+/* Series of the head that a delete matched and that have no data here: what they say is in segments, or gone. */
+static roaring_bitmap_t *head_gone(struct tsdb_query *q) /* REQUIRES index_mu; NULL: none */
 {
+    if (!q->db->idx.deleted)
+        return NULL;
+    roaring_bitmap_t *gone = roaring_bitmap_create();
+    roaring_uint32_iterator_t it;
+    for (roaring_init_iterator(q->db->idx.deleted, &it); it.has_value; roaring_advance_uint32_iterator(&it)) {
+        struct series *x = series_at(q->db, it.current_value);
+        if (!sees_any(q, &x->chunk) && !sees_any(q, &x->ooo))
+            roaring_bitmap_add(gone, it.current_value);
+    }
+    return gone;
+}
+
+static bool head_says(struct tsdb *db, uint32_t name, uint32_t value, const roaring_bitmap_t *gone)
+{
+    const struct plist *l = gone ? pairmap_get(&db->idx.pairs, (uint64_t)name << 32 | value) : NULL;
+    if (!l || l->n > roaring_bitmap_get_cardinality(gone))
+        return true;
+    roaring_bitmap_t *ids = plist_bitmap(l);
+    bool says = !roaring_bitmap_is_subset(ids, gone);
+    roaring_bitmap_free(ids);
+    return says;
+}
+
+static void head_names(struct tsdb_query *q, str name, struct names *n)
+{
+    struct tsdb *db = q->db;
     mtx_lock(&db->idx.mu);
+    roaring_bitmap_t *gone = head_gone(q);
     if (name.p) {
         uint32_t sym = sym_find(db, name);
         struct namevals *nv = sym ? namemap_get(&db->idx.names, sym) : NULL;
         for (size_t i = 0; nv && i < nv->v.n; i++)
-            names_add(n, sym_at(db, nv->v.p[i]));
+            if (head_says(db, sym, nv->v.p[i], gone))
+                names_add(n, sym_at(db, nv->v.p[i]));
     } else {
-        map_each (namemap, s, &db->idx.names)
-            names_add(n, sym_at(db, s->key));
+        map_each (namemap, s, &db->idx.names) {
+            bool says = !gone;
+            for (size_t i = 0; i < s->value.v.n && !says; i++)
+                says = head_says(db, s->key, s->value.v.p[i], gone);
+            if (says)
+                names_add(n, sym_at(db, s->key));
+        }
     }
     mtx_unlock(&db->idx.mu);
+    if (gone)
+        roaring_bitmap_free(gone);
 }
 
-static enum err seg_names(struct tsdb_query *q, size_t src, str name, struct names *n)
+/* Is a row with this label left, gone being those without data? value STR_NONE: any value. */
+static enum err seg_says(struct tsdb_query *q, size_t src, str name, str value, const roaring_bitmap_t *gone, bool *ret)
+{
+    struct matcher m;
+    struct err_text why;
+    TRY(matcher_init(&m, value.p ? MATCH_EQ : MATCH_NE, name, value.p ? value : STR(""), &why));
+    roaring_bitmap_t *rows;
+    enum err e = seg_select(&q->ctx[src], &m, 1, &rows);
+    matcher_deinit(&m);
+    TRY(e);
+    *ret = !roaring_bitmap_is_subset(rows, gone);
+    roaring_bitmap_free(rows);
+    return OK;
+}
+
+static enum err seg_gone(struct tsdb_query *q, size_t src, roaring_bitmap_t **ret) /* NULL: none */
+{
+    *ret = NULL;
+    if (!q->tombs || !q->tombs[src])
+        return OK;
+    roaring_bitmap_t *all = roaring_bitmap_from_range(0, ((struct tsdb_seg *)segment_user(q->segs[src]))->n_series, 1),
+                     *left = roaring_bitmap_copy(all);
+    enum err e = tombs_select(q, src, left);
+    roaring_bitmap_andnot_inplace(all, left);
+    roaring_bitmap_free(left);
+    if (e || roaring_bitmap_is_empty(all))
+        roaring_bitmap_free(all);
+    else
+        *ret = all;
+    return e;
+}
+
+static enum err seg_names_left(struct tsdb_query *q, size_t src, str name, const roaring_bitmap_t *gone,
+                               struct names *n)
 {
     uint32_t *v;
     size_t k;
@@ -483,10 +566,24 @@ static enum err seg_names(struct tsdb_query *q, size_t src, str name, struct nam
     TRY(seg_values(&q->ctx[src], name, &tmp, &v, &k));
     for (size_t i = 0; i < k; i++) {
         str s;
+        bool says = true;
         TRY(seg_symbol(&q->ctx[src], v[i], &s));
-        names_add(n, s);
+        if (gone && !symmap_get(&n->seen, s))
+            TRY(seg_says(q, src, name.p ? name : s, name.p ? s : STR_NONE, gone, &says));
+        if (says)
+            names_add(n, s);
     }
     return OK;
+}
+
+static enum err seg_names(struct tsdb_query *q, size_t src, str name, struct names *n)
+{
+    roaring_bitmap_t *gone;
+    TRY(seg_gone(q, src, &gone));
+    enum err e = seg_names_left(q, src, name, gone, n);
+    if (gone)
+        roaring_bitmap_free(gone);
+    return e;
 }
 
 static enum err names_or_values(struct tsdb_query *q, str name, const struct matcher *m, size_t n_matchers,
@@ -494,7 +591,7 @@ static enum err names_or_values(struct tsdb_query *q, str name, const struct mat
 {
     struct names n = { .a = a };
     if (!n_matchers) {
-        head_names(q->db, name, &n);
+        head_names(q, name, &n);
         for (size_t i = 0; i < q->n_segs; i++)
             if (seg_names(q, i, name, &n))
                 query_damage(q, "the index of %s is damaged", segment_path(q->segs[i]));

@@ -83,6 +83,7 @@ enum err seg_open_hook(void *ctx, struct segment *seg, void **ret_user, struct e
     (void)ctx;
     struct tsdb_seg *s = mem_zalloc(sizeof(*s));
     arena_init(&s->a, 0);
+    mtx_init(&s->tomb_mu, 158);
     s->seg = seg;
     AUTO_ARENA struct arena tmp;
     arena_init(&tmp, 0);
@@ -114,6 +115,8 @@ void seg_close_hook(void *user)
     struct tsdb_seg *s = user;
     if (!s)
         return;
+    seg_tombs_free(s);
+    mtx_deinit(&s->tomb_mu);
     arena_deinit(&s->a);
     mem_free(s);
 }

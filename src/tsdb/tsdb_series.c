@@ -255,6 +255,8 @@ static void index_rebuild(struct tsdb *db, const struct gc_list *dead)
     mtx_lock(&x->mu);
     roaring_bitmap_t *gone = roaring_bitmap_of_ptr(dead->ids.n, dead->ids.p);
     roaring_bitmap_andnot_inplace(x->all, gone);
+    if (x->deleted)
+        roaring_bitmap_andnot_inplace(x->deleted, gone); /* their ids will be others */
     roaring_bitmap_free(gone);
     struct pairmap old = x->pairs;
     memset(&x->pairs, 0, sizeof(x->pairs));
