@@ -30,6 +30,7 @@
 #define VANE_API_API_H
 
 #include "http/grpc.h"
+#include "ingest/ingest.h"
 #include "promql/promql.h"
 #include "push/push.h"
 #include "tsdb/tsdb.h"
@@ -39,8 +40,9 @@
 /* ---- the store as the API sees it: api_store_tsdb() is the real one ---- */
 struct api_store {
     void *ctx;
-    enum err (*write)(void *ctx, const struct batch *b, struct tsdb_write_result *ret); /* as tsdb_write */
-    enum err (*wait)(void *ctx, uint64_t lsn);                                          /* as tsdb_wait */
+    enum err (*write)(void *ctx, const struct batch *b, const struct ingest_source *who,
+                      struct tsdb_write_result *ret);  /* as ingest_append */
+    enum err (*wait)(void *ctx, uint64_t lsn);         /* as tsdb_wait */
     /* Sorted, without duplicates, in a; at most limit (0 = all). */
     enum err (*series)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
                        size_t limit, struct arena *a, struct labels **ret, size_t *ret_n);
@@ -54,8 +56,13 @@ struct api_store {
     enum err (*stats)(void *ctx, bool with_top, struct arena *a, struct tsdb_stats *ret);
     uint64_t (*known)(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint,
                       hash128 *ret_key); /* tsdb_known(); NULL = nothing is */
+    uint64_t (*salt)(void *ctx, const struct ingest_source *who); /* as ingest_salt; NULL = 0 */
 };
-struct api_store api_store_tsdb(struct tsdb *db);
+struct api_store_pair { /* ctx of api_store_tsdb */
+    struct tsdb *db;
+    struct ingest *ingest;
+};
+struct api_store api_store_tsdb(struct api_store_pair *pair); /* writes go through ingest; pair must outlive it */
 
 /* The tsdb as a source for PromQL. */
 struct promql_source *api_source_tsdb_new(struct tsdb *db);

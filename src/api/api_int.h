@@ -119,7 +119,8 @@ void api_self_open(struct api *api);
 void api_self_close(struct api *api);
 
 /* Write a decoded batch and wait until it is durable. On trouble the store's error. */
-enum err api_store_write(struct api *api, const struct batch *b, struct tsdb_write_result *ret,
+enum err api_store_write(struct api *api, const struct batch *b, const struct ingest_source *who,
+                         struct tsdb_write_result *ret,
                          struct err_text *reterr) MUST_CHECK;
 /* 400 with the first refusal in words: of the decoder, or of the store with the reference receiver's phrase in front. */
 void api_partial_fail(struct http_response *rs, const struct wire_rejects *rejects, const struct tsdb_write_result *r);

@@ -59,6 +59,7 @@ static enum err metrics_take(struct api *api, struct arena *a, str body, enum ot
 {
     struct batch batch = { .a = a };
     struct wire_rejects rejects = { 0 };
+    const struct ingest_source who = { .flags = INGEST_REPLICAS };
     struct tsdb_write_result result = { 0 };
     str reason;
     if (!api_ready(api))
@@ -67,7 +68,7 @@ static enum err metrics_take(struct api *api, struct arena *a, str body, enum ot
         atomic_load_explicit(&api->otlp, memory_order_acquire); /* pairs with api_set_otlp */
     enum err e = otlp_metrics_decode(a, body, coding, opt, &batch, &rejects, why);
     if (e == OK)
-        e = api_store_write(api, &batch, &result, why);
+        e = api_store_write(api, &batch, &who, &result, why);
     if (e != OK)
         return why->msg[0] ? e : err_fail(why, e, "%s", err_describe(e));
     uint64_t n = refused(a, &rejects, &result, &reason);

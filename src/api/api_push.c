@@ -62,6 +62,7 @@ static void import_prometheus(struct http_request *rq, struct http_response *rs)
     struct api *api = api_of(rq);
     struct batch batch = { .a = rq->a };
     struct wire_rejects rejects = { 0 };
+    const struct ingest_source who = { 0 };
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
     enum expo_format format;
@@ -69,7 +70,7 @@ static void import_prometheus(struct http_request *rq, struct http_response *rs)
         return;
     enum err e = import_batch(rq, format, &batch, &rejects, &why);
     if (e == OK)
-        e = api_store_write(api, &batch, &result, &why);
+        e = api_store_write(api, &batch, &who, &result, &why);
     if (e != OK) {
         api_write_fail(rs, e, why.msg);
         return;

@@ -92,17 +92,31 @@ void api_source_tsdb_free(struct promql_source *s)
 
 enum { SERIES_MAX = 10000000 };
 
-static enum err store_write(void *ctx, const struct batch *b, struct tsdb_write_result *ret)
+static struct tsdb *db_of(void *ctx)
 {
-    return tsdb_write(ctx, b, ret);
+    return ((struct api_store_pair *)ctx)->db;
+}
+static struct ingest *ingest_of(void *ctx)
+{
+    return ((struct api_store_pair *)ctx)->ingest;
+}
+
+static enum err store_write(void *ctx, const struct batch *b, const struct ingest_source *who,
+                            struct tsdb_write_result *ret)
+{
+    return ingest_append(ingest_of(ctx), b, who, ret);
 }
 static uint64_t store_known(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint, hash128 *ret_key)
 {
-    return tsdb_known(ctx, bytes, salt, io_hint, ret_key);
+    return tsdb_known(db_of(ctx), bytes, salt, io_hint, ret_key);
+}
+static uint64_t store_salt(void *ctx, const struct ingest_source *who)
+{
+    return ingest_salt(ingest_of(ctx), who);
 }
 static enum err store_wait(void *ctx, uint64_t lsn)
 {
-    return tsdb_wait(ctx, lsn);
+    return tsdb_wait(db_of(ctx), lsn);
 }
 
 static enum err store_series(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
@@ -111,7 +125,7 @@ static enum err store_series(void *ctx, int64_t from_ms, int64_t to_ms, const st
     struct tsdb_query *q;
     struct tsdb_series *found;
     size_t n;
-    TRY(tsdb_query_open(ctx, from_ms, to_ms, &q));
+    TRY(tsdb_query_open(db_of(ctx), from_ms, to_ms, &q));
     enum err e = tsdb_select(q, m, n_matchers, SERIES_MAX, a, &found, &n);
     if (e == OK) {
         n = limit ? MIN(n, limit) : n;
@@ -129,7 +143,7 @@ static enum err store_label_names(void *ctx, int64_t from_ms, int64_t to_ms, con
                                   size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     struct tsdb_query *q;
-    TRY(tsdb_query_open(ctx, from_ms, to_ms, &q));
+    TRY(tsdb_query_open(db_of(ctx), from_ms, to_ms, &q));
     enum err e = tsdb_label_names(q, m, n_matchers, limit, a, ret, ret_n);
     tsdb_query_close(q);
     return e;
@@ -139,7 +153,7 @@ static enum err store_label_values(void *ctx, int64_t from_ms, int64_t to_ms, st
                                    size_t n_matchers, size_t limit, struct arena *a, str **ret, size_t *ret_n)
 {
     struct tsdb_query *q;
-    TRY(tsdb_query_open(ctx, from_ms, to_ms, &q));
+    TRY(tsdb_query_open(db_of(ctx), from_ms, to_ms, &q));
     enum err e = tsdb_label_values(q, name, m, n_matchers, limit, a, ret, ret_n);
     tsdb_query_close(q);
     return e;
@@ -149,7 +163,7 @@ static enum err store_exemplars(void *ctx, int64_t from_ms, int64_t to_ms, const
                                 struct arena *a, struct tsdb_exemplars **ret, size_t *ret_n)
 {
     struct tsdb_query *q;
-    TRY(tsdb_query_open(ctx, from_ms, to_ms, &q));
+    TRY(tsdb_query_open(db_of(ctx), from_ms, to_ms, &q));
     enum err e = tsdb_exemplars(q, m, n_matchers, a, ret, ret_n);
     for (size_t i = 0; e == OK && i < *ret_n; i++) {
         struct tsdb_exemplars *x = &(*ret)[i];
@@ -168,24 +182,25 @@ static enum err store_exemplars(void *ctx, int64_t from_ms, int64_t to_ms, const
 static enum err store_metadata(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret,
                                size_t *ret_n)
 {
-    return tsdb_metadata(ctx, name, limit, a, ret, ret_n);
+    return tsdb_metadata(db_of(ctx), name, limit, a, ret, ret_n);
 }
 
 static enum err store_stats(void *ctx, bool with_top, struct arena *a, struct tsdb_stats *ret)
 {
-    return tsdb_stats(ctx, with_top, a, ret);
+    return tsdb_stats(db_of(ctx), with_top, a, ret);
 }
 
-struct api_store api_store_tsdb(struct tsdb *db)
+struct api_store api_store_tsdb(struct api_store_pair *pair)
 {
-    return (struct api_store){ db,
-                               store_write,
-                               store_wait,
-                               store_series,
-                               store_label_names,
-                               store_label_values,
-                               store_exemplars,
-                               store_metadata,
-                               store_stats,
-                               store_known };
+    return (struct api_store){ .ctx = pair,
+                               .write = store_write,
+                               .wait = store_wait,
+                               .series = store_series,
+                               .label_names = store_label_names,
+                               .label_values = store_label_values,
+                               .exemplars = store_exemplars,
+                               .metadata = store_metadata,
+                               .stats = store_stats,
+                               .known = store_known,
+                               .salt = store_salt };
 }

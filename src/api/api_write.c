@@ -36,14 +36,15 @@ const char *api_reject_text(const struct tsdb_write_result *r)
     return NULL;
 }
 
-enum err api_store_write(struct api *api, const struct batch *b, struct tsdb_write_result *ret, struct err_text *reterr)
+enum err api_store_write(struct api *api, const struct batch *b, const struct ingest_source *who,
+                         struct tsdb_write_result *ret, struct err_text *reterr)
 {
     const struct api_store *st = &api->d.store;
     memset(ret, 0, sizeof(*ret));
     reterr->msg[0] = 0;
     if (b->series.n == 0 && b->families.n == 0)
         return OK;
-    enum err e = st->write(st->ctx, b, ret);
+    enum err e = st->write(st->ctx, b, who, ret);
     if (e == OK && ret->lsn)
         e = st->wait(st->ctx, ret->lsn);
     if (e == ERR_BUSY)
@@ -71,11 +72,22 @@ static void count(const struct http_response *rs, bool partial)
              1);
 }
 
-static enum err decode(struct http_request *rq, struct batch *batch, struct wire_rejects *rejects, struct err_text *why)
+struct salted { /* label bytes mean something for one sender */
+    const struct api_store *store;
+    uint64_t salt;
+};
+static uint64_t known_salted(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint, hash128 *ret_key)
+{
+    const struct salted *s = ctx;
+    return s->store->known(s->store->ctx, bytes, salt ^ s->salt, io_hint, ret_key);
+}
+
+static enum err decode(struct http_request *rq, const struct ingest_source *who, struct batch *batch, struct wire_rejects *rejects, struct err_text *why)
 {
     const struct api_deps *d = &api_of(rq)->d;
     size_t plain_max = d->write_body_bytes_max ? d->write_body_bytes_max : RW_BODY_BYTES_MAX;
-    const struct wire_known known = { d->store.ctx, d->store.known };
+    struct salted salted = { &d->store, d->store.salt ? d->store.salt(d->store.ctx, who) : 0 };
+    const struct wire_known known = { &salted, known_salted };
     struct wire_limits limits = d->write_limits;
     limits.known = d->store.known ? &known : NULL;
     enum rw_version version;
@@ -116,14 +128,15 @@ static void remote_write(struct http_request *rq, struct http_response *rs)
     struct wire_rejects rejects = { 0 };
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
+    const struct ingest_source who = { .flags = INGEST_REPLICAS };
     if (api_not_ready(api, rs)) {
         written_headers(rs, ERR_BUSY, &result);
         count(rs, false);
         return;
     }
-    enum err e = decode(rq, &batch, &rejects, &why);
+    enum err e = decode(rq, &who, &batch, &rejects, &why);
     if (e == OK)
-        e = api_store_write(api, &batch, &result, &why);
+        e = api_store_write(api, &batch, &who, &result, &why);
     written_headers(rs, e, &result);
     if (e != OK) {
         api_write_fail(rs, e, why.msg);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/os.h"
+#include "base/thread.h"
 #include "wire/expo.h"
 
 struct cli_self {
@@ -55,8 +57,7 @@ static void collect(struct cli_self *s)
     }
     struct label up = { LABEL_NAME, STR("up") };
     add_series(s, &b, (struct labels){ &up, 1 }, (struct metric_meta){ 0 }, now_ms, x.entry == EXPO_END ? 1 : 0);
-    struct tsdb_write_result result;
-    enum err err = x.entry == EXPO_END ? tsdb_write(s->cfg.db, &b, &result) : ERR_PARSE;
+    enum err err = x.entry == EXPO_END ? s->cfg.append(s->cfg.sink, &b) : ERR_PARSE;
     if (err)
         LOG_WARN("own metrics were not stored, trying again at the next interval", "err",
                  x.entry == EXPO_ERROR ? x.error.msg : err_describe(err));

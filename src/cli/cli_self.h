@@ -4,11 +4,12 @@
 #define VANE_CLI_CLI_SELF_H
 
 #include "base/buf.h"
-#include "tsdb/tsdb.h"
+#include "model/sample.h"
 
 struct cli_self;
 struct cli_self_config {
-    struct tsdb *db;
+    void *sink; /* where samples go */
+    enum err (*append)(void *sink, const struct batch *b);
     void (*render)(struct buf *out); /* what /metrics shows, text format */
     int64_t interval_ms;             /* 0 = 15 s */
     const char *instance;            /* "127.0.0.1:9090"; copied */

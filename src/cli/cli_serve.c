@@ -14,20 +14,24 @@ static enum err sink_append(struct scrape_sink *sink, const struct batch *b)
 {
     struct serve *s = CONTAINER_OF(sink, struct serve, sink);
     struct tsdb_write_result result;
-    return tsdb_write(s->db, b, &result);
+    const struct ingest_source who = { .flags = INGEST_SCRAPES };
+    return ingest_append(s->ingest, b, &who, &result);
 }
 
+/* This machine, vane itself, the compatibility listeners. */
 static enum err host_append(void *ctx, const struct batch *b)
 {
     struct tsdb_write_result result;
-    return tsdb_write(((struct serve *)ctx)->db, b, &result);
+    const struct ingest_source who = { 0 };
+    return ingest_append(((struct serve *)ctx)->ingest, b, &who, &result);
 }
 
 /* Refusals of single samples (limits) are told to whoever pushes. */
 static enum err push_append(void *ctx, const struct batch *b, uint64_t *ret_lsn, struct err_text *reterr)
 {
     struct tsdb_write_result result;
-    enum err e = tsdb_write(((struct serve *)ctx)->db, b, &result);
+    const struct ingest_source who = { 0 };
+    enum err e = ingest_append(((struct serve *)ctx)->ingest, b, &who, &result);
     if (e != OK)
         return err_fail(reterr, e, "not stored: %s", err_describe(e));
     *ret_lsn = result.lsn;
@@ -109,7 +113,9 @@ static enum err open_store(struct serve *s, struct err_text *reterr)
         return err_fail(reterr, e, "data folder %s: %s", dir, err_describe(e));
     TRY(store_open(fs_os(), dir, NULL, os_clock(), &s->store, reterr));
     serve_tsdb_config(s, s->cfg, &cfg);
-    return tsdb_open(&cfg, s->store, os_clock(), &s->db, reterr);
+    TRY(tsdb_open(&cfg, s->store, os_clock(), &s->db, reterr));
+    struct ingest_config ingest = { .clock = os_clock() };
+    return ingest_open(&ingest, s->db, &s->ingest, reterr);
 }
 
 static enum err open_engine(struct serve *s, struct err_text *reterr)
@@ -218,7 +224,7 @@ static enum err open_collectors(struct serve *s, struct err_text *reterr)
     }
     if (s->cfg->self_metrics && s->cfg->listen.n) {
         const struct cli_listen *l = &s->cfg->listen.p[0];
-        struct cli_self_config self = { .db = s->db, .render = stats_render };
+        struct cli_self_config self = { .sink = s, .append = host_append, .render = stats_render };
         self.instance = arena_printf(&s->a, STR_FMT ":%u", STR_ARG(l->host), http_server_port(s->server, 0)).p;
         enum err e = cli_self_open(&self, &s->self);
         if (e)
@@ -261,6 +267,7 @@ static void serve_close(struct serve *s)
     if (s->engine)
         promql_engine_free(s->engine);
     pool_close(s->query_pool);
+    ingest_close(s->ingest);
     if (s->db)
         tsdb_close(s->db);
     if (s->store)

@@ -42,6 +42,8 @@ struct serve {
     atomic_bool ready;
     struct store *store;
     struct tsdb *db;
+    struct ingest *ingest;
+    struct api_store_pair api_store;
     struct pool *query_pool;
     struct promql_engine *engine;
     struct promql_source *tsdb_source, *source;

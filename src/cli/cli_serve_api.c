@@ -162,8 +162,9 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .reload = process_reload,
         .quit = s->opt.lifecycle ? process_quit : NULL,
     };
+    s->api_store = (struct api_store_pair){ s->db, s->ingest };
     *d = (struct api_deps){
-        .store = api_store_tsdb(s->db),
+        .store = api_store_tsdb(&s->api_store),
         .engine = s->engine,
         .source = s->source,
         .promql_features = s->opt.features,

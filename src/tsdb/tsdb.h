@@ -61,6 +61,25 @@ struct tsdb_write_result {
 /* ERR_NO_SPACE (disk), ERR_BUSY (memory): nothing was applied, try later. ERR_CLOSED. Otherwise OK, with
  * refusals of single samples in ret. Takes no ownership. batch_series.ref caches are filled. */
 enum err tsdb_write(struct tsdb *db, const struct batch *b, struct tsdb_write_result *ret) MUST_CHECK;
+/* The same with somebody who is asked about every series that the head does not have (room ingest). Known series cost
+ * nothing. admit is called under a partition's lock: it must be short and not come back here.
+ *   i     number of the series in the batch (a series that comes twice may be asked about twice)
+ *   ls    its labels, checked, valid during the call
+ *   full  no more series can be made (tsdb_config.series_max, memory): the answer is not TSDB_ADMIT
+ *   why   filled for TSDB_REFUSE (counted as TSDB_REJECT_LABELS)
+ * TSDB_FOLD: left out without being counted as rejected; the caller does something else with its samples. */
+enum tsdb_verdict { TSDB_ADMIT, TSDB_FOLD, TSDB_REFUSE };
+struct tsdb_gate {
+    void *ctx;
+    enum tsdb_verdict (*admit)(void *ctx, size_t i, struct labels ls, bool full, struct err_text *why);
+};
+enum err tsdb_write_gated(struct tsdb *db, const struct batch *b, const struct tsdb_gate *gate,
+                          struct tsdb_write_result *ret) MUST_CHECK;
+/* Told of every series that leaves the head, under a partition's lock as above. Set it before the first write, remove it
+ * (NULL) after the last. */
+void tsdb_on_gone(struct tsdb *db, void (*gone)(void *ctx, struct labels ls), void *ctx);
+/* Every series of the head; ls is valid during the call. No partition is locked: series made meanwhile may be missing. */
+void tsdb_each_series(struct tsdb *db, void (*fn)(void *ctx, struct labels ls), void *ctx);
 /* The ref of a series whose labels were last written in the same bytes, with the same salt (what else decides about
  * their meaning: the encoding, the limits of the decoder); 0 = not known. *ret_key is always set: for batch_key.hash.
  * io_hint: kept by the caller over one request, 0 at first: series in the order of an earlier request are found

@@ -419,6 +419,7 @@ enum append_result head_append_hist(struct tsdb *db, struct part *p, struct seri
 struct write {
     struct tsdb *db;
     const struct batch *b;
+    const struct tsdb_gate *gate; /* NULL: everything is admitted */
     struct tsdb_write_result *ret;
     uint8_t *part;
     uint32_t *order; /* by partition */
@@ -433,6 +434,7 @@ struct write {
     struct arena say;         /* other uses of such labels */
     const struct series *cur; /* being applied */
     size_t keys, read;        /* series with label bytes; of these, whose labels had to be read */
+    size_t folded;            /* series the gate takes care of */
     struct {                  /* infos looked up in this request */
         const struct labels *resource;
         uint32_t id;
@@ -485,6 +487,30 @@ static struct series *by_ref(struct tsdb *db, struct part *p, uint64_t ref, uint
     return s->part == p->no && !s->dead && (s->serial & 0xffffff) == ref >> 40 ? s : NULL;
 }
 
+/* May this series be made? A refusal is counted here. */
+static bool admitted(struct write *w, const struct batch_series *bs, struct labels ls)
+{
+    struct tsdb *db = w->db;
+    size_t n = MAX(samples_of(bs), 1);
+    uint64_t have = atomic_load_explicit(&db->n_series, memory_order_relaxed), max = LIMIT(db, series_max);
+    bool too_many = max && have >= max, no_memory = w->memory_percent >= 90;
+    if (w->gate) {
+        struct err_text why = { .msg = "" };
+        enum tsdb_verdict v =
+            w->gate->admit(w->gate->ctx, (size_t)(bs - w->b->series.p), ls, too_many || no_memory, &why);
+        w->folded += v == TSDB_FOLD;
+        if (v == TSDB_REFUSE)
+            reject(w, TSDB_REJECT_LABELS, n, ls, "%s", why.msg);
+        return v == TSDB_ADMIT;
+    }
+    if (too_many)
+        reject(w, TSDB_REJECT_SERIES_LIMIT, n, ls, "the limit of %llu active series is reached",
+               (unsigned long long)max);
+    else if (no_memory)
+        reject(w, TSDB_REJECT_SERIES_LIMIT, n, ls, "memory is nearly full: no new series");
+    return !too_many && !no_memory;
+}
+
 static struct series *create(struct write *w, struct part *p, const struct batch_series *bs, struct labels ls,
                              hash128 h, uint32_t *ret_id)
 {
@@ -495,16 +521,8 @@ static struct series *create(struct write *w, struct part *p, const struct batch
         reject(w, TSDB_REJECT_LABELS, n, ls, "%s", why.msg);
         return NULL;
     }
-    uint64_t have = atomic_load_explicit(&db->n_series, memory_order_relaxed);
-    if (LIMIT(db, series_max) && have >= LIMIT(db, series_max)) {
-        reject(w, TSDB_REJECT_SERIES_LIMIT, n, ls, "the limit of %llu active series is reached",
-               (unsigned long long)LIMIT(db, series_max));
+    if (!admitted(w, bs, ls))
         return NULL;
-    }
-    if (w->memory_percent >= 90) {
-        reject(w, TSDB_REJECT_SERIES_LIMIT, n, ls, "memory is nearly full: no new series");
-        return NULL;
-    }
     w->ret->new_series++;
     return series_new(db, p, h, ls, ret_id);
 }
@@ -713,6 +731,11 @@ static void apply_series(struct write *w, struct part *p, struct series *s, uint
         put_exemplars(w, p, s, id, bs);
 }
 
+static size_t refusals(const struct write *w)
+{
+    return w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT] + w->folded;
+}
+
 /* Ids of a partition's series into w->ids, 0 = refused. Series are touched here so that the loop that appends
  * finds them in cache; the hint brings in the next one while this one is compared. */
 static void resolve_all(struct write *w, struct part *p, const uint32_t *order, size_t n)
@@ -722,12 +745,12 @@ static void resolve_all(struct write *w, struct part *p, const uint32_t *order, 
     uint32_t n_ids = atomic_load_explicit(&db->n_ids, memory_order_acquire);
     for (size_t i = 0; i < n; i++) {
         const struct batch_series *bs = &w->b->series.p[order[i]];
-        size_t before = w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT];
+        size_t before = refusals(w);
         w->ids[i] = 0;
         struct series *s = resolve(w, p, prev, order[i], &w->ids[i]);
         if (!s) {
             w->ids[i] = 0;
-            if (before == w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT])
+            if (before == refusals(w))
                 reject(w, TSDB_REJECT_LABELS, MAX(samples_of(bs), 1), bs->labels,
                        "the series has left the head: send its labels");
             continue;
@@ -852,12 +875,18 @@ static enum err write_batch(struct write *w)
 
 enum err tsdb_write(struct tsdb *db, const struct batch *b, struct tsdb_write_result *ret)
 {
+    return tsdb_write_gated(db, b, NULL, ret);
+}
+
+enum err tsdb_write_gated(struct tsdb *db, const struct batch *b, const struct tsdb_gate *gate,
+                          struct tsdb_write_result *ret)
+{
     memset(ret, 0, sizeof(*ret));
     if (atomic_load(&db->closing))
         return ERR_CLOSED;
     if (b->series.n > UINT32_MAX / 2)
         return ERR_LIMIT;
-    struct write w = { .db = db, .b = b, .ret = ret, .now_ms = clock_now_ms(db->clk) };
+    struct write w = { .db = db, .b = b, .gate = gate, .ret = ret, .now_ms = clock_now_ms(db->clk) };
     arena_init(&w.defs[0], 0);
     arena_init(&w.defs[1], 0);
     arena_init(&w.say, 0);

@@ -269,6 +269,8 @@ struct tsdb {
     _Atomic(struct series *) pages[SERIES_PAGES_MAX];
     atomic_uint n_ids; /* ids below this exist */
     uint32_t serial;
+    void (*gone)(void *ctx, struct labels ls); /* tsdb_on_gone */
+    void *gone_ctx;
     struct head_index idx;
     struct mtx known_mu; /* one grows or purges at a time */
     _Atomic(struct known_table *) known;

@@ -229,8 +229,52 @@ static void gc_release(void *vdb, void *vl)
     mem_free(l);
 }
 
+static void tell_gone(struct tsdb *db, const struct series *s, struct arena *a)
+{
+    if (!db->gone)
+        return;
+    arena_reset(a);
+    db->gone(db->gone_ctx, series_labels(db, s, a));
+}
+
+void tsdb_on_gone(struct tsdb *db, void (*gone)(void *ctx, struct labels ls), void *ctx)
+{
+    for (unsigned i = 0; i < db->n_parts; i++)
+        mtx_lock(&db->parts[i].mu);
+    db->gone = gone;
+    db->gone_ctx = ctx;
+    for (unsigned i = db->n_parts; i--;)
+        mtx_unlock(&db->parts[i].mu);
+}
+
+void tsdb_each_series(struct tsdb *db, void (*fn)(void *ctx, struct labels ls), void *ctx)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    mtx_lock(&db->idx.mu);
+    uint32_t n = (uint32_t)roaring_bitmap_get_cardinality(db->idx.all), *ids = arena_array(&a, uint32_t, n + 1);
+    roaring_bitmap_to_uint32_array(db->idx.all, ids);
+    mtx_unlock(&db->idx.mu);
+    AUTO_ARENA struct arena one;
+    arena_init(&one, 0);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct series *s = series_at(db, ids[i]);
+        struct part *p = &db->parts[s->part];
+        arena_reset(&one);
+        struct labels ls = LABELS_NONE;
+        mtx_lock(&p->mu); /* it may leave meanwhile */
+        if (!s->dead)
+            ls = labels_copy(&one, series_labels(db, s, &one));
+        mtx_unlock(&p->mu);
+        if (ls.n)
+            fn(ctx, ls);
+    }
+}
+
 static void gc_part(struct tsdb *db, struct part *p, int64_t before_ms, struct gc_list *out)
 {
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
     mtx_lock(&p->mu);
     for (uint32_t i = 0; i < p->table_cap; i++) {
         uint32_t id = p->table[i].id;
@@ -239,6 +283,7 @@ static void gc_part(struct tsdb *db, struct part *p, int64_t before_ms, struct g
         struct series *s = series_at(db, id);
         if (s->last_ts < before_ms && !atomic_load(&s->chunk) && !atomic_load(&s->ooo) && !s->dead) {
             s->dead = true;
+            tell_gone(db, s, &a);
             vec_push(&out->ids, id);
             vec_push(&out->blobs, (void *)(uintptr_t)s->labels);
         }

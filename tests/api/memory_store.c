@@ -37,8 +37,10 @@ struct memory_series *memory_store_find(struct memory_store *m, struct labels ls
     return NULL;
 }
 
-static enum err store_write(void *ctx, const struct batch *b, struct tsdb_write_result *ret)
+static enum err store_write(void *ctx, const struct batch *b, const struct ingest_source *who,
+                            struct tsdb_write_result *ret)
 {
+    (void)who;
     struct memory_store *m = ctx;
     memset(ret, 0, sizeof(*ret));
     if (m->write_err != OK)
@@ -274,5 +276,5 @@ struct api_store memory_store_api(struct memory_store *m)
 {
     return (struct api_store){ m,           store_write,  store_wait,      store_series,
                                store_names, store_values, store_exemplars, store_metadata,
-                               store_stats, NULL };
+                               store_stats, NULL,         NULL };
 }

@@ -118,6 +118,8 @@ static void tsdb_plug(void)
     ASSERT(mkdtemp(site.dir) != NULL);
     ASSERT(store_open(fs_os(), site.dir, &scfg, &site.clock, &site.disk, &why) == OK);
     ASSERT(tsdb_open(&cfg, site.disk, &site.clock, &site.db, &why) == OK);
+    ASSERT(ingest_open(&(struct ingest_config){ .clock = &site.clock }, site.db, &site.ingest, &why) == OK);
+    site.pair = (struct api_store_pair){ site.db, site.ingest };
     site.db_source = api_source_tsdb_new(site.db);
 }
 
@@ -125,6 +127,7 @@ static void tsdb_unplug(void)
 {
     char command[128];
     api_source_tsdb_free(site.db_source);
+    ingest_close(site.ingest);
     tsdb_close(site.db);
     store_close(site.disk);
     snprintf(command, sizeof(command), "rm -rf %s", site.dir);
@@ -164,7 +167,7 @@ static int open_with(bool tsdb)
     site.process =
         (struct api_process){ .ready = is_ready, .config_text = config_text, .reload = reload, .quit = quit };
     site.scrape = (struct api_scrape){ .targets = targets, .pools = pools };
-    struct api_deps d = { .store = tsdb ? api_store_tsdb(site.db) : memory_store_api(&site.store),
+    struct api_deps d = { .store = tsdb ? api_store_tsdb(&site.pair) : memory_store_api(&site.store),
                           .engine = site.engine,
                           .source = site.source,
                           .scrape = &site.scrape,

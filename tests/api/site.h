@@ -9,6 +9,8 @@ struct site {
     struct memory_store store;
     struct store *disk; /* site_open_tsdb: the real store in a folder of its own, instead of the memory store */
     struct tsdb *db;
+    struct ingest *ingest;
+    struct api_store_pair pair;
     struct promql_source *db_source;
     char dir[64];
     struct promql_source *source;
