@@ -11,6 +11,7 @@
  *   api_prometheus_query.c   /api/v1/query, query_range, query_exemplars, format_query, parse_query
  *   api_prometheus_meta.c    /api/v1/series, labels, label/<name>/values, metadata
  *   api_prometheus_status.c  /api/v1/targets*, scrape_pools, rules, alerts, alertmanagers, status/..., features, /-/...
+ *   api_admin.c              /api/v1/admin/tsdb/...
  *   api_write.c              /api/v1/write
  *   api_otlp.c               /v1/metrics, /api/v1/otlp/v1/metrics, gRPC MetricsService/Export
  *   api_grpc.c               gRPC services: the tables, grpc.health.v1.Health/Check
@@ -57,6 +58,11 @@ struct api_store {
     uint64_t (*known)(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint,
                       hash128 *ret_key); /* tsdb_known(); NULL = nothing is */
     uint64_t (*salt)(void *ctx, const struct ingest_source *who); /* as ingest_salt; NULL = 0 */
+    /* As in tsdb.h. NULL: this store has no administration. */
+    enum err (*delete_series)(void *ctx, const struct tsdb_selector *sel, size_t n, int64_t from_ms, int64_t to_ms,
+                              struct err_text *reterr);
+    enum err (*clean_tombstones)(void *ctx, struct err_text *reterr);
+    enum err (*snapshot)(void *ctx, str name, bool skip_head, struct err_text *reterr); /* DATA/snapshots/NAME */
 };
 struct api_store_pair { /* ctx of api_store_tsdb */
     struct tsdb *db;
@@ -143,6 +149,7 @@ struct api_deps {
     const struct api_scrape *scrape;   /* NULL: nothing is scraped */
     struct push *push;                 /* pushed groups; NULL: none are taken */
     const struct api_process *process; /* never NULL */
+    bool admin;                        /* /api/v1/admin/tsdb/... is on */
     const struct http_pair *flags;     /* status/flags, sorted by name */
     size_t n_flags;
     struct api_build build;

@@ -98,6 +98,7 @@ void api_external_labels(const struct api *api, struct arena *a, struct labels *
 API_TABLE(query_routes)
 API_TABLE(meta_routes)
 API_TABLE(status_routes)
+API_TABLE(admin_routes)
 
 API_TABLE(write_routes)
 API_TABLE(otlp_routes)

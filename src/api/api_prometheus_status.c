@@ -379,7 +379,7 @@ static void features(struct http_request *rq, struct http_response *rs)
     json_obj(&j);
     json_key(&j, STR("api"));
     json_obj(&j);
-    json_kbool(&j, "admin", false);
+    json_kbool(&j, "admin", api_of(rq)->d.admin);
     json_kbool(&j, "exclude_alerts", false);
     json_kbool(&j, "label_values_match", true);
     json_kbool(&j, "otlp_write_receiver", true);
@@ -395,14 +395,6 @@ static void features(struct http_request *rq, struct http_response *rs)
     json_obj_end(&j);
     json_obj_end(&j);
     api_end(&j, NULL, 0);
-}
-
-/* The administration of Prometheus' TSDB is switched off, in upstream's words and with its status. */
-static void admin_off(struct http_request *rq, struct http_response *rs)
-{
-    (void)rq;
-    api_fail(rs, API_UNAVAILABLE, "admin APIs disabled");
-    rs->status = 500;
 }
 
 /* ---- management: the texts are upstream's, because probes compare them ---- */
@@ -469,7 +461,6 @@ const struct http_route api_status_routes[] = {
     { GET, "/api/v1/status/runtimeinfo", status_runtimeinfo, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/status/tsdb", status_tsdb, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/status/walreplay", status_walreplay, HTTP_CONTROL, NULL, HTTP_CORS },
-    { DO, "/api/v1/admin/tsdb/{action*}", admin_off, HTTP_CONTROL, NULL, HTTP_CORS },
     { DO, "/-/reload", reload, HTTP_CONTROL, NULL, 0 },
     { DO, "/-/quit", quit, HTTP_CONTROL, NULL, 0 },
 };

@@ -190,6 +190,25 @@ static enum err store_stats(void *ctx, bool with_top, struct arena *a, struct ts
     return tsdb_stats(db_of(ctx), with_top, a, ret);
 }
 
+static enum err store_delete(void *ctx, const struct tsdb_selector *sel, size_t n, int64_t from_ms, int64_t to_ms,
+                             struct err_text *reterr)
+{
+    return tsdb_delete(db_of(ctx), sel, n, from_ms, to_ms, reterr);
+}
+
+static enum err store_clean(void *ctx, struct err_text *reterr)
+{
+    return tsdb_clean_tombstones(db_of(ctx), reterr);
+}
+
+static enum err store_snapshot(void *ctx, str name, bool skip_head, struct err_text *reterr)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    const char *dest = arena_printf(&a, "%s/snapshots/" STR_FMT, tsdb_dir(db_of(ctx)), STR_ARG(name)).p;
+    return tsdb_snapshot(db_of(ctx), dest, skip_head, reterr);
+}
+
 struct api_store api_store_tsdb(struct api_store_pair *pair)
 {
     return (struct api_store){ .ctx = pair,
@@ -202,5 +221,8 @@ struct api_store api_store_tsdb(struct api_store_pair *pair)
                                .metadata = store_metadata,
                                .stats = store_stats,
                                .known = store_known,
-                               .salt = store_salt };
+                               .salt = store_salt,
+                               .delete_series = store_delete,
+                               .clean_tombstones = store_clean,
+                               .snapshot = store_snapshot };
 }

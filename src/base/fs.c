@@ -221,6 +221,21 @@ static enum err real_lock(struct fs *fs, const char *path, struct fs_file **ret)
     return OK;
 }
 
+static enum err real_link(struct fs *fs, const char *from, const char *to)
+{
+    (void)fs;
+    if (link(from, to) == 0)
+        return OK;
+    bool cannot = errno == EXDEV || errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS || errno == EMLINK;
+    return cannot ? ERR_UNSUPPORTED : last_errno();
+}
+
+static enum err real_rmdir(struct fs *fs, const char *path)
+{
+    (void)fs;
+    return rmdir(path) == 0 ? OK : last_errno();
+}
+
 static const struct fs_ops real_ops = {
     .open = real_open,
     .close = real_close,
@@ -238,6 +253,8 @@ static const struct fs_ops real_ops = {
     .list = real_list,
     .space = real_space,
     .lock = real_lock,
+    .link = real_link,
+    .rmdir = real_rmdir,
 };
 
 struct fs *fs_os(void)
@@ -315,6 +332,57 @@ enum err fs_space(struct fs *fs, const char *path, uint64_t *ret_free, uint64_t 
 enum err fs_lock(struct fs *fs, const char *path, struct fs_file **ret)
 {
     return fs->ops->lock(fs, path, ret);
+}
+
+enum err fs_link(struct fs *fs, const char *from, const char *to)
+{
+    return fs->ops->link ? fs->ops->link(fs, from, to) : ERR_UNSUPPORTED;
+}
+
+static enum err copy_bytes(struct fs_file *from, struct fs_file *to)
+{
+    enum { PIECE = 1 << 20 };
+    AUTO_FREE char *p = mem_alloc(PIECE);
+    size_t n = PIECE;
+    for (uint64_t off = 0; n == PIECE; off += n) {
+        TRY(fs_pread(from, p, PIECE, off, &n));
+        if (n)
+            TRY(fs_pwrite(to, p, n, off));
+    }
+    return fs_datasync(to);
+}
+
+enum err fs_copy(struct fs *fs, const char *from, const char *to)
+{
+    AUTO_FS_FILE struct fs_file *in = NULL;
+    AUTO_FS_FILE struct fs_file *out = NULL;
+    TRY(fs_open(fs, from, FS_READ, &in));
+    TRY(fs_open(fs, to, FS_CREATE_NEW, &out));
+    enum err e = copy_bytes(in, out);
+    if (e)
+        IGNORE_ERR(fs_unlink(fs, to));
+    return e;
+}
+
+static enum err remove_tree(struct fs *fs, const char *path, unsigned depth)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    str *names;
+    size_t n;
+    enum err e = fs_unlink(fs, path); /* of a symbolic link: the link */
+    if (!e || e == ERR_NOT_FOUND)
+        return OK;
+    if (depth == 0 || fs_list(fs, path, &a, &names, &n))
+        return e;
+    for (size_t i = 0; i < n; i++)
+        TRY(remove_tree(fs, arena_printf(&a, "%s/" STR_FMT, path, STR_ARG(names[i])).p, depth - 1));
+    return fs->ops->rmdir ? fs->ops->rmdir(fs, path) : OK;
+}
+
+enum err fs_remove_tree(struct fs *fs, const char *path)
+{
+    return remove_tree(fs, path, 32);
 }
 
 enum err fs_mkdirs(struct fs *fs, const char *path)

@@ -39,6 +39,9 @@ struct fs_ops {
     enum err (*space)(struct fs *fs, const char *path, uint64_t *ret_free, uint64_t *ret_total);
     /* Exclusive lock on a file (created if absent) held until close; ERR_BUSY if another process has it. */
     enum err (*lock)(struct fs *fs, const char *path, struct fs_file **ret);
+    /* One more name of a file. ERR_UNSUPPORTED where that cannot be (another file system); NULL: nowhere. */
+    enum err (*link)(struct fs *fs, const char *from, const char *to);
+    enum err (*rmdir)(struct fs *fs, const char *path); /* an empty one; NULL: there are none to remove */
 };
 struct fs {
     const struct fs_ops *ops;
@@ -74,6 +77,10 @@ enum err fs_sync_dir(struct fs *fs, const char *path) MUST_CHECK;
 enum err fs_list(struct fs *fs, const char *path, struct arena *a, str **ret_names, size_t *ret_n) MUST_CHECK;
 enum err fs_space(struct fs *fs, const char *path, uint64_t *ret_free, uint64_t *ret_total) MUST_CHECK;
 enum err fs_lock(struct fs *fs, const char *path, struct fs_file **ret) MUST_CHECK;
+enum err fs_link(struct fs *fs, const char *from, const char *to) MUST_CHECK;
+/* The bytes of one file as a new one (ERR_EXISTS), synced. What is half-written after an error is removed. */
+enum err fs_copy(struct fs *fs, const char *from, const char *to) MUST_CHECK;
+enum err fs_remove_tree(struct fs *fs, const char *path) MUST_CHECK; /* absent: OK. Follows no symbolic links */
 static inline void fs_close_cleanup(struct fs_file **f)
 {
     fs_close(*f);

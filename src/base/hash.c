@@ -1,6 +1,8 @@
 /* XXH3 and CRC-32C (table-driven, or the SSE4.2 instruction where the CPU has it); see hash.h. */
 #include "base/hash.h"
 
+#include "base/check.h"
+
 #include <pthread.h>
 #include <xxhash.h>
 
@@ -22,6 +24,27 @@ hash128 hash128_seed(str s, uint64_t seed)
 {
     XXH128_hash_t h = XXH3_128bits_withSeed(s.n ? s.p : "", s.n, seed);
     return (hash128){ h.low64, h.high64 };
+}
+
+struct hash128_state *hash128_begin(void)
+{
+    XXH3_state_t *x = XXH3_createState();
+    ASSERT(x);
+    XXH3_128bits_reset(x);
+    return (struct hash128_state *)x;
+}
+
+void hash128_add(struct hash128_state *h, str piece)
+{
+    if (piece.n)
+        XXH3_128bits_update((XXH3_state_t *)h, piece.p, piece.n);
+}
+
+hash128 hash128_end(struct hash128_state *h)
+{
+    XXH128_hash_t x = XXH3_128bits_digest((XXH3_state_t *)h);
+    XXH3_freeState((XXH3_state_t *)h);
+    return (hash128){ x.low64, x.high64 };
 }
 
 static uint32_t crc_table[8][256];

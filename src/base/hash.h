@@ -11,8 +11,13 @@ typedef struct hash128 {
 uint64_t hash64(str s);
 uint64_t hash64_seed(str s, uint64_t seed);
 hash128 hash128_seed(str s, uint64_t seed);
-uint32_t crc32c(uint32_t crc, str s);       /* start with 0; continues over pieces */
-static inline uint64_t hash_u64(uint64_t x) /* splitmix64 finaliser */
+/* hash128_seed(s, 0) over pieces. */
+struct hash128_state;
+struct hash128_state *hash128_begin(void);
+void hash128_add(struct hash128_state *h, str piece);
+hash128 hash128_end(struct hash128_state *h); /* frees it */
+uint32_t crc32c(uint32_t crc, str s);         /* start with 0; continues over pieces */
+static inline uint64_t hash_u64(uint64_t x)   /* splitmix64 finaliser */
 {
     x ^= x >> 30;
     x *= 0xbf58476d1ce4e5b9ull;

@@ -21,7 +21,7 @@ struct serve_options {
     size_t n_listen, n_otlp_listen, n_otlp_grpc_listen;
     int64_t retention_ms; /* -1: not given */
     uint64_t retention_bytes;
-    bool retention_bytes_given, insecure, no_host_metrics, no_self_metrics, no_otlp, no_otlp_grpc, lifecycle;
+    bool retention_bytes_given, insecure, no_host_metrics, no_self_metrics, no_otlp, no_otlp_grpc, lifecycle, admin;
     unsigned features;
     struct http_pair flags[64]; /* status/flags: as given, for show */
     size_t n_flags;

@@ -147,9 +147,29 @@ static str retention_text(struct serve *s)
     return arena_str(&s->a, buf_str(&b));
 }
 
+/* status/flags says where the data is, also by default: backups ask for it. */
+static void show_data_dir(struct serve *s)
+{
+    struct serve_options *o = &s->opt;
+    str name = STR("storage.tsdb.path");
+    size_t at = 0;
+    while (at < o->n_flags && str_cmp(o->flags[at].name, name) < 0)
+        at++;
+    if (at < o->n_flags && str_eq(o->flags[at].name, name)) {
+        o->flags[at].value = s->cfg->data_dir;
+        return;
+    }
+    if (o->n_flags == ARRAY_LEN(o->flags))
+        return;
+    memmove(&o->flags[at + 1], &o->flags[at], (o->n_flags - at) * sizeof(o->flags[0]));
+    o->flags[at] = (struct http_pair){ name, arena_str(&s->a, s->cfg->data_dir) };
+    o->n_flags++;
+}
+
 void serve_api_deps(struct serve *s, struct api_deps *d)
 {
     char text[1024] = "";
+    show_data_dir(s);
     s->api_scrape = (struct api_scrape){
         .ctx = s, .targets = scrape_targets, .pools = scrape_pools, .metadata = scrape_metadata_rows
     };
@@ -171,6 +191,7 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .scrape = &s->api_scrape,
         .push = s->push,
         .process = &s->api_process,
+        .admin = s->opt.admin,
         .flags = s->opt.flags,
         .n_flags = s->opt.n_flags,
         .build = { .version = str_c(cli_version_text),

@@ -27,6 +27,7 @@ enum serve_option {
     OPT_EXTERNAL_URL,
     OPT_CORS,
     OPT_LIFECYCLE,
+    OPT_ADMIN,
     OPT_IGNORED, /* accepted so that a Prometheus command line works: what it asks for is always on */
 };
 
@@ -58,6 +59,8 @@ static const struct option long_options[] = {
     { "web.cors.origin", required_argument, NULL, OPT_CORS },
     { "enable-lifecycle", no_argument, NULL, OPT_LIFECYCLE },
     { "web.enable-lifecycle", no_argument, NULL, OPT_LIFECYCLE },
+    { "enable-admin-api", no_argument, NULL, OPT_ADMIN },
+    { "web.enable-admin-api", no_argument, NULL, OPT_ADMIN },
     { "web.enable-remote-write-receiver", no_argument, NULL, OPT_IGNORED },
     { "web.enable-otlp-receiver", no_argument, NULL, OPT_IGNORED },
     { "help", no_argument, NULL, 'h' },
@@ -85,6 +88,7 @@ const char serve_help[] =
     "  --enable-feature LIST   promql-experimental-functions, promql-extended-range-selectors, ...\n"
     "  --external-url URL      the address people reach this server by\n"
     "  --enable-lifecycle      allow POST /-/quit\n"
+    "  --enable-admin-api      allow deleting series, cleaning tombstones and snapshots (/api/v1/admin/tsdb/...)\n"
     "  --log-level LEVEL       debug, info (default), warn, error   --log-format FORMAT      logfmt (default), json\n"
     "  -h, --help\n"
     "\n"
@@ -197,6 +201,9 @@ static int take(const struct cli_command *self, struct serve_options *o, int opt
         break;
     case OPT_LIFECYCLE:
         o->lifecycle = true;
+        break;
+    case OPT_ADMIN:
+        o->admin = true;
         break;
     default:
         break;

@@ -365,7 +365,7 @@ enum err manifest_load(struct manifest *m, struct fs *fs, const char *dir, struc
     return e;
 }
 
-static void snapshot(const struct manifest *m, struct buf *b)
+void manifest_state(const struct manifest *m, struct buf *b)
 {
     for (int i = 1; i < STORE_SIGNAL_MAX; i++) {
         const struct manifest_signal *g = &m->sig[i];
@@ -390,7 +390,7 @@ static enum err rewrite(struct manifest *m, str edit, struct err_text *reterr)
     AUTO_BUF struct buf b, snap;
     buf_init(&b, 0);
     buf_init(&snap, 0);
-    snapshot(m, &snap);
+    manifest_state(m, &snap);
     header_encode(&b, m->seed);
     edit_encode(&b, m->seq + 1, buf_str(&snap));
     if (edit.n)

@@ -356,6 +356,17 @@ enum err store_commit(struct store *st, const struct store_edit *edit, struct er
     return OK;
 }
 
+void store_state(struct store *st, struct buf *items, const struct segment_set *ret_sets[STORE_SIGNAL_MAX])
+{
+    mtx_lock(&st->commit_mu);
+    manifest_state(&st->man, items);
+    for (int s = 1; s < STORE_SIGNAL_MAX; s++)
+        ret_sets[s] = atomic_load_explicit(&st->sig[s].set, memory_order_relaxed)
+                          ? store_segments_ref(st, (enum store_signal)s)
+                          : NULL;
+    mtx_unlock(&st->commit_mu);
+}
+
 void store_tombstones(struct store *st, enum store_signal s, struct arena *a, struct store_tombstone **ret,
                       size_t *ret_n)
 {

@@ -220,6 +220,18 @@ void store_tombstones(struct store *st, enum store_signal s, struct arena *a, st
                       size_t *ret_n);
 int64_t store_retention_mark(struct store *st, enum store_signal s); /* INT64_MIN = never set */
 
+/* ---- snapshots ---- */
+/* What the segments hold at one moment. Its files stay until it is freed. */
+struct store_snapshot;
+struct store_snapshot *store_snapshot_take(struct store *st); /* waits for a commit that is being made, no longer */
+/* Make DEST a data directory with just that (its parents are made, it must not exist): hard links of the segments, or
+ * copies where there can be none, a MANIFEST, an empty log, and copies of what other rooms keep in the directory. It is
+ * built as DEST.tmp and appears whole. Records that are in no segment yet are not in it: flush first.
+ * *ret_damaged: segments that cannot be read and were taken along as they are. ERR_EXISTS, ERR_NO_SPACE, ERR_IO. */
+enum err store_snapshot_write(const struct store_snapshot *s, const char *dest, size_t *ret_damaged,
+                              struct err_text *reterr) MUST_CHECK;
+void store_snapshot_free(struct store_snapshot *s);
+
 /* ---- facts ---- */
 struct store_stats {
     uint64_t wal_bytes, wal_files, wal_spares;

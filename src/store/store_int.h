@@ -36,6 +36,7 @@ struct manifest {
 enum err manifest_load(struct manifest *m, struct fs *fs, const char *dir, struct err_text *reterr) MUST_CHECK;
 void manifest_init(struct manifest *m, struct fs *fs, const char *dir);
 void manifest_deinit(struct manifest *m);
+void manifest_state(const struct manifest *m, struct buf *b); /* the items of an edit that makes all of it */
 /* Write the state to a new file and put it in place; opens it for appends. */
 enum err manifest_rewrite(struct manifest *m, struct err_text *reterr) MUST_CHECK;
 
@@ -132,6 +133,8 @@ struct segment_writer {
     enum err e;
 };
 void segment_writer_free(struct segment_writer *w); /* keeps the file */
+/* The MANIFEST's state and the sets that go with it, each referenced. */
+void store_state(struct store *st, struct buf *items, const struct segment_set *ret_sets[STORE_SIGNAL_MAX]);
 uint64_t store_segment_id_next(struct store *st, enum store_signal s);
 
 #endif

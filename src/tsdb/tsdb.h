@@ -164,6 +164,10 @@ enum err tsdb_hide(struct tsdb *db, const struct tsdb_selector *sel, size_t n_se
                    struct err_text *reterr) MUST_CHECK;
 /* Rewrite every segment that holds deleted samples. ERR_CORRUPT: done, but for damaged ones. */
 enum err tsdb_clean_tombstones(struct tsdb *db, struct err_text *reterr) MUST_CHECK;
+/* Make DEST a data directory (store_snapshot_write) with everything that was written before the call; without what is
+ * in the head if skip_head. Ingest and queries go on meanwhile. ERR_CORRUPT: it was made, but segments in it are as damaged as here. */
+enum err tsdb_snapshot(struct tsdb *db, const char *dest, bool skip_head, struct err_text *reterr) MUST_CHECK;
+const char *tsdb_dir(const struct tsdb *db); /* the store's data directory */
 /* Can this tombstone of the MANIFEST be read? (fsck, fuzz target) */
 enum err tsdb_tombstone_verify(str body, struct err_text *reterr) MUST_CHECK;
 

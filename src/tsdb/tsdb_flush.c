@@ -14,12 +14,17 @@
 static struct stat flushes = STAT_COUNTER("vane_tsdb_flushes_total", "Times the head was written to segments", "");
 static struct stat flush_failures =
     STAT_COUNTER("vane_tsdb_flush_failures_total", "Flushes that failed and will be tried again", "");
+static struct stat snapshots = STAT_COUNTER("vane_tsdb_snapshots_total", "Snapshots made", "");
+static struct stat snapshot_failures =
+    STAT_COUNTER("vane_tsdb_snapshot_failures_total", "Snapshots that could not be made", "");
 static struct stat_hist flush_seconds = STAT_HIST("vane_tsdb_flush_duration_seconds", "Time of a flush", "");
 
 void flush_stats_register(void)
 {
     stat_register(&flushes);
     stat_register(&flush_failures);
+    stat_register(&snapshots);
+    stat_register(&snapshot_failures);
 }
 
 static int cmp_i64(const void *a, const void *b)
@@ -245,6 +250,32 @@ void flush_unlink_try(struct tsdb *db)
         tsdb_limbo_drain(db, false);
         malloc_trim(0); /* a generation's worth of small blocks */
     }
+}
+
+const char *tsdb_dir(const struct tsdb *db)
+{
+    return store_dir(db->st);
+}
+
+enum err tsdb_snapshot(struct tsdb *db, const char *dest, bool skip_head, struct err_text *reterr)
+{
+    if (atomic_load(&db->closing))
+        return err_fail(reterr, ERR_CLOSED, "the store is closing");
+    struct store_snapshot *s = NULL;
+    mtx_lock(&db->flush_mu);
+    enum err e = skip_head ? OK : flush_locked(db, 0, 0, reterr);
+    if (!e)
+        s = store_snapshot_take(db->st);
+    mtx_unlock(&db->flush_mu);
+    flush_unlink_try(db);
+    size_t damaged = 0;
+    if (!e)
+        e = store_snapshot_write(s, dest, &damaged, reterr);
+    store_snapshot_free(s);
+    stat_add(e ? &snapshot_failures : &snapshots, 1);
+    if (!e && damaged)
+        return err_fail(reterr, ERR_CORRUPT, "%s was made, but %zu segments in it are damaged", dest, damaged);
+    return e;
 }
 
 enum err tsdb_flush(struct tsdb *db)
