@@ -132,7 +132,8 @@ struct api_config_state {
 };
 struct api_process {
     void *ctx;
-    bool (*ready)(void *ctx); /* false: 503 at /-/ready and for queries and writes */
+    bool (*ready)(void *ctx);  /* false: 503 at /-/ready and for queries, and for writes unless taking */
+    bool (*taking)(void *ctx); /* writes are taken, though nothing can be read yet; NULL: as ready */
     enum err (*config_text)(void *ctx, struct arena *a, str *ret);           /* YAML in use, secrets hidden */
     void (*external_labels)(void *ctx, struct arena *a, struct labels *ret); /* global, sorted, in a; NULL = none */
     void (*config_state)(void *ctx, struct api_config_state *ret);

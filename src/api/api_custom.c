@@ -36,7 +36,7 @@ static void custom(struct http_request *rq, struct http_response *rs)
     const struct ingest_source who = { 0 };
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
-    if (api_not_ready(api, rs))
+    if (api_not_taking(api, rs))
         return;
     if (!is_json(rq->content_type)) {
         api_write_fail(rs, ERR_UNSUPPORTED, "content type must be application/json");

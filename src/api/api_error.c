@@ -91,11 +91,21 @@ void api_write_fail(struct http_response *rs, enum err e, const char *why)
         http_set_header(rs, STR("Retry-After"), e == ERR_NO_SPACE ? STR("30") : STR("2"));
 }
 
-bool api_not_ready(const struct api *api, struct http_response *rs)
+static bool unavailable(bool is, struct http_response *rs)
 {
-    if (api_ready(api))
+    if (!is)
         return false;
     http_answer(rs, 503, STR("text/plain; charset=utf-8"), STR("Service Unavailable\n"));
     http_set_header(rs, STR("Retry-After"), STR("1"));
     return true;
+}
+
+bool api_not_ready(const struct api *api, struct http_response *rs)
+{
+    return unavailable(!api_ready(api), rs);
+}
+
+bool api_not_taking(const struct api *api, struct http_response *rs)
+{
+    return unavailable(!api_taking(api), rs);
 }

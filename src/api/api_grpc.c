@@ -34,7 +34,7 @@ static void check(struct grpc_request *rq, struct grpc_response *rs)
     else if (!is_ours(service))
         grpc_fail(rs, GRPC_NOT_FOUND, 0, "unknown service");
     else
-        pb_put_varint(&rs->message, 1, api_ready(rq->ctx) ? SERVING : NOT_SERVING);
+        pb_put_varint(&rs->message, 1, api_taking(rq->ctx) ? SERVING : NOT_SERVING);
 }
 
 static const struct grpc_method health_methods[] = {

@@ -54,7 +54,7 @@ static void influx_write(struct http_request *rq, struct http_response *rs)
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
     struct influx_options opt = { .now_ms = api_now_ms(api), .db = http_param(rq, STR("db")) };
-    if (!api_ready(api)) {
+    if (!api_taking(api)) {
         influx_fail(rq, rs, 503, "not ready");
         return;
     }

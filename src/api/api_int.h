@@ -28,6 +28,10 @@ static inline bool api_ready(const struct api *api)
 {
     return !api->d.process->ready || api->d.process->ready(api->d.process->ctx);
 }
+static inline bool api_taking(const struct api *api)
+{
+    return api->d.process->taking ? api->d.process->taking(api->d.process->ctx) : api_ready(api);
+}
 
 /* ---- api_error.c: the one table from errors to answers ---- */
 enum api_error_type {
@@ -55,6 +59,7 @@ void api_fail_param(struct http_response *rs, const char *param, const char *why
 void api_write_fail(struct http_response *rs, enum err e, const char *why);
 /* 503 in plain text while the process is not ready, as upstream; true if it was answered. */
 bool api_not_ready(const struct api *api, struct http_response *rs);
+bool api_not_taking(const struct api *api, struct http_response *rs); /* the same for writes */
 
 /* ---- api_params.c: parameters as upstream reads them. On failure the answer is in rs and the result is false ---- */
 #define API_TIME_MIN (-9223372036854775ll) /* upstream's MinTime and MaxTime, in milliseconds */

@@ -62,7 +62,7 @@ static enum err metrics_take(struct api *api, struct arena *a, str body, enum ot
     const struct ingest_source who = { .flags = INGEST_REPLICAS };
     struct tsdb_write_result result = { 0 };
     str reason;
-    if (!api_ready(api))
+    if (!api_taking(api))
         return err_fail(why, ERR_CLOSED, "not ready yet");
     const struct otlp_options *opt =
         atomic_load_explicit(&api->otlp, memory_order_acquire); /* pairs with api_set_otlp */

@@ -66,7 +66,7 @@ static void import_prometheus(struct http_request *rq, struct http_response *rs)
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
     enum expo_format format;
-    if (api_not_ready(api, rs) || !body_format(rq, rs, false, &format))
+    if (api_not_taking(api, rs) || !body_format(rq, rs, false, &format))
         return;
     enum err e = import_batch(rq, format, &batch, &rejects, &why);
     if (e == OK)
@@ -93,7 +93,7 @@ static bool push_key(struct http_request *rq, struct http_response *rs, struct l
 {
     struct api *api = api_of(rq);
     struct err_text why = { .msg = "" };
-    if (api_not_ready(api, rs))
+    if (api_not_taking(api, rs))
         return false;
     if (!api->d.push) {
         api_write_fail(rs, ERR_NOT_FOUND, "pushed groups are switched off");

@@ -82,7 +82,8 @@ static uint64_t known_salted(void *ctx, str bytes, uint64_t salt, uint32_t *io_h
     return s->store->known(s->store->ctx, bytes, salt ^ s->salt, io_hint, ret_key);
 }
 
-static enum err decode(struct http_request *rq, const struct ingest_source *who, struct batch *batch, struct wire_rejects *rejects, struct err_text *why)
+static enum err decode(struct http_request *rq, const struct ingest_source *who, struct batch *batch,
+                       struct wire_rejects *rejects, struct err_text *why)
 {
     const struct api_deps *d = &api_of(rq)->d;
     size_t plain_max = d->write_body_bytes_max ? d->write_body_bytes_max : RW_BODY_BYTES_MAX;
@@ -129,7 +130,7 @@ static void remote_write(struct http_request *rq, struct http_response *rs)
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
     const struct ingest_source who = { .flags = INGEST_REPLICAS };
-    if (api_not_ready(api, rs)) {
+    if (api_not_taking(api, rs)) {
         written_headers(rs, ERR_BUSY, &result);
         count(rs, false);
         return;

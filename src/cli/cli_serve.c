@@ -1,5 +1,6 @@
 /* vane serve: opens the configuration, builds the pieces and plugs them together, then waits for signals.
- * Start: configuration, store, tsdb (replay), engine, API and listeners, scraping. Stop: the other way round. */
+ * Start: configuration, store, tsdb, engine, API and listeners, scraping; writes are taken from here on; then queries
+ * when the tsdb has replayed its log. Stop: the other way round. */
 #include "cli/cli_serve.h"
 
 #include <malloc.h>
@@ -9,6 +10,8 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/stats.h"
+
+enum { REPLAY_POLL_MS = 50 };
 
 static enum err sink_append(struct scrape_sink *sink, const struct batch *b)
 {
@@ -113,6 +116,7 @@ static enum err open_store(struct serve *s, struct err_text *reterr)
         return err_fail(reterr, e, "data folder %s: %s", dir, err_describe(e));
     TRY(store_open(fs_os(), dir, NULL, os_clock(), &s->store, reterr));
     serve_tsdb_config(s, s->cfg, &cfg);
+    cfg.replay_behind = true;
     TRY(tsdb_open(&cfg, s->store, os_clock(), &s->db, reterr));
     struct ingest_config ingest = { .clock = os_clock() };
     return ingest_open(&ingest, s->db, &s->ingest, reterr);
@@ -239,6 +243,7 @@ static enum err serve_open(struct serve *s, struct err_text *reterr)
     TRY(open_store(s, reterr));
     TRY(open_engine(s, reterr));
     TRY(open_push(s, reterr));
+    atomic_store(&s->taking, true);
     TRY(open_http(s, reterr));
     TRY(open_compat(s, reterr));
     TRY(open_grpc(s, reterr));
@@ -250,6 +255,7 @@ static enum err serve_open(struct serve *s, struct err_text *reterr)
 static void serve_close(struct serve *s)
 {
     atomic_store(&s->ready, false);
+    atomic_store(&s->taking, false);
     cli_self_close(s->self);
     host_close(s->host);
     scrape_close(s->scrape);
@@ -312,6 +318,21 @@ static void wait_for_the_end(struct serve *s, const sigset_t *signals)
     }
 }
 
+/* OK: everything that was in the log can be read. ERR_CANCELLED: a signal came first. */
+static enum err wait_for_replay(struct serve *s, const sigset_t *signals, struct err_text *reterr)
+{
+    for (;;) {
+        enum err e = tsdb_await(s->db, REPLAY_POLL_MS, reterr);
+        if (e != ERR_TIMEOUT)
+            return e;
+        int which = sigtimedwait(signals, NULL, &(struct timespec){ 0, 0 });
+        if (which == SIGHUP)
+            IGNORE_ERR(serve_reload(s, NULL));
+        else if (which > 0)
+            return ERR_CANCELLED;
+    }
+}
+
 static int run(const struct cli_command *self, int argc, char **argv)
 {
     struct serve *s = mem_zalloc(sizeof(*s));
@@ -345,6 +366,13 @@ static int run(const struct cli_command *self, int argc, char **argv)
         e = serve_open(s, &why);
     }
     if (e == OK) {
+        LOG_INFO("taking writes", "took_ms", LOG_I64(os_now_ms() - s->start_ms));
+        e = wait_for_replay(s, &signals, &why);
+    }
+    if (e == ERR_CANCELLED) {
+        LOG_INFO("stopping before the log was replayed");
+        code = CLI_OK;
+    } else if (e == OK) {
         atomic_store(&s->ready, true);
         LOG_INFO("ready", "version", cli_version_text, "took_ms", LOG_I64(os_now_ms() - s->start_ms));
         wait_for_the_end(s, &signals);

@@ -39,7 +39,7 @@ struct serve {
     struct cli_config *cfg;
     bool reload_ok;
     int64_t reload_ms, start_ms;
-    atomic_bool ready;
+    atomic_bool ready, taking; /* everything can be read; writes are taken */
     struct store *store;
     struct tsdb *db;
     struct ingest *ingest;

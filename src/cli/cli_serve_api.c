@@ -13,6 +13,16 @@ static bool process_ready(void *ctx)
     return atomic_load(&((struct serve *)ctx)->ready);
 }
 
+static bool process_taking(void *ctx)
+{
+    return atomic_load(&((struct serve *)ctx)->taking);
+}
+
+static double process_replay_progress(void *ctx)
+{
+    return tsdb_replay_progress(((struct serve *)ctx)->db);
+}
+
 static enum err process_config_text(void *ctx, struct arena *a, str *ret)
 {
     struct serve *s = ctx;
@@ -176,6 +186,8 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
     s->api_process = (struct api_process){
         .ctx = s,
         .ready = process_ready,
+        .taking = process_taking,
+        .replay_progress = process_replay_progress,
         .config_text = process_config_text,
         .external_labels = process_external_labels,
         .config_state = process_config_state,

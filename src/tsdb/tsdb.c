@@ -247,25 +247,20 @@ enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock
         return e;
     }
     load_families(db);
-    db->replaying = true;
-    mtx_lock(&db->flush_mu);
-    e = tsdb_wal_replay(db, reterr);
-    mtx_unlock(&db->flush_mu);
-    db->replaying = false;
-    for (unsigned i = 0; i < db->n_parts; i++) {
-        memset(db->parts[i].recent, 0, sizeof(db->parts[i].recent));
-        span_publish(db, &db->parts[i]);
-        db->parts[i].last_lsn = store_wal_last_lsn(st); /* duplicates of replayed samples are durable with these */
-    }
-    if (!e)
-        e = upkeep_start(db);
+    head_stats_register();
+    upkeep_stats_register();
+    replay_stats_register();
+    e = replay_start(db);
+    if (!e && !db->cfg.replay_behind && !replay_await(db))
+        e = tsdb_await(db, 0, reterr);
     if (e) {
+        atomic_store(&db->closing, true);
+        replay_stop(db);
+        upkeep_stop(db);
         store_detach(st, STORE_METRICS);
         tsdb_free(db);
         return e;
     }
-    head_stats_register();
-    upkeep_stats_register();
     stats_on_render(render, db);
     *ret = db;
     return OK;
@@ -276,11 +271,13 @@ void tsdb_close(struct tsdb *db)
     if (!db)
         return;
     stats_off_render(render, db);
-    atomic_store(&db->closing, true);
-    upkeep_stop(db);
     struct err_text why;
+    bool whole = tsdb_await(db, 0, &why) == OK; /* before closing is said: then the replay leaves records out */
+    atomic_store(&db->closing, true);
+    replay_stop(db);
+    upkeep_stop(db);
     mtx_lock(&db->flush_mu);
-    if (!db->test_no_flush && flush_locked(db, 0, 0, &why))
+    if (whole && !db->test_no_flush && flush_locked(db, 0, 0, &why))
         LOG_WARN("last flush failed, the log keeps the samples", "err", why.msg);
     mtx_unlock(&db->flush_mu);
     store_detach(db->st, STORE_METRICS);

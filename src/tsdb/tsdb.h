@@ -29,12 +29,18 @@ struct tsdb_config {
     unsigned labels_max;                                /* per series; default 64 */
     unsigned partitions;                                /* 0 = 2 x cores */
     size_t exemplars_max;                               /* kept in memory and WAL; default 100,000 */
+    bool replay_behind; /* tsdb_open returns at once; the log is replayed beside writes, queries wait for it */
 };
 void tsdb_config_defaults(struct tsdb_config *cfg);
 
-/* Open over a store that is open already; replays the WAL. */
+/* Open over a store that is open already; replays the WAL (replay_behind: begins to). */
 enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock *clk, struct tsdb **ret,
                    struct err_text *reterr) MUST_CHECK;
+/* Is everything that was in the log there? Waits up to ms (0: not at all): ERR_TIMEOUT = not yet, anything else = the
+ * replay has failed and will not be tried again. Writes are taken from the beginning: logged, acknowledged when
+ * durable, visible with the rest (ERR_BUSY when too much waits). */
+enum err tsdb_await(struct tsdb *db, unsigned ms, struct err_text *reterr) MUST_CHECK;
+double tsdb_replay_progress(struct tsdb *db);                         /* 0..1 */
 void tsdb_close(struct tsdb *db);                                     /* flushes the head */
 void tsdb_set_limits(struct tsdb *db, const struct tsdb_config *cfg); /* reload: retention, window, limits */
 
@@ -78,6 +84,10 @@ enum err tsdb_write_gated(struct tsdb *db, const struct batch *b, const struct t
 /* Told of every series that leaves the head, under a partition's lock as above. Set it before the first write, remove it
  * (NULL) after the last. */
 void tsdb_on_gone(struct tsdb *db, void (*gone)(void *ctx, struct labels ls), void *ctx);
+/* Called once when everything that was in the log or came while it was replayed is in the head, before the first write
+ * that asks a gate (what comes earlier does not: its series may well be known). fn may call tsdb_each_series, nothing
+ * that waits for the replay. At once if that has been. */
+void tsdb_on_ready(struct tsdb *db, void (*fn)(void *ctx), void *ctx);
 /* Every series of the head; ls is valid during the call. No partition is locked: series made meanwhile may be missing. */
 void tsdb_each_series(struct tsdb *db, void (*fn)(void *ctx, struct labels ls), void *ctx);
 /* The ref of a series whose labels were last written in the same bytes, with the same salt (what else decides about

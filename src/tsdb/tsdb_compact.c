@@ -152,6 +152,8 @@ enum err tsdb_compact(struct tsdb *db)
 {
     struct err_text why;
     bool did;
+    if (!replay_await(db))
+        return ERR_CLOSED;
     mtx_lock(&db->flush_mu);
     enum err e = compact_round(db, &did, &why);
     mtx_unlock(&db->flush_mu);

@@ -281,6 +281,8 @@ enum err tsdb_snapshot(struct tsdb *db, const char *dest, bool skip_head, struct
 enum err tsdb_flush(struct tsdb *db)
 {
     struct err_text why;
+    if (!replay_await(db))
+        return ERR_CLOSED;
     mtx_lock(&db->flush_mu);
     enum err e = flush_locked(db, 0, 0, &why);
     mtx_unlock(&db->flush_mu);

@@ -6,11 +6,12 @@
  * first in a log context (stamp): a new one begins with every log file and every flush. */
 #include "tsdb/tsdb_int.h"
 
-#define GAP_MAX         (1u << 20)
-#define WAL_FRAME_BYTES (4u << 20)
-#define PREFETCH_AHEAD  4
-#define OOO_CHUNK_MAX   4096
-#define CHUNK_OVERHEAD  (sizeof(struct chunk) + 8)
+#define GAP_MAX            (1u << 20)
+#define WAL_FRAME_BYTES    (4u << 20)
+#define PREFETCH_AHEAD     4
+#define OOO_CHUNK_MAX      4096
+#define EXEMPLAR_BYTES_MAX 1024 /* of labels; OpenMetrics allows 128 characters; be generous, not endless */
+#define CHUNK_OVERHEAD     (sizeof(struct chunk) + 8)
 
 static struct stat rejected_old =
     STAT_COUNTER("vane_tsdb_rejected_samples_total", "Samples refused by the metrics store", "reason=\"too_old\"");
@@ -303,26 +304,27 @@ static inline void note_newest(struct tsdb *db, struct part *p, struct series *s
 
 /* ts is not newer than the series' newest. */
 static enum append_result append_old(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
-                                     uint64_t bits, int64_t start, bool log)
+                                     uint64_t bits, int64_t start, enum append_mode mode)
 {
-    if (log && ts < s->last_ts - LIMIT(db, ooo_window_ms))
+    if (mode == APPEND_LOG && ts < s->last_ts - LIMIT(db, ooo_window_ms))
         return APPEND_TOO_OLD;
-    int has = log ? head_has(db, s, ts, bits) : 0;
+    int has = mode != APPEND_REPLAY ? head_has(db, s, ts, bits) : 0;
     if (has == 1)
         return APPEND_DUP;
     struct ooo_sample x = { ts, bits, start };
     ooo_put(db, p, s, CHUNK_OOO, &x, sizeof(x));
-    if (log)
+    if (mode == APPEND_LOG)
         tsdb_wal_put_raw(p, id, ts, bits, start);
     note_time(db, p, ts);
     return has == 2 ? APPEND_CONFLICT : APPEND_OOO;
 }
 
 enum append_result head_append(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
-                               uint64_t bits, int64_t start, bool log)
+                               uint64_t bits, int64_t start, enum append_mode mode)
 {
+    const bool log = mode == APPEND_LOG;
     if (__builtin_expect(ts <= s->last_ts, 0))
-        return append_old(db, p, s, id, ts, bits, start, log);
+        return append_old(db, p, s, id, ts, bits, start, mode);
     struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
     uint64_t st = c ? atomic_load_explicit(&c->state, memory_order_relaxed) : 0;
     uint32_t gap = 0;
@@ -366,8 +368,9 @@ enum append_result head_append(struct tsdb *db, struct part *p, struct series *s
 
 /* Histogram entries: [a4 gap] c0 | svarint start | lstr body. Out of order: i64 ts | svarint start | lstr body. */
 enum append_result head_append_hist(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
-                                    const struct histogram *h, int64_t start, bool log)
+                                    const struct histogram *h, int64_t start, enum append_mode mode)
 {
+    const bool log = mode == APPEND_LOG;
     AUTO_BUF struct buf body = { 0 };
     AUTO_BUF struct buf b = { 0 };
     hist_encode(&body, h);
@@ -378,7 +381,8 @@ enum append_result head_append_hist(struct tsdb *db, struct part *p, struct seri
         buf_svarint(&b, start);
         buf_lstr(&b, buf_str(&body));
         struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
-        if (log && ts == s->last_ts && c && c->kind == CHUNK_HIST && c->gen > atomic_load(&db->gen_deleted) &&
+        if (mode != APPEND_REPLAY && ts == s->last_ts && c && c->kind == CHUNK_HIST &&
+            c->gen > atomic_load(&db->gen_deleted) &&
             !atomic_load_explicit(&s->ooo, memory_order_relaxed)) { /* the last entry again? */
             size_t n = STATE_BYTES(atomic_load_explicit(&c->state, memory_order_relaxed));
             if (n >= body.n && memcmp(c->data + n - body.n, body.p, body.n) == 0)
@@ -435,6 +439,7 @@ struct write {
     const struct series *cur; /* being applied */
     size_t keys, read;        /* series with label bytes; of these, whose labels had to be read */
     size_t folded;            /* series the gate takes care of */
+    bool late;                /* behind a replay */
     struct {                  /* infos looked up in this request */
         const struct labels *resource;
         uint32_t id;
@@ -644,8 +649,8 @@ static void put_exemplars(struct write *w, struct part *p, struct series *s, uin
             continue;
         AUTO_BUF struct buf b = { 0 };
         meta_labels_encode(&b, e->labels);
-        if (b.n > 1024)
-            continue; /* OpenMetrics allows 128 characters; be generous, not endless */
+        if (b.n > EXEMPLAR_BYTES_MAX)
+            continue;
         tsdb_wal_put_exemplar(p, id, e->ts_ms, e->v, buf_str(&b));
         exemplar_put(w->db, id, s->serial, p->gen, e->ts_ms, e->v, buf_str(&b));
         w->ret->exemplars++;
@@ -695,7 +700,7 @@ static void cut_frame(struct write *w, struct part *p)
         return;
     enum err e = tsdb_wal_frame_end(w->db, p);
     w->log_err = w->log_err ? w->log_err : e;
-    tsdb_wal_frame_begin(p, w->epoch, w->now_ms);
+    tsdb_wal_frame_begin(w->db, p, w->epoch, w->now_ms);
 }
 
 static void apply_series(struct write *w, struct part *p, struct series *s, uint32_t id, const struct batch_series *bs)
@@ -709,7 +714,8 @@ static void apply_series(struct write *w, struct part *p, struct series *s, uint
         cut_frame(w, p);
         if (in_time(w, ts, bs->labels))
             count(w,
-                  head_append(db, p, s, id, ts, f64_bits(bs->samples[k].v), bs->start_ms ? bs->start_ms[k] : 0, true),
+                  head_append(db, p, s, id, ts, f64_bits(bs->samples[k].v), bs->start_ms ? bs->start_ms[k] : 0,
+                              APPEND_LOG),
                   bs->labels, ts);
     }
     for (size_t k = 0; k < bs->n_hists; k++) {
@@ -723,7 +729,7 @@ static void apply_series(struct write *w, struct part *p, struct series *s, uint
             continue;
         }
         int64_t start = bs->start_ms ? bs->start_ms[bs->n_samples + k] : 0;
-        enum append_result r = head_append_hist(db, p, s, id, ts, bs->hists[k].h, start, true);
+        enum append_result r = head_append_hist(db, p, s, id, ts, bs->hists[k].h, start, APPEND_LOG);
         count(w, r, bs->labels, ts);
         w->ret->histograms += r != APPEND_TOO_OLD;
     }
@@ -789,7 +795,7 @@ static enum err apply_part(struct write *w, struct part *p, const uint32_t *orde
     mtx_lock(&p->mu);
     memset(p->recent, 0, sizeof(p->recent));
     int64_t base = n && w->b->series.p[order[0]].n_samples ? w->b->series.p[order[0]].samples[0].ts_ms : w->now_ms;
-    tsdb_wal_frame_begin(p, w->epoch, base);
+    tsdb_wal_frame_begin(db, p, w->epoch, base);
     resolve_all(w, p, order, n);
     for (size_t i = 0; i < n; i++) {
         if (i + PREFETCH_AHEAD < n)
@@ -815,6 +821,128 @@ static enum err apply_part(struct write *w, struct part *p, const uint32_t *orde
         w->ret->lsn = p->last_lsn;
     mtx_unlock(&p->mu);
     return w->log_err ? w->log_err : e2;
+}
+
+/* ---- while the log is replayed (tsdb_replay.c): the same checks, but only a record, which needs nothing known ---- */
+struct late {
+    struct write *w;
+    struct part *p;
+    uint32_t id; /* of the series, in this record's context only */
+    struct tok tok;
+    bool absolute;
+};
+
+static enum err late_cut(struct late *l)
+{
+    if (__builtin_expect(l->p->frame.n <= WAL_FRAME_BYTES, 1))
+        return OK;
+    TRY(replay_late_add(l->w->db, l->p));
+    tsdb_wal_frame_begin(l->w->db, l->p, l->w->epoch, l->w->now_ms);
+    return OK;
+}
+
+static void late_meta(struct late *l, const struct batch_series *bs, struct labels ls)
+{
+    struct tsdb *db = l->w->db;
+    if (bs->meta.type || bs->resource || bs->temporality) {
+        AUTO_BUF struct buf b = { 0 };
+        if (bs->resource)
+            meta_labels_encode(&b, *bs->resource);
+        struct series_info info = { (uint8_t)bs->meta.type, (uint8_t)bs->temporality, buf_str(&b) };
+        tsdb_wal_put_info(l->p, l->id, &info);
+    }
+    str name = labels_name(ls);
+    if (!name.n || (!bs->meta.type && !bs->meta.help.n && !bs->meta.unit.n))
+        return;
+    name = family_name(name, bs->meta.type);
+    if (meta_family_put(db, name, &bs->meta, l->p->gen))
+        tsdb_wal_put_family(l->p, name, &bs->meta);
+}
+
+static enum err late_samples(struct late *l, const struct batch_series *bs, struct labels ls)
+{
+    struct write *w = l->w;
+    for (size_t k = 0; k < bs->n_samples; k++) {
+        uint8_t tok[TOK_BYTES_MAX];
+        int64_t ts = bs->samples[k].ts_ms;
+        TRY(late_cut(l));
+        if (!in_time(w, ts, ls))
+            continue;
+        size_t n = tok_put(&l->tok, f64_bits(bs->samples[k].v), bs->start_ms ? bs->start_ms[k] : 0, l->absolute, tok);
+        tsdb_wal_put_sample(l->p, l->id, ts, tok, n);
+        l->absolute = false;
+        w->ret->samples++;
+    }
+    for (size_t k = 0; k < bs->n_hists; k++) {
+        AUTO_BUF struct buf body = { 0 };
+        int64_t ts = bs->hists[k].ts_ms;
+        struct err_text why;
+        TRY(late_cut(l));
+        if (!in_time(w, ts, ls))
+            continue;
+        if (!is_stale(bs->hists[k].h->sum) && histogram_validate(bs->hists[k].h, &why)) {
+            reject(w, TSDB_REJECT_HISTOGRAM, 1, ls, "%s", why.msg);
+            continue;
+        }
+        hist_encode(&body, bs->hists[k].h);
+        tsdb_wal_put_hist(l->p, l->id, ts, bs->start_ms ? bs->start_ms[bs->n_samples + k] : 0, buf_str(&body));
+        w->ret->samples++;
+        w->ret->histograms++;
+    }
+    for (size_t k = 0; k < bs->n_exemplars; k++) {
+        AUTO_BUF struct buf b = { 0 };
+        const struct exemplar *e = &bs->exemplars[k];
+        meta_labels_encode(&b, e->labels);
+        if (e->ts_ms > w->now_ms + LIMIT(w->db, future_max_ms) || b.n > EXEMPLAR_BYTES_MAX)
+            continue;
+        tsdb_wal_put_exemplar(l->p, l->id, e->ts_ms, e->v, buf_str(&b));
+        w->ret->exemplars++;
+    }
+    return OK;
+}
+
+static enum err late_series(struct late *l, const struct batch_series *bs)
+{
+    struct write *w = l->w;
+    struct labels ls = bs->labels;
+    struct err_text why;
+    if (!ls.n && bs->key)
+        ls = w->b->labels_of(&w->defs[w->defs_i++ % 2], bs->key->bytes);
+    if (series_check_labels(w->db, ls, &why)) {
+        reject(w, TSDB_REJECT_LABELS, MAX(samples_of(bs), 1), ls, "%s", why.msg);
+        return OK;
+    }
+    TRY(late_cut(l));
+    tsdb_wal_put_def(w->db, l->p, NULL, l->id, ls);
+    l->tok = (struct tok){ .form = TOK_RAW };
+    l->absolute = true;
+    late_meta(l, bs, ls);
+    return late_samples(l, bs, ls);
+}
+
+static enum err late_part(struct write *w, struct part *p, const uint32_t *order, size_t n)
+{
+    struct late l = { .w = w, .p = p, .id = p->no };
+    enum err e = OK;
+    mtx_lock(&p->mu);
+    p->stamp++; /* a context of its own */
+    p->seq = 0;
+    tsdb_wal_frame_begin(w->db, p, w->epoch, w->now_ms);
+    for (size_t i = 0; i < n && !e; i++, l.id += w->db->n_parts) /* ids differ between partitions */
+        e = late_series(&l, &w->b->series.p[order[i]]);
+    for (size_t i = 0; p->no == 0 && i < w->b->families.n; i++) {
+        const struct batch_family *f = &w->b->families.p[i];
+        if (f->name.n && f->name.n <= LIMIT(w->db, label_value_bytes_max) &&
+            meta_family_put(w->db, f->name, &f->meta, p->gen))
+            tsdb_wal_put_family(p, f->name, &f->meta);
+    }
+    if (!e && p->frame_defs)
+        e = replay_late_add(w->db, p);
+    p->stamp++;
+    p->seq = 0;
+    w->ret->lsn = MAX(w->ret->lsn, p->last_lsn);
+    mtx_unlock(&p->mu);
+    return e;
 }
 
 /* Hash, choose partitions, counting sort. */
@@ -866,9 +994,12 @@ static enum err write_batch(struct write *w)
             stat_add(&busy_total, 1);
         return e;
     }
+    bool late = w->late = replay_late_begin(db, &e);
     for (unsigned k = 0; k < db->n_parts && !e; k++)
         if (first[k + 1] > first[k] || (k == 0 && w->b->families.n))
-            e = apply_part(w, &db->parts[k], w->order + first[k], first[k + 1] - first[k]);
+            e = (late ? late_part : apply_part)(w, &db->parts[k], w->order + first[k], first[k + 1] - first[k]);
+    if (late)
+        replay_late_end(db);
     store_wal_unpin(db->st);
     return e;
 }
@@ -905,7 +1036,8 @@ enum err tsdb_write_gated(struct tsdb *db, const struct batch *b, const struct t
     arena_deinit(&w.say);
     atomic_fetch_sub_explicit(&db->writers, 1, memory_order_relaxed);
     stat_add(&samples_total, (int64_t)ret->samples);
-    atomic_fetch_add_explicit(&db->gen_samples, (int64_t)ret->samples, memory_order_relaxed);
+    if (!w.late) /* else they are counted when they come out of the log */
+        atomic_fetch_add_explicit(&db->gen_samples, (int64_t)ret->samples, memory_order_relaxed);
     if (w.keys) {
         stat_add(&known_hits, (int64_t)(w.keys - MIN(w.read, w.keys)));
         stat_add(&known_misses, (int64_t)w.read);

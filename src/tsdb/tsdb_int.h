@@ -3,7 +3,8 @@
  *   batch -> tsdb_head.c --- partition (mutex) -- series ------ chunk -> chunk -> ...   in order, newest first
  *                |                 |                \---------- ooo ---> ooo            out of order, raw
  *                |                 \-- timeline: one array of timestamps for many series
- *                |-- tsdb_wal.c    the same tokens as a record of the log; replay = running
+ *                |-- tsdb_wal.c    the same tokens as a record of the log
+ *                |-- tsdb_replay.c the log's records into the head at start: replay = running
  *                \-- tsdb_index.c  symbols, label pairs -> series ids (one mutex, taken for new series only)
  *   flush      -> tsdb_flush.c     rotate the generation, read the frozen one through a cursor, write segments
  *   compaction -> tsdb_compact.c   the same with segments as the source; retention; the background thread
@@ -18,7 +19,7 @@
  * with a release store. Memory a reader may still see is retired (tsdb_retire) and freed when every query that
  * was open at that moment has closed.
  *
- * Lock ranks: flush 100 < partition 110 < index 120 < known 125 < meta 130 < exemplars 135 < view 140 < limbo 150. */
+ * Lock ranks: flush 100 < late 105 < partition 110 < index 120 < known 125 < meta 130 < exemplars 135 < view 140 < limbo 150. */
 #ifndef VANE_TSDB_INT_H
 #define VANE_TSDB_INT_H
 
@@ -320,8 +321,11 @@ struct tsdb {
     atomic_uint_least64_t memory_max;
 
     /* background */
+    uint64_t run;          /* names this run of the process in the log; 0 is no run. Changes when the replay is done */
+    struct replay *replay; /* tsdb_replay.c */
+    atomic_bool ready;     /* the head is complete */
     pthread_t bg;
-    bool bg_running, replaying;
+    bool bg_running;
     struct mtx bg_mu;
     struct cond bg_cond;
     bool bg_stop, bg_kick;
@@ -424,11 +428,16 @@ void known_deinit(struct tsdb *db);
 
 /* tsdb_head.c */
 enum append_result { APPEND_OK, APPEND_DUP, APPEND_CONFLICT, APPEND_OOO, APPEND_TOO_OLD };
-/* Append under the partition lock. log: also write it into the partition's frame. */
+enum append_mode {
+    APPEND_REPLAY, /* it is in the log */
+    APPEND_LATE,   /* the same, but nobody has looked yet whether it is there already */
+    APPEND_LOG,    /* also write it into the partition's frame */
+};
+/* Append under the partition lock. */
 enum append_result head_append(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
-                               uint64_t bits, int64_t start, bool log);
+                               uint64_t bits, int64_t start, enum append_mode mode);
 enum append_result head_append_hist(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
-                                    const struct histogram *h, int64_t start, bool log);
+                                    const struct histogram *h, int64_t start, enum append_mode mode);
 void chunk_free(void *db, void *c);
 void head_stats_register(void); /* counters show 0 before they count */
 void upkeep_stats_register(void);
@@ -438,7 +447,9 @@ void head_unlink(struct tsdb *db, uint32_t gen);    /* drop what is in segments 
 
 /* tsdb_wal.c */
 enum { WAL_FRAME = 1 };
-void tsdb_wal_frame_begin(struct part *p, uint32_t epoch, int64_t base_ts);
+enum { OP_TOK, OP_SAME, OP_TS_TOK, OP_TS_SAME, OP_DEF, OP_RAW, OP_HIST, OP_EXT };
+enum { EXT_INFO = 1, EXT_EXEMPLAR = 2, EXT_FAMILY = 3, EXT_RUN = 4 };
+void tsdb_wal_frame_begin(struct tsdb *db, struct part *p, uint32_t epoch, int64_t base_ts);
 void tsdb_wal_put_def(struct tsdb *db, struct part *p, struct series *s, uint32_t id, struct labels ls);
 void tsdb_wal_put_sample(struct part *p, uint32_t id, int64_t ts, const uint8_t *tok, size_t n_tok);
 void tsdb_wal_put_raw(struct part *p, uint32_t id, int64_t ts, uint64_t bits, int64_t start);
@@ -447,7 +458,26 @@ void tsdb_wal_put_exemplar(struct part *p, uint32_t id, int64_t ts, double v, st
 void tsdb_wal_put_info(struct part *p, uint32_t id, const struct series_info *info);
 void tsdb_wal_put_family(struct part *p, str name, const struct metric_meta *m);
 enum err tsdb_wal_frame_end(struct tsdb *db, struct part *p); /* append to the log if there is anything */
-enum err tsdb_wal_replay(struct tsdb *db, struct err_text *reterr);
+
+/* tsdb_replay.c: what was in the log at open goes into the head, on threads; what is written meanwhile waits behind it */
+extern atomic_bool replay_test_hold; /* tests: the replay does not end */
+enum err replay_start(struct tsdb *db) MUST_CHECK;
+void replay_stop(struct tsdb *db);
+void replay_stats_register(void);
+/* A write while the log is replayed: into the log at once, into the head afterwards. */
+struct replay_late { /* a record that waits */
+    struct replay_late *next;
+    uint64_t lsn;
+    uint32_t epoch;
+    uint16_t partition;
+    uint32_t n;
+    char payload[];
+};
+bool replay_late_begin(struct tsdb *db,
+                       enum err *ret); /* true: with the lock; false: the head is complete, write as always */
+enum err replay_late_add(struct tsdb *db, struct part *p); /* the partition's frame, which ends here */
+void replay_late_end(struct tsdb *db);
+bool replay_await(struct tsdb *db); /* until the head is complete; false: it never will be */
 
 /* tsdb_hist.c: self-contained byte form of one histogram */
 void hist_encode(struct buf *out, const struct histogram *h);

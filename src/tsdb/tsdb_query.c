@@ -109,6 +109,8 @@ void query_open_raw(struct tsdb *db, const struct query_spec *spec, struct tsdb_
 
 enum err tsdb_query_open(struct tsdb *db, int64_t from_ms, int64_t to_ms, struct tsdb_query **ret)
 {
+    if (!replay_await(db)) /* nothing is answered from a part of the data */
+        return atomic_load(&db->closing) ? ERR_CLOSED : ERR_IO;
     if (atomic_load(&db->closing))
         return ERR_CLOSED;
     struct tsdb_query *q = query_new(db, from_ms, to_ms);

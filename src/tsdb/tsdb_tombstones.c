@@ -559,7 +559,7 @@ static enum err add_locked(struct tsdb *db, const struct tsdb_selector *sel, siz
 enum err tsdb_delete(struct tsdb *db, const struct tsdb_selector *sel, size_t n_sel, int64_t from_ms, int64_t to_ms,
                      struct err_text *reterr)
 {
-    if (atomic_load(&db->closing))
+    if (atomic_load(&db->closing) || !replay_await(db))
         return err_fail(reterr, ERR_CLOSED, "the store is closing");
     if (from_ms > to_ms)
         return OK;
@@ -583,7 +583,7 @@ enum err tsdb_delete(struct tsdb *db, const struct tsdb_selector *sel, size_t n_
 enum err tsdb_hide(struct tsdb *db, const struct tsdb_selector *sel, size_t n_sel, int64_t from_ms, int64_t to_ms,
                    struct err_text *reterr)
 {
-    if (atomic_load(&db->closing))
+    if (atomic_load(&db->closing) || !replay_await(db))
         return err_fail(reterr, ERR_CLOSED, "the store is closing");
     if (from_ms > to_ms)
         return OK;
@@ -674,7 +674,7 @@ enum err tsdb_clean_tombstones(struct tsdb *db, struct err_text *reterr)
 {
     enum err e = OK, damaged = OK;
     for (bool did = true; did && !e;) {
-        if (atomic_load(&db->closing))
+        if (atomic_load(&db->closing) || !replay_await(db))
             return err_fail(reterr, ERR_CLOSED, "the store is closing");
         mtx_lock(&db->flush_mu);
         e = clean_one(db, &did, reterr);
