@@ -83,7 +83,8 @@ static const struct cli_limits limits_defaults = { .ooo_window_ms = 2 * 3600000,
                                                    .labels = 64,
                                                    .label_name_bytes = 1024,
                                                    .label_value_bytes = 4096,
-                                                   .exemplars = 100000 };
+                                                   .exemplars = 100000,
+                                                   .ingest = INGEST_LIMITS_DEFAULT };
 static const struct conf_field limits_fields[] = {
     F(memory_bytes, "memory", CONF_BYTES),
     F(series, "series", CONF_UINT),
@@ -93,6 +94,10 @@ static const struct conf_field limits_fields[] = {
     F(label_name_bytes, "label_name_length", CONF_UINT),
     F(label_value_bytes, "label_value_length", CONF_UINT),
     F(exemplars, "exemplars", CONF_UINT),
+    F(ingest.tenant, "series_per_tenant", CONF_UINT),
+    F(ingest.job, "series_per_job", CONF_UINT),
+    F(ingest.target, "series_per_target", CONF_UINT),
+    F(ingest.metric, "series_per_metric", CONF_UINT),
 };
 #undef F
 SCHEMA(limits_schema, struct cli_limits, "limits", limits_fields, .defaults = &limits_defaults);
@@ -212,10 +217,11 @@ static void check_config(struct conf_ctx *cx, const struct conf_node *n, void *o
 }
 
 /* The keys that are Prometheus' own: checked by the room scrape, only named here. */
-#define PROM_KEYS(X)                                                                                    \
-    X(global)                                                                                           \
-    X(runtime) X(alerting) X(rule_files) X(scrape_config_files) X(scrape_configs) X(storage) X(tracing) \
-        X(remote_write) X(remote_read) X(otlp)
+#define PROM_KEYS(X)                                                                                         \
+    X(global)                                                                                                \
+    X(runtime)                                                                                               \
+    X(alerting) X(rule_files) X(scrape_config_files) X(scrape_configs) X(storage) X(tracing) X(remote_write) \
+        X(remote_read) X(otlp)
 struct file { /* the decoded object, with the places of Prometheus' keys behind */
     struct cli_config c;
     const struct conf_node *prom[11];

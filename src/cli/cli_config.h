@@ -7,7 +7,9 @@
  *   data_dir: ./vane-data
  *   retention: {time: 15d, size: 0}
  *   limits: {memory: 0, series: 0, out_of_order_window: 2h, future: 10m, labels: 64,
- *            label_name_length: 1024, label_value_length: 4096, exemplars: 100000}
+ *            label_name_length: 1024, label_value_length: 4096, exemplars: 100000,
+ *            series_per_tenant: 20000000, series_per_job: 5000000, series_per_target: 500000,
+ *            series_per_metric: 2000000}
  *   prometheus: prometheus.yml      # include one, or write global, scrape_configs ... right here
  *   host_metrics: true              # or {enabled: true, interval: 15s}
  *   compat_listeners: {graphite: "", statsd: "", statsd_flush: 10s, statsd_idle: 5m, statsd_max_series: 100000}
@@ -23,6 +25,7 @@
 #define VANE_CLI_CLI_CONFIG_H
 
 #include "conf/conf.h"
+#include "ingest/ingest.h"
 #include "scrape/scrape_config.h"
 
 enum cli_log_level { CLI_LOG_DEBUG, CLI_LOG_INFO, CLI_LOG_WARN, CLI_LOG_ERROR };
@@ -44,6 +47,7 @@ struct cli_config {
         uint64_t memory_bytes, series; /* 0 = by the machine, no limit */
         int64_t ooo_window_ms, future_ms;
         uint64_t labels, label_name_bytes, label_value_bytes, exemplars;
+        struct ingest_limits ingest; /* active series per tenant, job, target, metric */
     } limits;
     str prometheus_file; /* resolved against the folder of this file; "" = inline or none */
     struct cli_host {

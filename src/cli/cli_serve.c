@@ -118,7 +118,8 @@ static enum err open_store(struct serve *s, struct err_text *reterr)
     serve_tsdb_config(s, s->cfg, &cfg);
     cfg.replay_behind = true;
     TRY(tsdb_open(&cfg, s->store, os_clock(), &s->db, reterr));
-    struct ingest_config ingest = { .clock = os_clock() };
+    struct ingest_config ingest;
+    serve_ingest_config(s, s->cfg, &ingest);
     return ingest_open(&ingest, s->db, &s->ingest, reterr);
 }
 

@@ -63,6 +63,7 @@ struct serve {
 enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report, struct err_text *reterr) MUST_CHECK;
 enum err serve_reload(struct serve *s, struct err_text *reterr) MUST_CHECK;
 void serve_log_setup(const struct serve *s, const struct cli_config *cfg); /* level and format, options first */
+void serve_ingest_config(const struct serve *s, const struct cli_config *cfg, struct ingest_config *ret);
 void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, struct tsdb_config *ret);
 /* cli_serve_api.c: the process and its targets as the API sees them */
 void serve_api_deps(struct serve *s, struct api_deps *ret);

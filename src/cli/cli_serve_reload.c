@@ -52,6 +52,12 @@ void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, stru
     ret->exemplars_max = cfg->limits.exemplars;
 }
 
+void serve_ingest_config(const struct serve *s, const struct cli_config *cfg, struct ingest_config *ret)
+{
+    (void)s;
+    *ret = (struct ingest_config){ .limits = cfg->limits.ingest, .clock = os_clock() };
+}
+
 static void log_report(const struct buf *report)
 {
     str rest = buf_str(report), line;
@@ -77,6 +83,9 @@ static enum err serve_apply(struct serve *s, struct cli_config *cfg, struct err_
     TRY(scrape_reload(s->scrape, prom_config_ref(cfg->prom), reterr));
     serve_tsdb_config(s, cfg, &db);
     tsdb_set_limits(s->db, &db);
+    struct ingest_config ingest;
+    serve_ingest_config(s, cfg, &ingest);
+    ingest_reload(s->ingest, &ingest);
     serve_log_setup(s, cfg);
     return OK;
 }

@@ -11,6 +11,7 @@
 #define LABEL_NAME     STR("__name__")
 #define LABEL_BUCKET   STR("le")
 #define LABEL_QUANTILE STR("quantile")
+#define LABEL_TENANT   STR("__tenant__") /* whose series it is, while there are tenants; senders may not set it */
 
 struct label {
     str name, value;
