@@ -63,9 +63,15 @@ static enum err source_read(struct promql_reader *r, uint64_t id, int64_t from_m
 {
     struct tsdb_points p;
     TRY(tsdb_read(cursor_of(r), id, from_ms, to_ms, &p));
-    *ret = (struct promql_points){
-        .ts = p.ts, .v = p.v, .h = p.h, .start_ms = p.start_ms, .n = p.n, .timeline = p.timeline
-    };
+    *ret = (struct promql_points){ .ts = p.ts,
+                                   .v = p.v,
+                                   .h = p.h,
+                                   .start_ms = p.start_ms,
+                                   .n = p.n,
+                                   .timeline = p.timeline,
+                                   .roll = p.roll,
+                                   .n_roll = p.n_roll,
+                                   .rolled_to_ms = p.rolled_to_ms };
     return OK;
 }
 

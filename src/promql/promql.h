@@ -12,6 +12,7 @@
 
 #include "base/thread.h"
 #include "model/matcher.h"
+#include "model/rollup.h"
 #include "model/sample.h"
 
 /* ---- the source: what the language needs from a store ---- */
@@ -23,6 +24,11 @@ struct promql_points { /* the same meaning as the store's: ascending, duplicates
     size_t n;
     uint64_t
         timeline; /* non-zero and equal to that of another read of this reader over the same time: equal ts arrays */
+    /* Where samples have been given up: windows in order of their ends, floats before histograms, up to rolled_to_ms;
+     * the samples begin behind it. Also the window that ends before from_ms, which stands for what comes next. */
+    const struct rollup *roll;
+    size_t n_roll;
+    int64_t rolled_to_ms;
 };
 struct promql_series {
     struct labels labels;

@@ -260,7 +260,7 @@ static enum err compute_instant(struct pq_worker *w, const struct pq_rows *r, si
             row->v[s] = p.v[k];
         }
     }
-    return OK;
+    return p.n_roll ? pq_rolled_instant(w, r, i, &p, row) : OK;
 }
 
 /* A plain `m smoothed`: between two samples the line between them, after the last one its value. */
@@ -304,6 +304,8 @@ static enum err compute_smoothed(struct pq_worker *w, const struct pq_rows *r, s
     int64_t from, to, lookback = w->run->env.lookback_ms;
     pq_selector_span(r->sel, &r->tl, lookback, &from, &to);
     TRY(pq_read(w, r->series[i].id, from, to, &p));
+    if (p.n_roll)
+        pq_rolled_flatten(w, r->sel, &p, true);
     pq_split_points(w, r->sel, &p, &b);
     bool known;
     struct pq_bounds bd = timeline_get(w, r, 0, &known)->bd, hb = hist_bounds_buf(w, r->tl.n);
@@ -450,9 +452,9 @@ static bool row_has_float(const struct pq_row *row, size_t n)
 static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size_t i, struct pq_row *row)
 {
     struct pq_series_buf b;
+    struct promql_points p = { 0 };
     uint64_t timeline = 1; /* a subquery's rows share theirs */
     if (r->series) {
-        struct promql_points p;
         int64_t from, to;
         pq_selector_span(r->sel, &r->tl, w->run->env.lookback_ms, &from, &to);
         TRY(pq_read(w, r->series[i].id, from, to, &p));
@@ -466,6 +468,11 @@ static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size
     if (b.nf + b.nh == 0) {
         for (size_t s = 0; s < r->tl.n; s++)
             row->v[s] = pq_none();
+        if (!p.n_roll)
+            return OK;
+        TRY(pq_rolled_range(w, r, i, &p, row));
+        if (r->fn->rate && r->fn->counter && row_has_float(row, r->tl.n))
+            note_non_counter(w, r, i);
         return OK;
     }
     struct pq_timeline *t = float_bounds(w, r, &b, timeline);
@@ -479,6 +486,8 @@ static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size
     } else {
         TRY(range_windows(w, r, i, &b, &t->bd, row));
     }
+    if (p.n_roll)
+        TRY(pq_rolled_range(w, r, i, &p, row));
     if (r->fn->rate && r->fn->counter && row_has_float(row, r->tl.n))
         note_non_counter(w, r, i);
     return OK;

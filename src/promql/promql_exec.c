@@ -118,6 +118,11 @@ static void worker_deinit(struct pq_run *r, struct pq_worker *w)
     vec_free(&w->row_h);
     vec_free(&w->hlo);
     vec_free(&w->hhi);
+    vec_free(&w->roll);
+    vec_free(&w->roll_ts);
+    vec_free(&w->roll_start);
+    vec_free(&w->roll_v);
+    vec_free(&w->roll_h);
     mem_free(w->own.mem);
     for (size_t i = 0; w->timelines && i < PQ_TIMELINES_MAX; i++)
         mem_free(w->timelines[i].mem);
@@ -262,6 +267,8 @@ static enum err result_of_points(struct pq_run *r, const struct pq_node *n, cons
     bool extended = n->sel->anchored || n->sel->smoothed;
     pq_selector_span(n, tl, r->env.lookback_ms, &from, &to);
     TRY(pq_read(w, in->id, from, to, &p));
+    if (p.n_roll)
+        pq_rolled_flatten(w, n, &p, true);
     *out = (struct promql_result_series){ .labels = labels_copy(a, in->labels) };
     out->points = arena_array(a, struct promql_point, p.n + 2);
     if (extended) {

@@ -427,6 +427,15 @@ static bool extended_histogram(const struct pq_win *w, bool counter, bool per_se
     return true;
 }
 
+double pq_rate_factor(int64_t first_t, int64_t last_t, size_t gaps, int64_t start, int64_t end, double first,
+                      double diff, bool counter)
+{
+    struct extent x = extent_of(first_t, last_t, gaps, start, end);
+    if (counter && diff > 0 && first >= 0)
+        x.start = to_zero(x, first, diff);
+    return (x.sampled + x.start + x.end) / x.sampled;
+}
+
 /* ---- rate, increase, delta: one window ---- */
 static bool float_rate(const struct pq_win *w, bool counter, bool per_second, double *ret)
 {

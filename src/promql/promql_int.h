@@ -117,6 +117,10 @@ enum pq_note_kind {
     NOTE_QUANTILE_NAN_SKEW,         /* metric */
     NOTE_FRACTION_NAN,              /* metric */
     NOTE_BOUNDS_RECONCILED,         /* operation */
+    NOTE_ROLLUP,                    /* length of windows in ms */
+    NOTE_ROLLUP_LAST,               /* function; length */
+    NOTE_ROLLUP_SHORT,              /* function; length, range in ms */
+    NOTE_ROLLUP_NONE,               /* function; length, range in ms */
     NOTE_TEXT,                      /* text: a warning as it stands, without position */
 };
 struct pq_note {
@@ -191,6 +195,10 @@ struct pq_worker {
     VEC(double) row_v;
     VEC(const struct histogram *) row_h;
     VEC(uint32_t) hlo, hhi;
+    VEC(struct rollup) roll; /* promql_rollup.c */
+    VEC(int64_t) roll_ts, roll_start;
+    VEC(double) roll_v;
+    VEC(const struct histogram *) roll_h;
     struct pq_timeline own, *timelines; /* of a series on its own; PQ_TIMELINES_MAX, placed by number */
 };
 struct pq_run {
@@ -366,10 +374,23 @@ const struct pq_range_fn *pq_range_fn_of(enum promql_fn fn); /* NULL: not a rang
 pq_win_fn pq_win_rate, pq_win_increase, pq_win_delta, pq_win_irate, pq_win_idelta, pq_win_resets, pq_win_changes;
 void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
                   const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out);
+/* increase (or delta) of a run of samples, scaled to the range (start, end]: what lies before the first and after the
+ * last of them is extrapolated. diff has the resets in it. */
+double pq_rate_factor(int64_t first_t, int64_t last_t, size_t gaps, int64_t start, int64_t end, double first,
+                      double diff, bool counter);
 void pq_rate_prepare(const struct pq_rows *r, const int64_t *ts, const struct pq_bounds *bd, struct pq_rate_pre *pre);
 /* Samples of a plain `m[5m] anchored` / `smoothed`: boundary values made up. */
 size_t pq_extend_floats(const int64_t *t, const double *v, size_t n, int64_t from, int64_t to, bool smoothed,
                         int64_t *out_t, double *out_v);
+
+/* ---- rollups (promql_rollup.c): rows of series whose older samples are only there as windows ---- */
+/* row holds what the samples alone give; the steps that look at windows are computed anew. */
+enum err pq_rolled_instant(struct pq_worker *w, const struct pq_rows *r, size_t i, const struct promql_points *p,
+                           struct pq_row *row) MUST_CHECK;
+enum err pq_rolled_range(struct pq_worker *w, const struct pq_rows *r, size_t i, const struct promql_points *p,
+                         struct pq_row *row) MUST_CHECK;
+/* The last sample of every window, at its time, before the samples in *io. In w->a. */
+void pq_rolled_flatten(struct pq_worker *w, const struct pq_node *sel, struct promql_points *io, bool note);
 
 /* ---- histograms (promql_hist.c): results live in a; NULL: the layouts cannot be combined ---- */
 struct pq_hist_flags {

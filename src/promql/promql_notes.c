@@ -63,6 +63,10 @@ static bool note_is_info(enum pq_note_kind k)
     case NOTE_QUANTILE_NAN_SKEW:
     case NOTE_FRACTION_NAN:
     case NOTE_BOUNDS_RECONCILED:
+    case NOTE_ROLLUP:
+    case NOTE_ROLLUP_LAST:
+    case NOTE_ROLLUP_SHORT:
+    case NOTE_ROLLUP_NONE:
         return true;
     default:
         return false;
@@ -112,6 +116,25 @@ static void put_monotonicity(struct buf *b, const struct pq_note *n)
     put_time(b, n->from_ms);
     buf_lit(b, " to ");
     put_time(b, n->to_ms);
+}
+
+static void put_rollup(struct buf *b, const struct pq_note *n)
+{
+    buf_lit(b, "rollups of resolution ");
+    buf_duration(b, (int64_t)n->x);
+    buf_lit(b, " were used where samples are no longer kept");
+    if (n->kind == NOTE_ROLLUP)
+        return;
+    buf_lit(b, ": ");
+    buf_str_add(b, n->a);
+    if (n->kind == NOTE_ROLLUP_LAST) {
+        buf_lit(b, " looks at the last sample of each window");
+        return;
+    }
+    buf_lit(b, " over ");
+    buf_duration(b, (int64_t)n->y);
+    buf_str_add(b, n->kind == NOTE_ROLLUP_SHORT ? STR(" is less than one window, the whole window stands for it")
+                                                : STR(" is less than one window and has no answer there"));
 }
 
 static void put_text(struct buf *b, const struct pq_note *n)
@@ -210,6 +233,12 @@ static void put_text(struct buf *b, const struct pq_note *n)
     case NOTE_BOUNDS_RECONCILED:
         buf_lit(b, "mismatched custom buckets were reconciled during ");
         buf_str_add(b, n->a);
+        break;
+    case NOTE_ROLLUP:
+    case NOTE_ROLLUP_LAST:
+    case NOTE_ROLLUP_SHORT:
+    case NOTE_ROLLUP_NONE:
+        put_rollup(b, n);
         break;
     case NOTE_TEXT:
         buf_str_add(b, n->a);

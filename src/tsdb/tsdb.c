@@ -144,6 +144,9 @@ static struct tsdb *tsdb_new(const struct tsdb_config *cfg, struct store *st, st
     atomic_init(&db->head_min, INT64_MAX);
     atomic_init(&db->head_max, INT64_MIN);
     index_init(db);
+    policy_set(db, cfg);
+    db->cfg.rollups = NULL; /* the policy has them */
+    db->cfg.keeps = NULL;
     return db;
 }
 
@@ -191,6 +194,8 @@ static void tsdb_free(struct tsdb *db)
     vec_free(&db->slots);
     tombs_free(db);
     vec_free(&db->no_compact);
+    vec_free(&db->no_rollup);
+    policy_unref(db->policy);
     mtx_deinit(&db->flush_mu);
     mtx_deinit(&db->meta_mu);
     mtx_deinit(&db->ex.mu);
@@ -246,6 +251,7 @@ enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock
         tsdb_free(db);
         return e;
     }
+    atomic_store(&db->given_up, store_retention_mark(st, STORE_METRICS));
     load_families(db);
     head_stats_register();
     upkeep_stats_register();
@@ -296,6 +302,8 @@ void tsdb_set_limits(struct tsdb *db, const struct tsdb_config *cfg)
     __atomic_store_n(&db->cfg.labels_max, cfg->labels_max, __ATOMIC_RELAXED);
     __atomic_store_n(&db->cfg.memory_bytes_max, cfg->memory_bytes_max, __ATOMIC_RELAXED);
     set_memory(db);
+    policy_set(db, cfg);
+    tsdb_kick(db);
 }
 
 /* ---- facts ---- */

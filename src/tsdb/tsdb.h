@@ -18,6 +18,20 @@ struct segment;
 struct store_replayed;
 struct store; /* store/store.h: WAL, MANIFEST and segment files, shared by all signals */
 
+struct tsdb_rollup_config {  /* model/rollup.h */
+    int64_t res_ms;          /* length of a window: divides a day, at least a minute; each length once */
+    int64_t keep_ms;         /* 0 = for ever */
+    const struct matcher *m; /* which series; n_m 0: all */
+    size_t n_m;
+};
+struct tsdb_keep_config { /* how long the samples of these series are kept, instead of retention_ms */
+    const struct matcher *m;
+    size_t n_m;
+    int64_t keep_ms; /* 0 = for ever */
+};
+#define TSDB_ROLLUPS_MAX 4
+#define TSDB_KEEPS_MAX   100
+
 struct tsdb_config {
     int64_t retention_ms;      /* drop segments older than this; 0 = keep for ever; default 15 d */
     uint64_t retention_bytes;  /* drop oldest beyond this; 0 = no limit */
@@ -30,6 +44,10 @@ struct tsdb_config {
     unsigned partitions;                                /* 0 = 2 x cores */
     size_t exemplars_max;                               /* kept in memory and WAL; default 100,000 */
     bool replay_behind; /* tsdb_open returns at once; the log is replayed beside writes, queries wait for it */
+    const struct tsdb_rollup_config *rollups;           /* copied by tsdb_open() and tsdb_set_limits(); default none */
+    size_t n_rollups;
+    const struct tsdb_keep_config *keeps; /* the first that matches a series decides; copied; default none */
+    size_t n_keeps;
 };
 void tsdb_config_defaults(struct tsdb_config *cfg);
 
@@ -122,6 +140,11 @@ struct tsdb_points {
     const int64_t *start_ms;          /* NULL if no start timestamps are known; 0 = unknown */
     size_t n;
     uint64_t timeline; /* equal and non-zero: same ts array as another read of this cursor */
+    /* Where samples have been given up and rollups are left: windows by end, floats before histograms. They reach up
+     * to rolled_to_ms, the samples above begin behind it; samples older than that are windows of length 0. */
+    const struct rollup *roll;
+    size_t n_roll;
+    int64_t rolled_to_ms;
 };
 struct tsdb_cursor; /* decode buffers: one thread at a time; results are valid until the next read */
 struct tsdb_cursor *tsdb_cursor_new(struct tsdb_query *q);

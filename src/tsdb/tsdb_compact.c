@@ -16,8 +16,6 @@
 static struct stat compactions = STAT_COUNTER("vane_tsdb_compactions_total", "Compactions of segments", "");
 static struct stat compaction_failures =
     STAT_COUNTER("vane_tsdb_compaction_failures_total", "Compactions that failed", "");
-static struct stat retention_drops =
-    STAT_COUNTER("vane_tsdb_retention_segments_total", "Segments dropped because of age or size", "");
 static struct stat gc_total = STAT_COUNTER("vane_tsdb_series_left_head_total", "Idle series that left the head", "");
 
 static int64_t floor_to(int64_t t, int64_t unit)
@@ -75,6 +73,9 @@ static bool find_deleted(struct tsdb *db, const struct segment_set *set, struct 
     int64_t now = clock_now_ms(db->clk);
     for (size_t i = 0; i < set->n && db->tombs; i++) {
         const struct segment_meta *m = segment_meta(set->p[i]);
+        if (meta_is_rollup(m) &&
+            !rollup_day_done(db, set, ((struct tsdb_seg *)segment_user(set->p[i]))->rollup.from_ms))
+            continue; /* will be made anew */
         bool over =
             floor_to(m->max_time, DAY_MS) + DAY_MS + FLUSH_AGE_MS + 5 * 60 * 1000 < now || tombs_count(db) > TOMBS_MANY;
         if (!over || compact_skips(db, m->id) || !seg_has_deleted(db, set->p[i]))
@@ -88,6 +89,8 @@ static bool find_deleted(struct tsdb *db, const struct segment_set *set, struct 
 
 static enum err merge(struct tsdb *db, const struct group *g, struct err_text *reterr)
 {
+    if (meta_is_rollup(segment_meta(g->segs[0])))
+        return rollup_rewrite(db, g->segs[0], reterr);
     struct query_spec spec = { .from_ms = INT64_MIN, .to_ms = INT64_MAX, .segs = g->segs, .n_segs = g->n };
     struct tsdb_query *q;
     query_open_raw(db, &spec, &q);
@@ -156,67 +159,24 @@ enum err tsdb_compact(struct tsdb *db)
         return ERR_CLOSED;
     mtx_lock(&db->flush_mu);
     enum err e = compact_round(db, &did, &why);
+    if (!e && !did)
+        e = rollup_round(db, &did, &why);
     mtx_unlock(&db->flush_mu);
     return e;
 }
 
-/* ---- retention ---- */
-static int cmp_age(const void *a, const void *b)
-{
-    const struct segment_meta *x = segment_meta(*(struct segment *const *)a),
-                              *y = segment_meta(*(struct segment *const *)b);
-    return (x->max_time > y->max_time) - (x->max_time < y->max_time);
-}
-
-enum err retention_apply(struct tsdb *db, struct err_text *reterr)
-{
-    const struct segment_set *set = store_segments_ref(db->st, STORE_METRICS);
-    struct segment **v = mem_alloc((set->n + 1) * sizeof(*v));
-    uint64_t *ids = mem_alloc((set->n + 1) * sizeof(*ids)), bytes = store_wal_bytes(db->st);
-    for (size_t i = 0; i < set->n; i++) {
-        v[i] = set->p[i];
-        bytes += segment_meta(v[i])->bytes;
-    }
-    qsort(v, set->n, sizeof(*v), cmp_age);
-    int64_t oldest = LIMIT(db, retention_ms) ? clock_now_ms(db->clk) - LIMIT(db, retention_ms) : INT64_MIN;
-    size_t n = 0;
-    for (size_t i = 0; i < set->n; i++) {
-        const struct segment_meta *m = segment_meta(v[i]);
-        bool too_big = LIMIT(db, retention_bytes) && bytes > LIMIT(db, retention_bytes);
-        if (m->max_time >= oldest && !too_big)
-            break;
-        ids[n++] = m->id;
-        bytes -= m->bytes;
-    }
-    enum err e = OK;
-    if (n) {
-        struct store_edit edit = { .signal = STORE_METRICS,
-                                   .remove = ids,
-                                   .n_remove = n,
-                                   .retention_set = oldest != INT64_MIN,
-                                   .retention_ms = oldest };
-        e = store_commit(db->st, &edit, reterr);
-        if (!e) {
-            stat_add(&retention_drops, (int64_t)n);
-            e = tombs_drop_unneeded(db, reterr);
-        }
-    }
-    mem_free(v);
-    mem_free(ids);
-    segment_set_unref(set);
-    return e;
-}
-
+/* ---- the background thread ---- */
 void upkeep_stats_register(void)
 {
-    struct stat *all[] = { &compactions, &compaction_failures, &retention_drops, &gc_total };
+    struct stat *all[] = { &compactions, &compaction_failures, &gc_total };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         stat_register(all[i]);
     flush_stats_register();
     tomb_stats_register();
+    rollup_stats_register();
+    retention_stats_register();
 }
 
-/* ---- the background thread ---- */
 static bool flush_wanted(struct tsdb *db, bool kicked)
 {
     if (!atomic_load(&db->gen_samples) && !db->slots.n)
@@ -237,6 +197,13 @@ static void slow_upkeep(struct tsdb *db)
             LOG_WARN("compaction failed, segments stay as they are", "err", why.msg);
             break;
         }
+    }
+    for (int i = 0; !did && i < 64 && !atomic_load(&db->closing); i++) {
+        if (rollup_round(db, &did, &why)) {
+            LOG_WARN("rollup failed, the samples stay until it succeeds", "err", why.msg);
+            break;
+        }
+        did = !did;
     }
     mtx_unlock(&db->flush_mu);
 }

@@ -82,6 +82,8 @@ struct tsdb_cursor {
     VEC(const struct histogram *) tmp_h;
     VEC(uint64_t) sig;
     VEC(struct ooo_entry) merge;
+    struct rollup_vec roll;
+    VEC(const struct rollup_span *) spans; /* of roll */
 };
 
 struct tsdb_cursor *tsdb_cursor_new(struct tsdb_query *q)
@@ -133,6 +135,8 @@ void tsdb_cursor_free(struct tsdb_cursor *c)
     vec_free(&c->tmp_h);
     vec_free(&c->sig);
     vec_free(&c->merge);
+    vec_free(&c->roll);
+    vec_free(&c->spans);
     mem_free(c);
 }
 
@@ -188,7 +192,10 @@ static enum err seg_parts_in(struct tsdb_cursor *c, const struct qref *ref, int6
         uint32_t lo, hi;
         if (k->start > t.n || k->n > t.n - k->start || k->n == 0 || k->page >= s->n_chunk_pages)
             return ERR_CORRUPT;
-        if (!clip(t.ts + k->start, k->n, from, to, &lo, &hi))
+        int64_t until = to;
+        if (k->flags & SEG_CHUNK_ROLLUP) /* windows reach back from their ends */
+            until = MIN(to, TS_MS_MAX) + s->rollup.res_ms - 1;
+        if (!clip(t.ts + k->start, k->n, from, until, &lo, &hi))
             continue;
         struct part_ref p = { .ts = t.ts + k->start + lo,
                               .n = hi - lo,
@@ -670,6 +677,159 @@ static void set_hints(struct tsdb_cursor *c, const struct histogram **h, size_t 
     }
 }
 
+/* ---- rollups ---- */
+/* Has the series samples of the day that a rollup is of? Then the day is read from those. */
+static bool has_samples(struct tsdb_cursor *c, const struct qseries *x, const struct rollup_span *s)
+{
+    struct tsdb_query *q = c->q;
+    for (const struct qref *r = x->first; r && r->src < q->n_raw; r = r->next) {
+        const struct segment_meta *m = segment_meta(q->segs[r->src]);
+        int64_t from = MAX(m->min_time, s->from_ms), to = MIN(m->max_time, s->to_ms - 1);
+        struct time_range *left;
+        if (from <= to &&
+            (!q->tombs || !q->tombs[r->src] || tombs_left(q->tombs[r->src], r->row, from, to, &c->a, &left)))
+            return true;
+    }
+    return false;
+}
+
+static enum err decode_windows(struct tsdb_cursor *c, const struct part_ref *p)
+{
+    struct seg_reader *sr = &c->segs[p->seg];
+    const struct tsdb_seg *s = segment_user(c->q->segs[p->seg]);
+    const struct seg_chunk *k = p->chunk;
+    if (sr->chunk_page != k->page) {
+        sr->chunk_page = UINT32_MAX;
+        TRY(segment_page_read(s->seg, s->chunk_page + k->page, &sr->chunk_buf, &sr->chunk_raw));
+        sr->chunk_page = k->page;
+    }
+    struct rd r = rd_init(str_skip(sr->chunk_raw, MIN(k->off, sr->chunk_raw.n)));
+    const int64_t *tl[4];
+    for (unsigned i = 0; i < 4; i++) {
+        struct tl_cached t;
+        uint64_t id = i ? rd_uvarint(&r) : k->tl;
+        if (!rd_ok(&r) || id > UINT32_MAX)
+            return ERR_CORRUPT;
+        TRY(seg_tl(c, p->seg, (uint32_t)id, &t));
+        if (k->start > t.n || k->n > t.n - k->start)
+            return ERR_CORRUPT;
+        tl[i] = t.ts;
+    }
+    struct rollup *w = arena_zarray(&c->a, struct rollup, k->n + 1);
+    for (uint32_t i = 0; i < k->n; i++)
+        if (!rollup_times(&s->rollup, tl, k->start + i, &w[i]))
+            return ERR_CORRUPT;
+    str in = str_n(r.p, rd_left(&r));
+    TRY(k->flags & SEG_CHUNK_HIST ? rollup_hists_decode(in, k->n, &c->a, w) : rollup_floats_decode(in, k->n, w));
+    for (uint32_t i = p->lo; i < p->lo + p->n; i++)
+        vec_push(&c->roll, w[i]);
+    return OK;
+}
+
+/* Is the whole window visible? */
+static bool window_left(struct tsdb_cursor *c, const struct qref *ref, const struct rollup *w)
+{
+    const struct seg_tomb *hidden = c->q->tombs ? c->q->tombs[ref->src] : NULL;
+    struct time_range *left;
+    if (!hidden)
+        return true;
+    size_t n = tombs_left(hidden, ref->row, w->first_ms, w->last_ms, &c->a, &left);
+    return n == 1 && left[0].from == w->first_ms && left[0].to == w->last_ms;
+}
+
+static int cmp_window(const void *a, const void *b)
+{
+    const struct rollup *x = a, *y = b;
+    if (x->end_ms != y->end_ms)
+        return x->end_ms < y->end_ms ? -1 : 1;
+    return (x->h != NULL) - (y->h != NULL);
+}
+
+/* Windows of one segment that touch [from, to]. */
+static enum err read_windows(struct tsdb_cursor *c, const struct qref *ref, int64_t from, int64_t to)
+{
+    size_t begin = c->roll.n;
+    vec_clear(&c->parts);
+    TRY(seg_parts_in(c, ref, from, to));
+    vec_each (struct part_ref, p, &c->parts)
+        TRY(decode_windows(c, p));
+    size_t k = begin;
+    for (size_t i = begin; i < c->roll.n; i++)
+        if (window_left(c, ref, &c->roll.p[i]))
+            c->roll.p[k++] = c->roll.p[i];
+    c->roll.n = k;
+    if (k > begin)
+        qsort(c->roll.p + begin, k - begin, sizeof(*c->roll.p), cmp_window);
+    return OK;
+}
+
+enum err cursor_windows(struct tsdb_cursor *c, const struct qseries *x, struct rollup_vec **ret)
+{
+    arena_reset(&c->a);
+    vec_clear(&c->roll);
+    TRY(read_windows(c, x->first, TS_MS_MIN, TS_MS_MAX));
+    *ret = &c->roll;
+    return OK;
+}
+
+/* Samples that are older than some window become windows of one; those inside a day that was rolled up are in it. */
+static void absorb_samples(struct tsdb_cursor *c, struct tsdb_points *p)
+{
+    uint32_t n = lower(p->ts, (uint32_t)p->n, p->rolled_to_ms + 1);
+    size_t before = c->roll.n;
+    for (uint32_t i = 0; i < n; i++) {
+        bool inside = false;
+        for (size_t k = 0; k < c->spans.n; k++)
+            inside |= p->ts[i] > c->spans.p[k]->from_ms && p->ts[i] <= c->spans.p[k]->to_ms;
+        if (inside)
+            continue;
+        const struct histogram *h = p->h ? p->h[i] : NULL;
+        double v = h ? 0 : p->v[i];
+        bool stale = is_stale(h ? h->sum : v);
+        struct rollup w = {
+            .end_ms = p->ts[i], .first_ms = p->ts[i], .last_ms = p->ts[i], .stale = stale, .count = !stale
+        };
+        if (!stale) {
+            w.sum = w.min = w.max = w.first = w.last = v;
+            w.h = h;
+        }
+        vec_push(&c->roll, w);
+    }
+    if (c->roll.n > before)
+        qsort(c->roll.p, c->roll.n, sizeof(*c->roll.p), cmp_window);
+    p->ts += n;
+    p->v += n;
+    p->h = p->h ? p->h + n : NULL;
+    p->start_ms = p->start_ms ? p->start_ms + n : NULL;
+    p->n -= n;
+    p->timeline = n ? 0 : p->timeline;
+}
+
+/* The days of which the series has no samples but windows; the shortest windows there are. */
+static void read_rolled(struct tsdb_cursor *c, const struct qseries *x, int64_t from, int64_t to, struct tsdb_points *p)
+{
+    struct tsdb_query *q = c->q;
+    vec_clear(&c->roll);
+    vec_clear(&c->spans);
+    for (const struct qref *r = x->first; r; r = r->next) {
+        if (r->src < q->n_raw)
+            continue;
+        const struct rollup_span *s = &((const struct tsdb_seg *)segment_user(q->segs[r->src]))->rollup;
+        if ((c->spans.n && vec_last(&c->spans)->from_ms == s->from_ms) || has_samples(c, x, s))
+            continue;
+        /* one window before, which answers for times between window ends */
+        if (read_windows(c, r, MAX(from, TS_MS_MIN) - s->res_ms, MIN(to, TS_MS_MAX) - s->res_ms + 1))
+            query_damage(q, "a page of %s is damaged", segment_path(q->segs[r->src]));
+        vec_push(&c->spans, s);
+    }
+    if (!c->roll.n)
+        return;
+    p->rolled_to_ms = vec_last(&c->spans)->to_ms;
+    absorb_samples(c, p);
+    p->roll = c->roll.p;
+    p->n_roll = c->roll.n;
+}
+
 enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t to_ms, struct tsdb_points *ret)
 {
     struct tsdb_query *q = c->q;
@@ -682,7 +842,7 @@ enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t 
     int64_t from = MAX(from_ms, q->from_ms), to = MIN(to_ms, q->to_ms);
     if (from > to)
         return OK;
-    for (const struct qref *r = x->first; r; r = r->next) {
+    for (const struct qref *r = x->first; r && r->src < q->n_raw; r = r->next) {
         enum err e = seg_parts(c, r, from, to);
         if (e)
             query_damage(q, "the chunk index of %s is damaged", segment_path(q->segs[r->src]));
@@ -717,5 +877,7 @@ enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t 
     }
     if (q->hints && ret->h)
         set_hints(c, c->h.p, ret->n);
+    if (q->n_segs > q->n_raw)
+        read_rolled(c, x, from, to, ret);
     return OK;
 }

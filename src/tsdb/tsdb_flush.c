@@ -124,6 +124,18 @@ static enum err write_series(struct tsdb_query *q, struct tsdb_cursor *c, struct
     return OK;
 }
 
+void upkeep_breathe(struct tsdb *db, size_t done)
+{
+    if (atomic_load_explicit(&db->writers, memory_order_relaxed) && !atomic_load(&db->closing))
+        sched_yield();
+    if (done % 4096 == 4095 && flush_by_bytes(db)) { /* a long compaction must not hold up the head */
+        struct err_text why;
+        if (flush_locked(db, 0, 0, &why))
+            LOG_WARN("flush during compaction failed, trying again", "err", why.msg);
+        flush_unlink_try(db);
+    }
+}
+
 enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t n, struct seg_spec spec,
                        struct segment_writer **ret, struct err_text *reterr)
 {
@@ -138,14 +150,8 @@ enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t
     for (size_t i = 0; i < n && !e; i++) {
         arena_reset(&one);
         e = write_series(q, c, o, &s[i], spec.from, spec.to, &one);
-        if (i % 256 == 255 && atomic_load_explicit(&db->writers, memory_order_relaxed) && !atomic_load(&db->closing))
-            sched_yield();
-        if (i % 4096 == 4095 && spec.level && flush_by_bytes(db)) { /* a long compaction must not hold up the head */
-            struct err_text why;
-            if (flush_locked(db, 0, 0, &why))
-                LOG_WARN("flush during compaction failed, trying again", "err", why.msg);
-            flush_unlink_try(db);
-        }
+        if (i % 256 == 255)
+            upkeep_breathe(db, spec.level ? i : 0);
     }
     tsdb_cursor_free(c);
     if (!e && tsdb_query_incomplete(q, reterr))

@@ -36,6 +36,7 @@
 #include "base/stats.h"
 #include "base/thread.h"
 #include "base/vec.h"
+#include "model/rollup.h"
 #include "store/codec.h"
 #include "store/segment.h"
 #include "store/store.h"
@@ -320,6 +321,11 @@ struct tsdb {
     atomic_uint_least64_t n_series, n_chunks;
     atomic_uint_least64_t memory_max;
 
+    atomic_int_least64_t given_up; /* the store's retention mark */
+    struct policy *policy;         /* view_mu */
+    uint64_t policy_id;
+    VEC(int64_t) no_rollup; /* days that met damage; flush_mu */
+
     /* background */
     uint64_t run;          /* names this run of the process in the log; 0 is no run. Changes when the replay is done */
     struct replay *replay; /* tsdb_replay.c */
@@ -513,12 +519,19 @@ enum seg_kind {
     SEG_INFO = 9,
     SEG_FAMILIES = 10,
     SEG_EXEMPLARS = 11,
+    SEG_ROLLUP = 12,
 };
+enum { SEG_LAYOUT = 1, SEG_LAYOUT_ROLLUP = 2 }; /* a program that does not know windows refuses them */
+#define SEG_LEVEL_ROLLUP  8                     /* segments of this level hold windows, not samples */
 #define SEG_SYMBOL_PAGE   (16u << 10)
 #define SEG_POSTINGS_PAGE (8u << 10)
 #define SEG_IDENT_ROWS    4096
 #define SEG_INDEX_ROWS    1024
 
+struct rollup_span { /* windows of one length that end in (from_ms, to_ms] */
+    int64_t res_ms, from_ms, to_ms;
+    uint64_t filter; /* hash of the matchers they were chosen with; 0 = all series */
+};
 struct seg_pages { /* a section's pages and the first row in each */
     uint32_t page_first, n;
     uint32_t *first; /* n + 1 entries: the last is the number of rows */
@@ -532,6 +545,7 @@ struct tsdb_seg {        /* segment_user() */
     uint64_t *post_first; /* first (name << 32 | value) of each postings page */
     uint32_t chunk_page;  /* first page of chunks */
     uint32_t n_chunk_pages;
+    struct rollup_span rollup; /* res_ms 0: samples */
     struct arena a;
     struct mtx tomb_mu;               /* for adding to: */
     _Atomic(struct seg_tomb *) tombs; /* rows hidden by tombstones */
@@ -571,10 +585,11 @@ enum err seg_timeline(const struct tsdb_seg *s, uint32_t tl, struct page_buf *b,
 struct seg_chunk {
     uint32_t page, off, tl, start, n, flags;
 };
-#define SEG_CHUNK_HIST  1
-#define SEG_CHUNK_START 2
-struct seg_index_page { /* decoded chunk index of SEG_INDEX_ROWS series */
-    uint32_t page;      /* UINT32_MAX = none */
+#define SEG_CHUNK_HIST   1
+#define SEG_CHUNK_START  2
+#define SEG_CHUNK_ROLLUP 4 /* windows; their ends are the timeline */
+struct seg_index_page {    /* decoded chunk index of SEG_INDEX_ROWS series */
+    uint32_t page;         /* UINT32_MAX = none */
     uint32_t row0, rows;
     uint32_t first[SEG_INDEX_ROWS + 1];
     struct seg_chunk *chunks;
@@ -595,12 +610,75 @@ struct seg_out; /* a segment being written */
 enum err seg_out_open(struct tsdb *db, unsigned level, struct seg_out **ret, struct err_text *reterr);
 void seg_out_series(struct seg_out *o, struct labels ls, hash128 id, const struct series_info *info); /* ascending */
 void seg_out_points(struct seg_out *o, const struct tsdb_points *p);
+/* Windows of the series, ascending; in a segment that seg_out_rollup() said is of windows. */
+void seg_out_rollup(struct seg_out *o, const struct rollup_span *span);
+void seg_out_windows(struct seg_out *o, const struct rollup *r, size_t n);
 void seg_out_exemplars(struct seg_out *o, const struct exemplar *e, size_t n);
 void seg_out_family(struct seg_out *o, str name, const struct metric_meta *m);
 uint64_t seg_out_samples(const struct seg_out *o);
 enum err seg_out_finish(struct seg_out *o, uint64_t lsn_first, uint64_t lsn_last, struct segment_writer **ret,
                         struct err_text *reterr); /* frees o */
 void seg_out_abort(struct seg_out *o);
+
+/* ---- rollups (tsdb_rollup.c, tsdb_rollup_codec.c; model/rollup.h) ---- */
+struct rollup_vec {
+    struct rollup *p;
+    size_t n, cap;
+};
+/* The samples of p in (from, to] as windows, both aligned to the length; floats before histograms where a window has
+ * both. What is before `from` tells of resets. Histograms are p's or in a. */
+void rollup_windows(const struct tsdb_points *p, int64_t from_ms, int64_t to_ms, int64_t res_ms, struct arena *a,
+                    struct rollup_vec *out);
+/* A chunk's columns, without times and counts: those are timelines. All floats, or all histograms of one layout. */
+void rollup_floats_encode(struct buf *out, const struct rollup *r, size_t n);
+enum err rollup_floats_decode(str in, size_t n, struct rollup *io) MUST_CHECK; /* counts are there */
+/* Window number `at` of the timelines ends, first and last times, counts (running, each plus one); false: damaged. */
+bool rollup_times(const struct rollup_span *span, const int64_t *const tl[4], size_t at, struct rollup *ret);
+void rollup_hists_encode(struct buf *out, const struct rollup *r, size_t n);
+enum err rollup_hists_decode(str in, size_t n, struct arena *a, struct rollup *io) MUST_CHECK;
+static inline bool meta_is_rollup(const struct segment_meta *m)
+{
+    return m->level >= SEG_LEVEL_ROLLUP;
+}
+/* What the configuration says of retention and rollups: immutable, shared. */
+struct policy_rollup {
+    int64_t res_ms, keep_ms;
+    struct matcher *m;
+    size_t n;
+    uint64_t filter; /* rollup_span.filter */
+};
+struct policy_keep {
+    int64_t keep_ms;
+    struct matcher *m;
+    size_t n;
+};
+struct policy {
+    atomic_uint refs;
+    uint64_t id; /* differs between any two of a store */
+    struct arena a;
+    struct policy_rollup rollups[TSDB_ROLLUPS_MAX]; /* shortest windows first */
+    size_t n_rollups;
+    struct policy_keep *keeps;
+    size_t n_keeps;
+};
+struct policy *policy_ref(struct tsdb *db); /* the current one; never NULL */
+void policy_unref(struct policy *p);
+void policy_set(struct tsdb *db, const struct tsdb_config *cfg);
+/* Are its windows wanted for answers: have samples of its time been given up? */
+bool rollup_active(struct tsdb *db, const struct segment_set *set, const struct rollup_span *span);
+/* Write what is missing or outdated, drop what is too old; one day at a time. */
+/* Windows of a segment that holds deleted samples, without those; of a day whose samples are gone. */
+enum err rollup_rewrite(struct tsdb *db, struct segment *seg, struct err_text *reterr);
+enum err rollup_round(struct tsdb *db, bool *ret_did, struct err_text *reterr);
+/* Are the samples of this day in rollups as far as they should be? Then they may go. */
+bool rollup_day_done(struct tsdb *db, const struct segment_set *set, int64_t day_ms);
+void rollup_stats_register(void);
+/* tsdb_rollup_read.c: add the rollups that a query needs to its segments. */
+void rollup_pick(struct tsdb_query *q);
+struct qseries;
+struct tsdb_cursor;
+/* All windows of a series of a query over one rollup; valid until the next read. */
+enum err cursor_windows(struct tsdb_cursor *c, const struct qseries *x, struct rollup_vec **ret) MUST_CHECK;
 
 /* ---- matching over any sorted source of label pairs (tsdb_postings.c) ---- */
 struct postings_source {
@@ -642,7 +720,7 @@ struct tsdb_query {
     uint64_t seq;
     const struct segment_set *set; /* NULL: none */
     struct segment **segs;         /* those that overlap the range (or were given), oldest log position first */
-    size_t n_segs;
+    size_t n_segs, n_raw;          /* from n_raw on: rollups, by time and length of window */
     bool head;
     bool hints;                /* give histograms the reset hints of a store; what is to be stored keeps its own */
     bool lazy_labels;          /* a flush: labels are made one series at a time (query_labels) */
@@ -719,6 +797,8 @@ enum err compact_rewrite(struct tsdb *db, struct segment *seg, struct err_text *
 bool compact_skips(struct tsdb *db, uint64_t id); /* it was found damaged */
 /* Rotate and write what was frozen. cut 0: everything logged so far. low_water: log position up to which nothing
  * needs to be replayed any more. REQUIRES flush_mu. */
+/* Between series of a long job under flush_mu: writers go first, and the head must not wait for it. */
+void upkeep_breathe(struct tsdb *db, size_t done);
 enum err flush_locked(struct tsdb *db, uint64_t cut, uint64_t low_water, struct err_text *reterr);
 /* The samples of series s in [from, to] as one segment; *ret NULL if there are none. */
 enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t n, struct seg_spec spec,
@@ -726,7 +806,8 @@ enum err write_segment(struct tsdb_query *q, const struct tsdb_series *s, size_t
 enum err upkeep_start(struct tsdb *db);
 void upkeep_stop(struct tsdb *db);
 enum err compact_round(struct tsdb *db, bool *ret_did, struct err_text *reterr);
-enum err retention_apply(struct tsdb *db, struct err_text *reterr);
+enum err retention_apply(struct tsdb *db, struct err_text *reterr); /* tsdb_retention.c; REQUIRES flush_mu */
+void retention_stats_register(void);
 void flush_unlink_try(struct tsdb *db);
 /* Enough in the current generation that writing it gives memory back? */
 bool flush_by_bytes(struct tsdb *db);

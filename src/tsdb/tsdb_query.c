@@ -91,6 +91,7 @@ void query_open_raw(struct tsdb *db, const struct query_spec *spec, struct tsdb_
     for (size_t i = 0; i < spec->n_segs; i++)
         q->segs[q->n_segs++] = segment_ref(spec->segs[i]);
     sort_segs(q);
+    q->n_raw = q->n_segs;
     if (q->head) { /* what only reads segments holds up nothing in the head */
         mtx_lock(&db->view_mu);
         pin_locked(db, q);
@@ -131,10 +132,11 @@ enum err tsdb_query_open(struct tsdb *db, int64_t from_ms, int64_t to_ms, struct
     q->segs = arena_array(&q->a, struct segment *, q->set->n + 1);
     for (size_t i = 0; i < q->set->n; i++) {
         const struct segment_meta *m = segment_meta(q->set->p[i]);
-        if (m->min_time <= to_ms && m->max_time >= from_ms)
+        if (m->min_time <= to_ms && m->max_time >= from_ms && !meta_is_rollup(m))
             q->segs[q->n_segs++] = q->set->p[i];
     }
     sort_segs(q);
+    rollup_pick(q);
     for (size_t i = 0; i < q->set->n_damaged; i++) {
         const struct segment_meta *m = &q->set->damaged[i];
         if (m->min_time <= to_ms && m->max_time >= from_ms)

@@ -5,8 +5,6 @@
 
 #include "tsdb/tsdb_int.h"
 
-#define TOC_VERSION 1
-
 enum err seg_blob(const struct segment *seg, enum seg_kind kind, struct arena *a, str *ret)
 {
     const struct segment_section *sec = segment_section_find(seg, kind, 0);
@@ -78,6 +76,20 @@ static bool dir_read(struct tsdb_seg *s, struct rd *r)
            dir_section(s, r, SEG_INDEX, &s->index, s->n_series) && rd_end(r);
 }
 
+static enum err rollup_read_span(struct tsdb_seg *s, struct arena *a)
+{
+    str raw;
+    TRY(seg_blob(s->seg, SEG_ROLLUP, a, &raw));
+    struct rd r = rd_init(raw);
+    uint64_t res = rd_uvarint(&r);
+    s->rollup = (struct rollup_span){ .from_ms = rd_svarint(&r), .to_ms = rd_svarint(&r), .filter = rd_u64(&r) };
+    if (!rd_end(&r) || res < ROLLUP_RES_MS_MIN || res > ROLLUP_RES_MS_MAX || s->rollup.from_ms >= s->rollup.to_ms ||
+        s->rollup.to_ms > TS_MS_MAX || s->rollup.from_ms < TS_MS_MIN)
+        return ERR_CORRUPT;
+    s->rollup.res_ms = (int64_t)res;
+    return OK;
+}
+
 enum err seg_open_hook(void *ctx, struct segment *seg, void **ret_user, struct err_text *reterr)
 {
     (void)ctx;
@@ -91,7 +103,7 @@ enum err seg_open_hook(void *ctx, struct segment *seg, void **ret_user, struct e
     enum err e = seg_blob(seg, SEG_TOC, &tmp, &toc);
     struct rd r = rd_init(toc);
     uint32_t version = rd_u32(&r);
-    if (!e && rd_ok(&r) && version > TOC_VERSION)
+    if (!e && rd_ok(&r) && version > SEG_LAYOUT_ROLLUP)
         e = err_fail(reterr, ERR_UNSUPPORTED, "layout %u of a metrics segment is newer than this program", version);
     s->n_series = rd_u32(&r);
     s->n_symbols = rd_u32(&r);
@@ -100,6 +112,8 @@ enum err seg_open_hook(void *ctx, struct segment *seg, void **ret_user, struct e
     const struct segment_section *chunks = segment_section_find(seg, SEG_CHUNKS, 0);
     if (!e && (!rd_ok(&r) || !chunks || !dir_read(s, &r)))
         e = err_fail(reterr, ERR_CORRUPT, "the directory of the segment is damaged");
+    if (!e && version == SEG_LAYOUT_ROLLUP && rollup_read_span(s, &tmp))
+        e = err_fail(reterr, ERR_CORRUPT, "the segment does not say which windows it holds");
     if (e) {
         seg_close_hook(s);
         return e;

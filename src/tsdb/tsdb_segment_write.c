@@ -49,6 +49,8 @@ struct seg_out {
     uint32_t n_families;
     uint64_t samples;
     int64_t min_ts, max_ts;
+    struct rollup_span rollup;
+    VEC(int64_t) tmp_ts;
     struct buf dir;
 };
 
@@ -93,6 +95,7 @@ static void out_free(struct seg_out *o)
     buf_deinit(&o->exemplars);
     buf_deinit(&o->families);
     buf_deinit(&o->dir);
+    vec_free(&o->tmp_ts);
     mem_free(o);
 }
 
@@ -195,6 +198,17 @@ static bool any_start(const int64_t *start, size_t n)
     return false;
 }
 
+static void end_chunk(struct seg_out *o, const struct out_chunk *c)
+{
+    vec_push(&o->chunks, *c);
+    vec_last(&o->n_chunks)++;
+    if (o->page.n >= SEGMENT_PAGE_BYTES) {
+        segment_page_add(o->w, buf_str(&o->page), SEGMENT_PAGE_ZSTD);
+        buf_clear(&o->page);
+        o->page_no++;
+    }
+}
+
 static void put_chunk(struct seg_out *o, const struct tsdb_points *p, size_t at, size_t n, uint32_t tl)
 {
     struct out_chunk c = { o->page_no, (uint32_t)o->page.n, tl, (uint32_t)at, (uint32_t)n, 0 };
@@ -208,13 +222,7 @@ static void put_chunk(struct seg_out *o, const struct tsdb_points *p, size_t at,
         c.flags |= SEG_CHUNK_START;
         codec_i64_encode(&o->page, p->start_ms + at, n);
     }
-    vec_push(&o->chunks, c);
-    vec_last(&o->n_chunks)++;
-    if (o->page.n >= SEGMENT_PAGE_BYTES) {
-        segment_page_add(o->w, buf_str(&o->page), SEGMENT_PAGE_ZSTD);
-        buf_clear(&o->page);
-        o->page_no++;
-    }
+    end_chunk(o, &c);
 }
 
 void seg_out_points(struct seg_out *o, const struct tsdb_points *p)
@@ -234,6 +242,77 @@ void seg_out_points(struct seg_out *o, const struct tsdb_points *p)
         put_chunk(o, p, i, n, tl);
         i += n;
     }
+}
+
+/* ---- windows ---- */
+void seg_out_rollup(struct seg_out *o, const struct rollup_span *span)
+{
+    o->rollup = *span;
+}
+
+enum window_time { WINDOW_END, WINDOW_FIRST, WINDOW_LAST, WINDOW_COUNT };
+
+/* Times and counts of windows, as timelines: what the series of one scrape share is stored once. */
+static uint32_t window_timeline(struct seg_out *o, const struct rollup *r, size_t n, enum window_time which)
+{
+    int64_t count = 0;
+    vec_clear(&o->tmp_ts);
+    vec_reserve(&o->tmp_ts, n);
+    for (size_t i = 0; i < n; i++) {
+        count += (int64_t)r[i].count + 1; /* ascends even if a window has only markers */
+        int64_t v[] = { r[i].end_ms, r[i].first_ms, r[i].last_ms, count };
+        vec_push(&o->tmp_ts, v[which]);
+    }
+    return out_timeline(o, &(struct tsdb_points){ .ts = o->tmp_ts.p, .n = n });
+}
+
+static void put_windows(struct seg_out *o, const struct rollup *r, size_t at, size_t n, const uint32_t tl[4])
+{
+    struct out_chunk c = {
+        o->page_no, (uint32_t)o->page.n, tl[WINDOW_END], (uint32_t)at, (uint32_t)n, SEG_CHUNK_ROLLUP
+    };
+    for (unsigned k = WINDOW_FIRST; k <= WINDOW_COUNT; k++)
+        buf_uvarint(&o->page, tl[k]);
+    if (r[at].h) {
+        c.flags |= SEG_CHUNK_HIST;
+        rollup_hists_encode(&o->page, r + at, n);
+    } else {
+        rollup_floats_encode(&o->page, r + at, n);
+    }
+    end_chunk(o, &c);
+}
+
+static void put_kind(struct seg_out *o, const struct rollup *r, size_t n)
+{
+    uint32_t tl[4];
+    for (unsigned k = 0; k < 4; k++)
+        tl[k] = window_timeline(o, r, n, k);
+    for (size_t i = 0; i < n;) {
+        size_t k = 1;
+        while (i + k < n && k < SEG_CHUNK_SAMPLES_MAX && (!r[i].h || hist_same_layout(r[i].h, r[i + k].h)))
+            k++;
+        put_windows(o, r, i, k, tl);
+        i += k;
+    }
+}
+
+void seg_out_windows(struct seg_out *o, const struct rollup *r, size_t n)
+{
+    struct rollup *one = mem_alloc((n + 1) * sizeof(*one));
+    for (int hist = 0; hist < 2; hist++) {
+        size_t k = 0;
+        for (size_t i = 0; i < n; i++)
+            if (!r[i].h == !hist)
+                one[k++] = r[i];
+        if (k)
+            put_kind(o, one, k);
+    }
+    mem_free(one);
+    for (size_t i = 0; i < n; i++) {
+        o->min_ts = MIN(o->min_ts, r[i].first_ms);
+        o->max_ts = MAX(o->max_ts, r[i].last_ms);
+    }
+    o->samples += n;
 }
 
 void seg_out_exemplars(struct seg_out *o, const struct exemplar *e, size_t n)
@@ -537,8 +616,16 @@ enum err seg_out_finish(struct seg_out *o, uint64_t lsn_first, uint64_t lsn_last
         write_blob(o, SEG_FAMILIES, &o->families, o->n_families);
     if (o->n_exemplars)
         write_blob(o, SEG_EXEMPLARS, &o->exemplars, o->n_exemplars);
+    if (o->rollup.res_ms) {
+        AUTO_BUF struct buf b = { 0 };
+        buf_uvarint(&b, (uint64_t)o->rollup.res_ms);
+        buf_svarint(&b, o->rollup.from_ms);
+        buf_svarint(&b, o->rollup.to_ms);
+        buf_u64(&b, o->rollup.filter);
+        write_blob(o, SEG_ROLLUP, &b, 1);
+    }
     AUTO_BUF struct buf toc = { 0 };
-    buf_u32(&toc, 1); /* version of this layout */
+    buf_u32(&toc, o->rollup.res_ms ? SEG_LAYOUT_ROLLUP : SEG_LAYOUT);
     buf_u32(&toc, (uint32_t)o->ident_lo.n);
     buf_u32(&toc, (uint32_t)o->sym_text.n);
     buf_u32(&toc, (uint32_t)o->timelines.n);

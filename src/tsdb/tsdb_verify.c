@@ -11,6 +11,7 @@ struct verify {
     struct arena a, one; /* of the segment, of one chunk or series */
     struct page_buf b;
     uint64_t samples, pairs;
+    const int64_t **tl; /* of rollups */
 };
 
 static enum err verify_series(struct verify *v, struct err_text *reterr)
@@ -63,6 +64,28 @@ static enum err verify_postings(struct verify *v, struct err_text *reterr)
     return OK;
 }
 
+static enum err verify_windows(struct verify *v, const struct seg_chunk *c, str in, const uint32_t *tl_n,
+                               struct err_text *reterr)
+{
+    struct rd r = rd_init(in);
+    const int64_t *tl[4] = { v->tl[c->tl] };
+    for (unsigned i = 1; i < 4; i++) {
+        uint64_t id = rd_uvarint(&r);
+        if (!rd_ok(&r) || id >= v->s->n_timelines || c->start > tl_n[id] || c->n > tl_n[id] - c->start)
+            FAIL("a chunk of windows points outside");
+        tl[i] = v->tl[id];
+    }
+    struct rollup *w = arena_array(&v->one, struct rollup, c->n);
+    for (uint32_t i = 0; i < c->n; i++)
+        if (!rollup_times(&v->s->rollup, tl, c->start + i, &w[i]))
+            FAIL("a window's times do not fit");
+    in = str_n(r.p, rd_left(&r));
+    if (c->flags & SEG_CHUNK_HIST ? rollup_hists_decode(in, c->n, &v->one, w) : rollup_floats_decode(in, c->n, w))
+        FAIL("a chunk of windows cannot be decoded");
+    v->samples += c->n;
+    return OK;
+}
+
 static enum err verify_chunk(struct verify *v, const struct seg_chunk *c, str raw, const uint32_t *tl_n,
                              struct err_text *reterr)
 {
@@ -72,6 +95,10 @@ static enum err verify_chunk(struct verify *v, const struct seg_chunk *c, str ra
     str in = str_skip(raw, c->off);
     size_t used;
     arena_reset(&v->one);
+    if (!(c->flags & SEG_CHUNK_ROLLUP) != !v->s->rollup.res_ms)
+        FAIL("a chunk is of the wrong kind");
+    if (c->flags & SEG_CHUNK_ROLLUP)
+        return verify_windows(v, c, in, tl_n, reterr);
     if (c->flags & SEG_CHUNK_HIST) {
         struct rd r = rd_init(in);
         struct histogram *h;
@@ -93,10 +120,13 @@ static enum err verify_chunks(struct verify *v, struct err_text *reterr)
 {
     const struct tsdb_seg *s = v->s;
     uint32_t *tl_n = arena_array(&v->a, uint32_t, s->n_timelines + 1);
+    v->tl = arena_zarray(&v->a, const int64_t *, s->n_timelines + 1);
     for (uint32_t i = 0; i < s->n_timelines; i++) {
         int64_t *ts;
         if (seg_timeline(s, i, &v->b, &ts, &tl_n[i]))
             FAIL("timeline %u cannot be read", i);
+        if (s->rollup.res_ms)
+            v->tl[i] = memcpy(arena_array(&v->a, int64_t, tl_n[i]), ts, tl_n[i] * sizeof(*ts));
         mem_free(ts);
     }
     struct seg_index_page *ip = arena_new(&v->a, struct seg_index_page);
