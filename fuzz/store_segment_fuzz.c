@@ -58,12 +58,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fs_file *f;
     struct segment *g;
     log_setup((enum log_level)(LOG_LEVEL_ERROR + 1), LOG_FORMAT_LOGFMT);
-    str copy = mem_dup(str_n((const char *)data, size));
+    AUTO_FREE char *copy = mem_alloc(size + 1);
+    if (size)
+        memcpy(copy, data, size);
     if (size && data[0] % 2)
-        bless((char *)(uintptr_t)copy.p, size);
+        bless(copy, size);
     enum err e = fs_open(sim_fs_fs(s), "/x", FS_CREATE, &f);
     ASSERT(e == OK);
-    e = fs_pwrite(f, copy.p, copy.n, 0);
+    e = fs_pwrite(f, copy, size, 0);
     ASSERT(e == OK);
     fs_close(f);
     if (segment_open(sim_fs_fs(s), "/x", &g, NULL) == OK) {
@@ -73,7 +75,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         look(g);
         segment_unref(g);
     }
-    mem_free((void *)(uintptr_t)copy.p);
     sim_fs_free(s);
     return 0;
 }

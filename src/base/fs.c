@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/hash.h"
 
 struct fs_file {
     struct fs_file_base base;
@@ -32,6 +33,7 @@ static enum err real_open(struct fs *fs, const char *path, enum fs_mode mode, st
         [FS_WRITE] = O_RDWR,
         [FS_CREATE] = O_RDWR | O_CREAT | O_TRUNC,
         [FS_CREATE_NEW] = O_RDWR | O_CREAT | O_EXCL,
+        [FS_APPEND] = O_WRONLY | O_CREAT | O_APPEND,
     };
     int fd = open(path, flags[mode] | O_CLOEXEC, 0640);
     if (fd < 0)
@@ -96,6 +98,17 @@ static enum err real_pwritev(struct fs_file *f, const struct iovec *iov, int n_i
         at += n;
     }
     return OK;
+}
+
+static enum err real_append(struct fs_file *f, str piece)
+{
+    ssize_t got;
+    do
+        got = write(f->fd, piece.p, piece.n);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return last_errno();
+    return (size_t)got == piece.n ? OK : ERR_NO_SPACE;
 }
 
 static enum err real_datasync(struct fs_file *f)
@@ -240,6 +253,7 @@ static const struct fs_ops real_ops = {
     .open = real_open,
     .close = real_close,
     .pread = real_pread,
+    .append = real_append,
     .pwritev = real_pwritev,
     .datasync = real_datasync,
     .truncate = real_truncate,
@@ -285,6 +299,20 @@ enum err fs_pwritev(struct fs_file *f, const struct iovec *iov, int n_iov, uint6
 {
     return fs_ops_of(f)->pwritev(f, iov, n_iov, off);
 }
+enum err fs_append(struct fs_file *f, str piece)
+{
+    return fs_ops_of(f)->append ? fs_ops_of(f)->append(f, piece) : ERR_UNSUPPORTED;
+}
+
+uint64_t fs_stamp(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+        return 0;
+    uint64_t h = hash_u64((uint64_t)st.st_mtim.tv_sec * 1000000000ull + (uint64_t)st.st_mtim.tv_nsec);
+    return hash_u64(h ^ (uint64_t)st.st_size ^ (uint64_t)st.st_ino << 20) | 1;
+}
+
 enum err fs_datasync(struct fs_file *f)
 {
     return fs_ops_of(f)->datasync(f);

@@ -18,6 +18,7 @@ enum fs_mode {
     FS_WRITE,      /* read and write, must exist */
     FS_CREATE,     /* read and write, created or truncated */
     FS_CREATE_NEW, /* read and write, ERR_EXISTS if it is there */
+    FS_APPEND,     /* created if absent; for fs_append only: other processes may append to it or move it away */
 };
 
 struct fs_ops {
@@ -25,6 +26,8 @@ struct fs_ops {
     void (*close)(struct fs_file *f);
     enum err (*pread)(struct fs_file *f, void *p, size_t n, uint64_t off, size_t *ret_n); /* short only at the end */
     enum err (*pwritev)(struct fs_file *f, const struct iovec *iov, int n_iov, uint64_t off); /* all or error */
+    /* At the end, whatever else was written meanwhile; a piece a call. NULL where a fs has no such files. */
+    enum err (*append)(struct fs_file *f, str piece);
     enum err (*datasync)(struct fs_file *f);
     enum err (*truncate)(struct fs_file *f, uint64_t size);
     enum err (*size)(struct fs_file *f, uint64_t *ret);
@@ -61,6 +64,7 @@ void fs_close(struct fs_file *f); /* NULL is fine */
 enum err fs_pread(struct fs_file *f, void *p, size_t n, uint64_t off, size_t *ret_n) MUST_CHECK;
 enum err fs_pwrite(struct fs_file *f, const void *p, size_t n, uint64_t off) MUST_CHECK;
 enum err fs_pwritev(struct fs_file *f, const struct iovec *iov, int n_iov, uint64_t off) MUST_CHECK;
+enum err fs_append(struct fs_file *f, str piece) MUST_CHECK; /* one write: lines of several writers do not mix */
 enum err fs_datasync(struct fs_file *f) MUST_CHECK;
 enum err fs_truncate(struct fs_file *f, uint64_t size) MUST_CHECK;
 enum err fs_size(struct fs_file *f, uint64_t *ret) MUST_CHECK;
@@ -90,6 +94,8 @@ static inline void fs_close_cleanup(struct fs_file **f)
 /* Whole small files (configuration, /proc): up to bytes_max, ERR_LIMIT beyond. The result lives in a. */
 enum err fs_read_file(struct fs *fs, const char *path, size_t bytes_max, struct arena *a, str *ret,
                       struct err_text *reterr) MUST_CHECK;
+/* A fingerprint of a real file's time, size and inode: another one means that it changed. 0: no regular file. */
+uint64_t fs_stamp(const char *path);
 /* Write to path.tmp, sync, rename, sync the directory. */
 enum err fs_write_file_atomic(struct fs *fs, const char *path, str content) MUST_CHECK;
 

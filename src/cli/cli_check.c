@@ -18,9 +18,14 @@ static int run(const struct cli_command *self, int argc, char **argv)
         struct cli_config *cfg = NULL;
         struct err_text why = { 0 };
         enum err e = cli_config_load(argv[i], &cfg, &report, &why);
+        if (e == OK) {
+            e = cli_config_check_exposure(cfg, &why);
+            if (e)
+                cli_fail("%s: %s", argv[i], why.msg);
+        }
         if (report.n)
             fwrite(report.p, 1, report.n, e ? stderr : stdout);
-        if (e && report.n == 0)
+        if (e && report.n == 0 && !cfg)
             cli_fail("%s", why.msg);
         if (e)
             worst = CLI_FAILED;

@@ -186,34 +186,38 @@ static void check_web(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 #define F(m, key, t, ...) CF(struct cli_web, m, key, t, ##__VA_ARGS__)
 static const struct cli_web web_defaults = { .cors_origin = STR_INIT(".*") };
 static const struct conf_field web_fields[] = {
-    F(external_url, "external_url", CONF_URL),
-    F(cors_origin, "cors_origin", CONF_STR),
-    F(tls_cert_file, "tls_cert_file", CONF_STR),
-    F(tls_key_file, "tls_key_file", CONF_STR),
+    F(external_url, "external_url", CONF_URL),   F(cors_origin, "cors_origin", CONF_STR),
+    F(tls_cert_file, "tls_cert_file", CONF_STR), F(tls_key_file, "tls_key_file", CONF_STR),
+    F(config_file, "config_file", CONF_STR),     F(allowed_hosts, "allowed_hosts", CONF_LIST, .of = CONF_STR),
 };
 #undef F
 SCHEMA(web_schema, struct cli_web, "web", web_fields, .defaults = &web_defaults, .check = check_web);
 
-static void check_exposed(struct conf_ctx *cx, const struct conf_node *n, const struct cli_listen *p, size_t count)
+static enum err check_addresses(const struct cli_listen *p, size_t n, const char *remedy, struct err_text *reterr)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < n; i++)
         if (!cli_listen_is_loopback(&p[i]))
-            FAIL(STR_FMT ":%u is reachable from outside and no authentication is configured: bind to 127.0.0.1, or "
-                         "set insecure: true to accept that",
-                 STR_ARG(p[i].host), p[i].port);
+            return err_fail(reterr, ERR_PERMISSION,
+                            STR_FMT
+                            ":%u is reachable from other machines and there is no authentication: anybody there "
+                            "could read and write. Listen on 127.0.0.1, %sor say --insecure (insecure: true) if "
+                            "the network is yours alone",
+                            STR_ARG(p[i].host), p[i].port, remedy);
+    return OK;
 }
 
-static void check_config(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+enum err cli_config_check_exposure(const struct cli_config *c, struct err_text *reterr)
 {
-    const struct cli_config *c = obj;
-    const struct conf_node *compat = conf_get(n, STR("compat_listeners"));
+    static const char users[] = "give basic_auth_users in a web.config_file, ";
     if (c->insecure)
-        return;
-    check_exposed(cx, conf_get(n, STR("listen")), c->listen.p, c->listen.n);
-    check_exposed(cx, conf_get(n, STR("otlp_listen")), c->otlp_listen.p, c->otlp_listen.n);
-    check_exposed(cx, conf_get(n, STR("otlp_grpc_listen")), c->otlp_grpc_listen.p, c->otlp_grpc_listen.n);
-    check_exposed(cx, compat, c->compat.graphite.p, c->compat.graphite.n);
-    check_exposed(cx, compat, c->compat.statsd.p, c->compat.statsd.n);
+        return OK;
+    if (!cli_web_file_guards(c->web_file)) {
+        TRY(check_addresses(c->listen.p, c->listen.n, users, reterr));
+        TRY(check_addresses(c->otlp_listen.p, c->otlp_listen.n, users, reterr));
+        TRY(check_addresses(c->otlp_grpc_listen.p, c->otlp_grpc_listen.n, users, reterr));
+    }
+    TRY(check_addresses(c->compat.graphite.p, c->compat.graphite.n, "", reterr)); /* their protocols know no users */
+    return check_addresses(c->compat.statsd.p, c->compat.statsd.n, "", reterr);
 }
 
 /* The keys that are Prometheus' own: checked by the room scrape, only named here. */
@@ -268,8 +272,7 @@ const struct conf_schema cli_config_schema = { .type_name = "vane.yaml",
                                                .size = sizeof(struct file),
                                                .defaults = &file_defaults,
                                                .fields = fields,
-                                               .n_fields = ARRAY_LEN(fields),
-                                               .check = check_config };
+                                               .n_fields = ARRAY_LEN(fields) };
 
 static bool is_prom_key(str key)
 {
@@ -307,7 +310,7 @@ static const struct conf_node *prom_part(struct arena *a, const struct conf_node
     return n;
 }
 
-static str relative_to(struct arena *a, str file, str path)
+str cli_path_beside(struct arena *a, str file, str path)
 {
     size_t slash = file.n;
     while (slash && file.p[slash - 1] != '/')
@@ -328,7 +331,7 @@ static enum err load_prom(struct cli_config *c, const struct conf_node *root, st
         return ERR_INVALID;
     }
     if (c->prometheus_file.n) {
-        c->prometheus_file = relative_to(c->ctx->a, c->file, c->prometheus_file);
+        c->prometheus_file = cli_path_beside(c->ctx->a, c->file, c->prometheus_file);
         return prom_config_load(arena_cstr(c->ctx->a, c->prometheus_file), &c->prom, diags_out, reterr);
     }
     return prom_config_from_node(c->file, inline_part, &c->prom, diags_out, reterr);
@@ -359,6 +362,23 @@ static enum err read_root(struct conf_ctx *cx, const char *path, struct conf_nod
     return conf_read(cx, path, CONF_EXPAND, ret);
 }
 
+enum err cli_config_load_web(struct cli_config *c, struct err_text *reterr)
+{
+    struct cli_web_file *f;
+    if (!c->web.config_file.n)
+        return OK;
+    if (cli_web_file_load(c->ctx, c->web.config_file, &f) != OK) {
+        conf_first_error(c->ctx, reterr);
+        return ERR_INVALID;
+    }
+    if (f->tls && c->web.tls_cert_file.n)
+        return err_fail(reterr, ERR_INVALID,
+                        "web.tls_cert_file and tls_server_config of " STR_FMT " must not be given together",
+                        STR_ARG(c->web.config_file));
+    c->web_file = f;
+    return OK;
+}
+
 static enum err load(struct conf_ctx *cx, const char *path, struct cli_config **ret, struct buf *diags_out,
                      struct err_text *reterr)
 {
@@ -369,8 +389,10 @@ static enum err load(struct conf_ctx *cx, const char *path, struct cli_config **
     struct cli_config *c = &f->c;
     c->ctx = cx;
     c->file = arena_str(cx->a, str_c(path));
-    c->web.tls_cert_file = relative_to(cx->a, c->file, c->web.tls_cert_file);
-    c->web.tls_key_file = relative_to(cx->a, c->file, c->web.tls_key_file);
+    c->web.tls_cert_file = cli_path_beside(cx->a, c->file, c->web.tls_cert_file);
+    c->web.tls_key_file = cli_path_beside(cx->a, c->file, c->web.tls_key_file);
+    c->web.config_file = cli_path_beside(cx->a, c->file, c->web.config_file);
+    TRY(cli_config_load_web(c, reterr));
     TRY(load_prom(c, root, diags_out, reterr));
     take_from_prom(c, root);
     *ret = c;

@@ -17,14 +17,14 @@
  *   self_metrics: true              # vane's own metrics are stored, too
  *   log: {level: info, format: logfmt}
  *   query: {timeout: 2m, max_samples: 50000000, max_series: 0, memory: 0, concurrency: 0, lookback_delta: 5m}
- *   web: {external_url: "", cors_origin: ".*", tls_cert_file: "", tls_key_file: ""}
+ *   web: {external_url: "", cors_origin: ".*", tls_cert_file: "", tls_key_file: "", config_file: "", allowed_hosts: []}
  *
  * ${VAR}, ${VAR:-default} and ${file:/path} are replaced in every value. A file that has only keys of a
  * prometheus.yml is one, and is read as Prometheus reads it. Memory: owned by the object. Threads: read-only. */
 #ifndef VANE_CLI_CLI_CONFIG_H
 #define VANE_CLI_CLI_CONFIG_H
 
-#include "conf/conf.h"
+#include "cli/cli_web.h"
 #include "ingest/ingest.h"
 #include "scrape/scrape_config.h"
 
@@ -75,10 +75,13 @@ struct cli_config {
     } query;
     struct cli_web {
         str external_url, cors_origin, tls_cert_file, tls_key_file;
+        str config_file; /* Prometheus' web configuration file, read into web_file */
+        CONF_LIST_OF(str) allowed_hosts;
     } web;
-    struct prom_config *prom; /* never NULL; a reference of this object's */
-    str file;                 /* "" = none */
-    struct conf_ctx *ctx;     /* private: owns everything */
+    struct cli_web_file *web_file; /* NULL: none */
+    struct prom_config *prom;      /* never NULL; a reference of this object's */
+    str file;                      /* "" = none */
+    struct conf_ctx *ctx;          /* private: owns everything */
 };
 extern const struct conf_schema cli_config_schema;
 
@@ -91,5 +94,11 @@ void cli_config_print(const struct cli_config *c, struct buf *out);
 /* "127.0.0.1:9090", "[::1]:9090", ":9090" (all addresses), "9090" (loopback). */
 bool cli_listen_parse(str s, struct cli_listen *ret);
 bool cli_listen_is_loopback(const struct cli_listen *l);
+/* Does an address that others reach ask nobody who he is? ERR_PERMISSION with what to do about it. */
+enum err cli_config_check_exposure(const struct cli_config *c, struct err_text *reterr) MUST_CHECK;
+/* Read web.config_file (again). On error c->web_file stays. */
+enum err cli_config_load_web(struct cli_config *c, struct err_text *reterr) MUST_CHECK;
+/* A path of a setting: relative ones are beside the file. */
+str cli_path_beside(struct arena *a, str file, str path);
 
 #endif

@@ -85,28 +85,6 @@ static enum err open_compat(struct serve *s, struct err_text *reterr)
     return OK;
 }
 
-static enum err check_addresses(const struct cli_listen *p, size_t n, struct err_text *reterr)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!cli_listen_is_loopback(&p[i]))
-            return err_fail(
-                reterr, ERR_PERMISSION,
-                STR_FMT
-                ":%u is reachable from other machines and there is no authentication: anybody there could read and "
-                "write. Listen on 127.0.0.1, or say --insecure if the network is yours alone",
-                STR_ARG(p[i].host), p[i].port);
-    return OK;
-}
-
-static enum err check_exposure(const struct cli_config *cfg, struct err_text *reterr)
-{
-    if (cfg->insecure)
-        return OK;
-    TRY(check_addresses(cfg->listen.p, cfg->listen.n, reterr));
-    TRY(check_addresses(cfg->otlp_listen.p, cfg->otlp_listen.n, reterr));
-    return check_addresses(cfg->otlp_grpc_listen.p, cfg->otlp_grpc_listen.n, reterr);
-}
-
 static enum err open_store(struct serve *s, struct err_text *reterr)
 {
     struct tsdb_config cfg;
@@ -147,6 +125,43 @@ static enum err open_engine(struct serve *s, struct err_text *reterr)
     return OK;
 }
 
+/* TLS and users, for HTTP and gRPC alike. */
+static enum err open_guards(struct serve *s, struct err_text *reterr)
+{
+    struct http_certificates_config certs = { 0 };
+    const struct cli_config *cfg = s->cfg;
+    if (cfg->web_file && cfg->web_file->tls) {
+        cli_web_certificates(cfg->web_file, &s->a, &certs);
+    } else if (cfg->web.tls_cert_file.n) {
+        certs.cert_file = arena_cstr(&s->a, cfg->web.tls_cert_file);
+        certs.key_file = arena_cstr(&s->a, cfg->web.tls_key_file);
+    }
+    if (certs.cert_file)
+        TRY(http_certificates_open(&certs, &s->certificates, reterr));
+    s->users = cfg->web_file ? http_users_new() : NULL;
+    return serve_users(s, cfg, reterr);
+}
+
+/* Names by which this server may be called: the external URL's and those of web.allowed_hosts. */
+static void put_hosts(struct serve *s, struct http_server_config *http)
+{
+    const struct cli_web *web = &s->cfg->web;
+    str *hosts = arena_array(&s->a, str, web->allowed_hosts.n + 1), url = web->external_url;
+    size_t at = str_find(url, STR("://")), n = 0;
+    for (size_t i = 0; i < web->allowed_hosts.n; i++)
+        hosts[n++] = arena_str(&s->a, web->allowed_hosts.p[i]);
+    http->hosts = hosts;
+    http->n_hosts = n;
+    if (at == SIZE_MAX)
+        return;
+    url = str_skip(url, at + 3);
+    size_t len = 0;
+    while (len < url.n && url.p[len] != '/' && url.p[len] != ':')
+        len++;
+    hosts[n] = arena_str(&s->a, str_take(url, len));
+    http->n_hosts += len > 0;
+}
+
 static enum err open_http(struct serve *s, struct err_text *reterr)
 {
     struct api_deps deps;
@@ -155,15 +170,13 @@ static enum err open_http(struct serve *s, struct err_text *reterr)
     size_t n = 0;
     unsigned mask_main = 0, mask_otlp = 0;
     const struct cli_config *cfg = s->cfg;
-    const char *cert = cfg->web.tls_cert_file.n ? arena_cstr(&s->a, cfg->web.tls_cert_file) : NULL;
-    const char *key = cfg->web.tls_key_file.n ? arena_cstr(&s->a, cfg->web.tls_key_file) : NULL;
     if (cfg->listen.n + cfg->otlp_listen.n > SERVE_LISTENERS_MAX)
         return err_fail(reterr, ERR_LIMIT, "more than %d listen addresses", SERVE_LISTENERS_MAX);
     for (size_t i = 0; i < cfg->listen.n + cfg->otlp_listen.n; i++) {
         bool otlp = i >= cfg->listen.n;
         const struct cli_listen *l = otlp ? &cfg->otlp_listen.p[i - cfg->listen.n] : &cfg->listen.p[i];
         *(otlp ? &mask_otlp : &mask_main) |= 1u << n;
-        listeners[n++] = (struct http_listener){ arena_cstr(&s->a, l->host), l->port, cert, key };
+        listeners[n++] = (struct http_listener){ arena_cstr(&s->a, l->host), l->port, s->certificates };
     }
     serve_api_deps(s, &deps);
     TRY(api_open(&deps, &s->api, reterr));
@@ -173,13 +186,23 @@ static enum err open_http(struct serve *s, struct err_text *reterr)
         .tables = tables,
         .n_tables = api_tables(s->api, mask_main, mask_otlp, tables),
         .cors_origin = cfg->web.cors_origin.n ? arena_cstr(&s->a, cfg->web.cors_origin) : NULL,
+        .users = s->users,
     };
+    put_hosts(s, &http);
+    if (cfg->web_file) {
+        struct http_pair *h = arena_array(&s->a, struct http_pair, cfg->web_file->server.headers.n + 1);
+        for (size_t i = 0; i < cfg->web_file->server.headers.n; i++)
+            h[i] = (struct http_pair){ arena_str(&s->a, cfg->web_file->server.headers.keys[i]),
+                                       arena_str(&s->a, cfg->web_file->server.headers.p[i]) };
+        http.send_headers = h;
+        http.n_send_headers = cfg->web_file->server.headers.n;
+    }
     http.threads[HTTP_QUERY] = (unsigned)cfg->query.concurrency;
     TRY(http_server_open(&http, &s->server, reterr));
     for (size_t i = 0; i < n; i++)
         LOG_INFO("listening", "address", listeners[i].address, "port", LOG_I64(http_server_port(s->server, i)), "for",
                  mask_otlp & 1u << i ? "OTLP/HTTP"
-                 : cert              ? "https UI and APIs"
+                 : s->certificates   ? "https UI and APIs"
                                      : "http UI and APIs");
     return OK;
 }
@@ -199,14 +222,14 @@ static enum err open_grpc(struct serve *s, struct err_text *reterr)
         listeners[i] = (struct http_listener){
             .address = arena_cstr(&s->a, cfg->otlp_grpc_listen.p[i].host),
             .port = cfg->otlp_grpc_listen.p[i].port,
-            .tls_cert_file = cfg->web.tls_cert_file.n ? arena_cstr(&s->a, cfg->web.tls_cert_file) : NULL,
-            .tls_key_file = cfg->web.tls_key_file.n ? arena_cstr(&s->a, cfg->web.tls_key_file) : NULL,
+            .tls = s->certificates,
         };
     struct grpc_server_config grpc = {
         .listeners = listeners,
         .n_listeners = n,
         .tables = tables,
         .n_tables = api_grpc_tables(s->api, tables),
+        .users = s->users,
         .ingest = http_server_pool(s->server, HTTP_INGEST),
     };
     TRY(grpc_server_open(&grpc, &s->grpc, reterr));
@@ -240,10 +263,11 @@ static enum err open_collectors(struct serve *s, struct err_text *reterr)
 
 static enum err serve_open(struct serve *s, struct err_text *reterr)
 {
-    TRY(check_exposure(s->cfg, reterr));
+    TRY(cli_config_check_exposure(s->cfg, reterr));
     TRY(open_store(s, reterr));
     TRY(open_engine(s, reterr));
     TRY(open_push(s, reterr));
+    TRY(open_guards(s, reterr));
     atomic_store(&s->taking, true);
     TRY(open_http(s, reterr));
     TRY(open_compat(s, reterr));
@@ -264,6 +288,8 @@ static void serve_close(struct serve *s)
     compat_close(s->compat);
     if (s->server)
         http_server_close(s->server);
+    http_users_free(s->users);
+    http_certificates_close(s->certificates);
     push_close(s->push);
     if (s->api)
         api_close(s->api);

@@ -15,7 +15,7 @@ enum { SERVE_LISTENERS_MAX = 8 };
 
 /* What the command line says; it wins over the file. Zero = not given. */
 struct serve_options {
-    const char *config_path, *data_dir, *log_level, *log_format, *external_url, *cors_origin;
+    const char *config_path, *data_dir, *log_level, *log_format, *external_url, *cors_origin, *web_config;
     struct cli_listen listen[SERVE_LISTENERS_MAX], otlp_listen[SERVE_LISTENERS_MAX],
         otlp_grpc_listen[SERVE_LISTENERS_MAX];
     size_t n_listen, n_otlp_listen, n_otlp_grpc_listen;
@@ -56,12 +56,15 @@ struct serve {
     struct api *api;
     struct api_scrape api_scrape;
     struct api_process api_process;
+    struct http_certificates *certificates; /* NULL: plain */
+    struct http_users *users;               /* NULL: no web configuration file */
     struct http_server *server;
     struct grpc_server *grpc;
 };
 /* cli_serve_reload.c: configuration and its use by the running pieces */
 enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report, struct err_text *reterr) MUST_CHECK;
 enum err serve_reload(struct serve *s, struct err_text *reterr) MUST_CHECK;
+enum err serve_users(struct serve *s, const struct cli_config *cfg, struct err_text *reterr) MUST_CHECK;
 void serve_log_setup(const struct serve *s, const struct cli_config *cfg); /* level and format, options first */
 void serve_ingest_config(const struct serve *s, const struct cli_config *cfg, struct ingest_config *ret);
 void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, struct tsdb_config *ret);

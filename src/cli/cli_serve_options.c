@@ -26,6 +26,7 @@ enum serve_option {
     OPT_LOG_FORMAT,
     OPT_EXTERNAL_URL,
     OPT_CORS,
+    OPT_WEB_CONFIG,
     OPT_LIFECYCLE,
     OPT_ADMIN,
     OPT_IGNORED, /* accepted so that a Prometheus command line works: what it asks for is always on */
@@ -56,6 +57,8 @@ static const struct option long_options[] = {
     { "log.format", required_argument, NULL, OPT_LOG_FORMAT },
     { "external-url", required_argument, NULL, OPT_EXTERNAL_URL },
     { "web.external-url", required_argument, NULL, OPT_EXTERNAL_URL },
+    { "web-config", required_argument, NULL, OPT_WEB_CONFIG },
+    { "web.config.file", required_argument, NULL, OPT_WEB_CONFIG },
     { "web.cors.origin", required_argument, NULL, OPT_CORS },
     { "enable-lifecycle", no_argument, NULL, OPT_LIFECYCLE },
     { "web.enable-lifecycle", no_argument, NULL, OPT_LIFECYCLE },
@@ -86,6 +89,7 @@ const char serve_help[] =
     "  --no-host-metrics       do not collect this machine's metrics\n"
     "  --no-self-metrics       do not store vane's own metrics\n"
     "  --enable-feature LIST   promql-experimental-functions, promql-extended-range-selectors, ...\n"
+    "  --web-config FILE       Prometheus' web configuration file: TLS, users (basic_auth_users), headers\n"
     "  --external-url URL      the address people reach this server by\n"
     "  --enable-lifecycle      allow POST /-/quit\n"
     "  --enable-admin-api      allow deleting series, cleaning tombstones and snapshots (/api/v1/admin/tsdb/...)\n"
@@ -198,6 +202,9 @@ static int take(const struct cli_command *self, struct serve_options *o, int opt
         break;
     case OPT_CORS:
         o->cors_origin = optarg;
+        break;
+    case OPT_WEB_CONFIG:
+        o->web_config = optarg;
         break;
     case OPT_LIFECYCLE:
         o->lifecycle = true;

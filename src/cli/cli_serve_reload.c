@@ -29,6 +29,14 @@ enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report
         cfg->web.external_url = str_c(o->external_url);
     if (o->cors_origin)
         cfg->web.cors_origin = str_c(o->cors_origin);
+    if (o->web_config) {
+        cfg->web.config_file = str_c(o->web_config);
+        enum err e = cli_config_load_web(cfg, reterr);
+        if (e) {
+            cli_config_free(cfg);
+            return e;
+        }
+    }
     cfg->insecure |= o->insecure;
     cfg->host.enabled &= !o->no_host_metrics;
     cfg->self_metrics &= !o->no_self_metrics;
@@ -58,6 +66,29 @@ void serve_ingest_config(const struct serve *s, const struct cli_config *cfg, st
     *ret = (struct ingest_config){ .limits = cfg->limits.ingest, .clock = os_clock() };
 }
 
+enum err serve_users(struct serve *s, const struct cli_config *cfg, struct err_text *reterr)
+{
+    struct http_pair *users = NULL;
+    size_t n = cfg->web_file ? cfg->web_file->users.n : 0;
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    users = arena_array(&a, struct http_pair, n + 1);
+    for (size_t i = 0; i < n; i++)
+        users[i] = (struct http_pair){ cfg->web_file->users.keys[i], cfg->web_file->users.p[i].value };
+    return s->users ? http_users_set(s->users, users, n, reterr) : OK;
+}
+
+/* Certificates and users; whether there are any at all needs a restart. Certificates that cannot be read keep the old. */
+static enum err apply_guards(struct serve *s, const struct cli_config *cfg, struct err_text *reterr)
+{
+    TRY(cli_config_check_exposure(cfg, reterr));
+    if (!s->users != !cfg->web_file)
+        LOG_WARN("a web.config_file was added or removed: it counts after a restart");
+    if (s->certificates)
+        TRY(http_certificates_reload(s->certificates, reterr));
+    return serve_users(s, cfg, reterr);
+}
+
 static void log_report(const struct buf *report)
 {
     str rest = buf_str(report), line;
@@ -75,11 +106,12 @@ void serve_log_setup(const struct serve *s, const struct cli_config *cfg)
     log_setup(level, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT);
 }
 
-/* What can change while running: scrape configuration, retention and limits, log level. Addresses and the data
+/* What can change while running: scrape configuration, retention and limits, users, certificates, log level. Addresses and the data
  * folder need a restart. */
 static enum err serve_apply(struct serve *s, struct cli_config *cfg, struct err_text *reterr)
 {
     struct tsdb_config db;
+    TRY(apply_guards(s, cfg, reterr));
     TRY(scrape_reload(s->scrape, prom_config_ref(cfg->prom), reterr));
     serve_tsdb_config(s, cfg, &db);
     tsdb_set_limits(s->db, &db);

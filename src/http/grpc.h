@@ -87,6 +87,7 @@ struct grpc_server_config { /* 0 = default */
     size_t n_listeners; /* at most HTTP_LISTENERS_MAX */
     const struct grpc_table *tables;
     size_t n_tables;
+    struct http_users *users;          /* NULL = everybody; asked for methods that run on a pool, not for inline ones */
     struct pool *ingest;               /* runs HTTP_INGEST methods, must outlive the server; NULL = a pool of its own */
     unsigned event_threads;            /* 2 */
     unsigned connections_max;          /* 4,000; further ones wait in the backlog */

@@ -28,6 +28,8 @@ static struct stat refused_queue =
     STAT_COUNTER("vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"queue_full\"");
 static struct stat refused_memory = STAT_COUNTER(
     "vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"message_memory\"");
+static struct stat refused_auth =
+    STAT_COUNTER("vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"unauthorized\"");
 static struct stat refused_unknown =
     STAT_COUNTER("vane_grpc_refused_total", "gRPC calls refused before a handler saw them", "reason=\"unimplemented\"");
 static struct stat late =
@@ -283,6 +285,14 @@ static void unpack_and_handle(struct grpc_call *call)
     }
     if (rq->deadline_ns && os_mono_ns() >= rq->deadline_ns) {
         grpc_fail(&call->rs, GRPC_DEADLINE_EXCEEDED, 0, "the deadline passed before the call was handled");
+        return;
+    }
+    struct http_users *users = call->server->cfg.users;
+    if (users && call->route->method->pool != HTTP_INLINE &&
+        !http_users_allow(users, grpc_metadata(rq, STR("authorization")))) {
+        stat_add(&refused_auth, 1);
+        grpc_fail(&call->rs, GRPC_UNAUTHENTICATED, 0,
+                  "metadata \"authorization: Basic ...\" with a known name is needed");
         return;
     }
     rq->message = buf_str(&call->body);

@@ -77,6 +77,7 @@ void grpc_conn_close(struct grpc_conn *c, const char *reason)
     nghttp2_session_del(c->session);
     if (c->tls)
         gnutls_deinit(c->tls);
+    http_cred_unref(c->cred);
     close(c->fd); /* leaves the epoll set, too */
     buf_deinit(&c->out);
     atomic_fetch_sub(&c->server->n_conns, 1);
@@ -104,8 +105,8 @@ static bool tls_open(struct grpc_conn *c, const struct grpc_listen *l)
         return false;
     gnutls_transport_set_int(c->tls, c->fd);
     gnutls_handshake_set_timeout(c->tls, GNUTLS_INDEFINITE_TIMEOUT); /* ours is grpc_conn_tick's */
-    return gnutls_priority_set(c->tls, c->server->priority) == 0 &&
-           gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, l->cred) == 0 &&
+    c->cred = http_cred_take(l->tls);
+    return http_cred_apply(c->cred, c->tls, c->server->priority) &&
            gnutls_alpn_set_protocols(c->tls, &h2, 1, GNUTLS_ALPN_MANDATORY) == 0;
 }
 

@@ -95,7 +95,8 @@ struct grpc_conn {
     struct grpc_server *server;
     struct grpc_conn *prev, *next;
     int fd;
-    gnutls_session_t tls; /* NULL: plain */
+    gnutls_session_t tls;   /* NULL: plain */
+    struct http_cred *cred; /* what it began with */
     nghttp2_session *session;
     enum grpc_conn_state state;
     bool ending;    /* send what is waiting (GOAWAY), then close */
@@ -133,8 +134,7 @@ struct grpc_loop {
 struct grpc_listen {
     int fd;
     uint16_t port;
-    bool tls;
-    gnutls_certificate_credentials_t cred;
+    struct http_certificates *tls; /* NULL: plain */
 };
 struct grpc_server {
     struct grpc_server_config cfg;

@@ -27,11 +27,12 @@ enum { EVENTS_MAX = 64, ACCEPTS_PER_TURN = 16, SWEEP_MS_MIN = 20, ACCEPT_PAUSE_M
 
 /* ---- counters ---- */
 
-#define CUTS(X)                                                                                               \
-    X(idle)                                                                                                   \
-    X(handshake)                                                                                              \
-    X(tls) X(headers) X(body) X(send) X(keepalive) X(too_many_pings) X(resets) X(control) X(protocol) X(gone) \
-        X(broken) X(drain) X(error)
+#define CUTS(X)                                                                                                  \
+    X(idle)                                                                                                      \
+    X(handshake)                                                                                                 \
+    X(tls)                                                                                                       \
+    X(headers) X(body) X(send) X(keepalive) X(too_many_pings) X(resets) X(control) X(protocol) X(gone) X(broken) \
+        X(drain) X(error)
 void grpc_count_cut(const char *reason)
 {
 #define X(name)                                                                                            \
@@ -357,28 +358,6 @@ static void config_defaults(struct grpc_server_config *cfg)
         cfg->message_bytes_inflight_max = (size_t)256 << 20;
 }
 
-static enum err tls_load(struct grpc_listen *l, const struct http_listener *cfg, struct err_text *reterr)
-{
-    char *cert = NULL, *key = NULL;
-    enum err e = http_pem_read(cfg->tls_cert_file, &cert, reterr);
-    if (e == OK)
-        e = http_pem_read(cfg->tls_key_file ? cfg->tls_key_file : cfg->tls_cert_file, &key, reterr);
-    if (e == OK && gnutls_certificate_allocate_credentials(&l->cred) != 0)
-        e = ERR_LIMIT;
-    if (e == OK) {
-        gnutls_datum_t c = { (unsigned char *)cert, (unsigned)strlen(cert) },
-                       k = { (unsigned char *)key, (unsigned)strlen(key) };
-        int r = gnutls_certificate_set_x509_key_mem(l->cred, &c, &k, GNUTLS_X509_FMT_PEM);
-        if (r < 0)
-            e = err_fail(reterr, ERR_INVALID, "TLS certificate %s: %s", cfg->tls_cert_file, gnutls_strerror(r));
-    }
-    if (key)
-        explicit_bzero(key, strlen(key));
-    mem_free(cert);
-    mem_free(key);
-    return e;
-}
-
 static enum err listens_open(struct grpc_server *s, struct err_text *reterr)
 {
     const struct grpc_server_config *cfg = &s->cfg;
@@ -386,9 +365,7 @@ static enum err listens_open(struct grpc_server *s, struct err_text *reterr)
         return err_fail(reterr, ERR_LIMIT, "at most %d listeners", HTTP_LISTENERS_MAX);
     for (size_t i = 0; i < cfg->n_listeners; i++) {
         struct grpc_listen *l = &s->listens[i];
-        l->tls = cfg->listeners[i].tls_cert_file != NULL;
-        if (l->tls)
-            TRY(tls_load(l, &cfg->listeners[i], reterr));
+        l->tls = cfg->listeners[i].tls;
         TRY(http_socket_open(&cfg->listeners[i], &l->fd, &l->port, reterr));
         s->n_listens++;
     }
@@ -492,9 +469,6 @@ void grpc_server_close(struct grpc_server *s)
     }
     stats_off_render(render, s);
     pool_close(s->own_pool);
-    for (size_t i = 0; i < HTTP_LISTENERS_MAX; i++)
-        if (s->listens[i].cred)
-            gnutls_certificate_free_credentials(s->listens[i].cred);
     if (s->priority)
         gnutls_priority_deinit(s->priority);
     nghttp2_session_callbacks_del(s->callbacks);

@@ -132,10 +132,41 @@ struct http_table {
     unsigned listeners; /* bit i: reachable through listener i; 0 = through all */
 };
 
+/* ---- TLS of servers: one object for all their listeners. Changed files are noticed within seconds; connections go on
+ * with what they began with. */
+enum http_client_auth { /* certificates of clients */
+                        HTTP_CLIENT_NONE,
+                        HTTP_CLIENT_REQUEST,         /* asked for, taken as it is */
+                        HTTP_CLIENT_REQUIRE_ANY,     /* one is needed, taken as it is */
+                        HTTP_CLIENT_VERIFY_IF_GIVEN, /* one that is given must be of client_ca_file */
+                        HTTP_CLIENT_REQUIRE_VERIFY,  /* one of client_ca_file is needed */
+};
+struct http_certificates_config {
+    const char *cert_file, *key_file, *client_ca_file; /* PEM */
+    enum http_client_auth client_auth;
+    unsigned min_version, max_version; /* 10, 11, 12, 13; 0 = 12, 13 */
+};
+struct http_certificates;
+enum err http_certificates_open(const struct http_certificates_config *cfg, struct http_certificates **ret,
+                                struct err_text *reterr) MUST_CHECK;
+/* Read the files again now. On error the old ones stay in use. */
+enum err http_certificates_reload(struct http_certificates *c, struct err_text *reterr) MUST_CHECK;
+void http_certificates_close(struct http_certificates *c); /* after the servers; NULL is fine */
+
+/* ---- Basic authentication: names and bcrypt hashes ("$2y$10$...") ---- */
+struct http_users;
+struct http_users *http_users_new(void); /* nobody: everybody may come in */
+void http_users_free(struct http_users *u);
+/* Exchange all of them. ERR_INVALID: a hash is not bcrypt's or costs too much; nothing changed. */
+enum err http_users_set(struct http_users *u, const struct http_pair *users, size_t n,
+                        struct err_text *reterr) MUST_CHECK;
+/* The value of an Authorization header ("" = none). May take as long as bcrypt: not on an event thread. */
+bool http_users_allow(struct http_users *u, str authorization);
+
 struct http_listener {
-    const char *address;                      /* "127.0.0.1", "::1", "0.0.0.0" ... */
-    uint16_t port;                            /* 0 = any free one: http_server_port() tells */
-    const char *tls_cert_file, *tls_key_file; /* PEM; NULL = plain */
+    const char *address;           /* "127.0.0.1", "::1", "0.0.0.0" ... */
+    uint16_t port;                 /* 0 = any free one: http_server_port() tells */
+    struct http_certificates *tls; /* NULL = plain; must outlive the server */
 };
 struct http_server_config {
     const struct http_listener *listeners;
@@ -151,7 +182,14 @@ struct http_server_config {
     unsigned threads[HTTP_POOLS];   /* 0 = default: control 4, ingest 16, query max(4, 2 x cores) */
     unsigned queue[HTTP_POOLS];     /* waiting requests; 0 = default: 256, 1024, 64; beyond: 503 with Retry-After */
     const char *cors_origin;        /* regex of allowed origins; NULL or ".*": any ("*") */
-    struct clock *clock;            /* NULL = the real one */
+    /* Names this server is called by, for the check against DNS rebinding and forged requests of web pages (http_gate.c):
+     * on loopback listeners always, on others when there are any. */
+    const str *hosts;
+    size_t n_hosts;
+    struct http_users *users;             /* NULL = everybody; must outlive the server */
+    const struct http_pair *send_headers; /* with every answer */
+    size_t n_send_headers;
+    struct clock *clock; /* NULL = the real one */
 };
 #define HTTP_LISTENERS_MAX 8
 

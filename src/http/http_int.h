@@ -2,6 +2,7 @@
 #ifndef VANE_HTTP_HTTP_INT_H
 #define VANE_HTTP_HTTP_INT_H
 
+#include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -73,6 +74,7 @@ struct http_conn { /* from accept to close */
     uint64_t rx_bytes, rx_since_ns; /* the watcher's: bytes on the socket when it became idle, when more were seen */
     unsigned n_requests;
     struct http_exchange *x; /* event thread; under conns_mu for the watcher */
+    struct http_cred *cred;  /* TLS: what it began with */
 };
 struct http_exchange { /* one request and its answer */
     struct http_conn *conn;
@@ -91,7 +93,8 @@ struct http_exchange { /* one request and its answer */
     str origin, accept_encoding;
     str captures[HTTP_CAPTURES_MAX];
     atomic_bool cancelled;
-    int refuse; /* status decided before the handler ran; 0 = none */
+    int refuse;             /* status decided before the handler ran; 0 = none */
+    const char *refuse_why; /* NULL: the status says it */
     bool seen, head, watched, running, answered, counted;
     enum http_method method;
     /* streaming: one piece at a time, made on the pool, sent on the event thread */
@@ -106,8 +109,8 @@ struct http_listen {
     struct MHD_Daemon *daemon;
     int fd;
     uint16_t port;
-    bool tls;
-    char *cert, *key;
+    struct http_certificates *tls; /* NULL: plain */
+    bool loopback;
 };
 struct http_server {
     struct http_server_config cfg;
@@ -137,7 +140,18 @@ struct http_server {
 /* A listening socket that does not block. ERR_INVALID: not an IP address. */
 enum err http_socket_open(const struct http_listener *cfg, int *ret_fd, uint16_t *ret_port,
                           struct err_text *reterr) MUST_CHECK;
-enum err http_pem_read(const char *path, char **ret, struct err_text *reterr) MUST_CHECK; /* mem_free */
+
+/* ---- http_tls.c ---- */
+struct http_cred;
+struct http_cred *http_cred_take(struct http_certificates *c); /* the newest; a reference */
+void http_cred_unref(struct http_cred *c);                     /* when its session has ended; NULL is fine */
+/* Before the handshake. priority NULL: what the settings say. */
+bool http_cred_apply(struct http_cred *c, gnutls_session_t session, gnutls_priority_t priority);
+
+/* ---- http_gate.c ---- */
+/* Why a request must not be served (a text for people), or NULL: Host and Origin against web pages of others. */
+const char *http_gate(const struct http_exchange *x);
+bool http_address_is_loopback(const char *address);
 
 /* May a connection be suspended and handed to a pool? false while the server stops. Counts in `working`. */
 bool http_work_begin(struct http_server *s);

@@ -38,8 +38,10 @@ void http_refusal(struct http_exchange *x, int status)
         http_answer(rs, status, STR("text/plain; charset=utf-8"), STR("404 page not found\n"));
     else {
         http_answer(rs, status, STR("text/plain; charset=utf-8"), STR(""));
-        buf_printf(&rs->body, "%s\n", http_status_text(status));
+        buf_printf(&rs->body, "%s\n", x->refuse_why && status == 403 ? x->refuse_why : http_status_text(status));
     }
+    if (status == 401)
+        http_set_header(rs, STR("WWW-Authenticate"), STR("Basic"));
     if (status == 503 || status == 429)
         http_set_header(rs, STR("Retry-After"), STR("1"));
 }
@@ -158,6 +160,8 @@ void http_finish(struct http_exchange *x)
     }
     compress(x);
     cors(x);
+    for (size_t i = 0; i < x->server->cfg.n_send_headers; i++)
+        http_set_header(rs, x->server->cfg.send_headers[i].name, x->server->cfg.send_headers[i].value);
     if (rs->borrowed.n && rs->body.n == 0 && rs->borrowed_encoding.n)
         http_set_header(rs, STR("Content-Encoding"), rs->borrowed_encoding);
     bool bodiless = rs->status == 204 || rs->status == 304;

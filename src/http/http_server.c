@@ -14,6 +14,7 @@
  * answer queued in the handler's first call closes the connection, so ordinary refusals wait for the second. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <gnutls/abstract.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -30,7 +31,6 @@ enum {
     DROP_BYTES_MAX = 4 << 20, /* of a refused body: read and forgotten so that the client sees the answer */
     BODY_FIRST_BYTES = 64 * 1024,
     DRAIN_POLL_MS = 5,
-    PEM_BYTES_MAX = 1 << 20,
 };
 
 const struct http_limits http_limits_default = {
@@ -51,6 +51,11 @@ static struct stat refused_memory =
     STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"body_memory\"");
 static struct stat refused_coding = STAT_COUNTER(
     "vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"content_encoding\"");
+
+static struct stat refused_gate =
+    STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"host_or_origin\"");
+static struct stat refused_auth =
+    STAT_COUNTER("vane_http_refused_total", "Requests refused before a handler saw them", "reason=\"unauthorized\"");
 
 /* ---- exchanges ---- */
 
@@ -146,6 +151,26 @@ static void exchange_end(struct http_conn *c)
 
 /* ---- connections ---- */
 
+/* The newest certificate instead of the one the daemon would use. Without it the handshake fails. */
+static void conn_secure(struct http_conn *c)
+{
+    if (!c->listen->tls)
+        return;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    c->cred = http_cred_take(c->listen->tls);
+    if (!info || !http_cred_apply(c->cred, info->tls_session, NULL))
+        LOG_WARN("a TLS connection could not be set up");
+}
+
+/* Stands where the daemon wants a certificate: every session gets its own (conn_secure). */
+static int no_certificate(gnutls_session_t session, const gnutls_datum_t *req_ca_rdn, int n_reqs,
+                          const gnutls_pk_algorithm_t *algos, int n_algos, gnutls_pcert_st **pcert, unsigned *n_pcert,
+                          gnutls_privkey_t *key)
+{
+    (void)session, (void)req_ca_rdn, (void)n_reqs, (void)algos, (void)n_algos, (void)pcert, (void)n_pcert, (void)key;
+    return -1;
+}
+
 static void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_ctx,
                         enum MHD_ConnectionNotificationCode code)
 {
@@ -157,6 +182,7 @@ static void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_ctx
         c->mhd = mhd;
         c->fd = info ? info->connect_fd : -1;
         http_conn_enter(c, CONN_IDLE);
+        conn_secure(c);
         http_watch_conn_add(l->server, c);
         *socket_ctx = c;
         return;
@@ -166,6 +192,7 @@ static void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_ctx
         return;
     http_watch_conn_remove(l->server, c);
     exchange_end(c);
+    http_cred_unref(c->cred);
     mem_free(c);
     *socket_ctx = NULL;
 }
@@ -365,6 +392,11 @@ static enum MHD_Result on_headers(struct http_exchange *x, const char *method)
         return refuse_now(x, 400);
     }
     x->refuse = route_find(x, method);
+    x->refuse_why = http_gate(x);
+    if (x->refuse_why) {
+        stat_add(&refused_gate, 1);
+        x->refuse = 403;
+    }
     limits_of(x->rq.route, &x->limits);
     x->a.bytes_max = x->limits.arena_bytes_max;
     uint64_t length = 0;
@@ -482,9 +514,20 @@ static int params_read(struct http_exchange *x)
 
 /* ---- handling ---- */
 
+static bool authorized(struct http_exchange *x)
+{
+    struct http_users *users = x->server->cfg.users;
+    if (!users || http_users_allow(users, http_header(&x->rq, STR("Authorization"))))
+        return true;
+    stat_add(&refused_auth, 1);
+    return false;
+}
+
 static void handle(struct http_exchange *x)
 {
     int status = x->refuse;
+    if (!status && !authorized(x))
+        status = 401;
     if (!status)
         status = body_decode(x);
     if (!status)
@@ -530,6 +573,8 @@ static enum MHD_Result dispatch(struct http_exchange *x)
     atomic_fetch_add(&s->inflight, 1);
     http_conn_enter(x->conn, CONN_HANDLING);
     enum http_pool pool = x->refuse ? HTTP_INLINE : x->rq.route->pool;
+    if (pool == HTTP_INLINE && !x->refuse && s->cfg.users) /* a password takes its time */
+        pool = HTTP_CONTROL;
     if (x->refuse == 204) {
         x->rs.status = 204;
         http_finish(x);
@@ -625,31 +670,21 @@ enum err http_socket_open(const struct http_listener *cfg, int *ret_fd, uint16_t
     return OK;
 }
 
-enum err http_pem_read(const char *path, char **ret, struct err_text *reterr)
-{
-    AUTO_ARENA struct arena a;
-    arena_init(&a, 0);
-    str text;
-    TRY(fs_read_file(fs_os(), path, PEM_BYTES_MAX, &a, &text, reterr));
-    *ret = mem_strdup(text);
-    return OK;
-}
-
 static enum err listen_open(struct http_server *s, struct http_listen *l, const struct http_listener *cfg,
                             struct err_text *reterr)
 {
     l->server = s;
     l->index = (unsigned)(l - s->listens);
-    l->tls = cfg->tls_cert_file != NULL;
+    l->tls = cfg->tls;
+    l->loopback = http_address_is_loopback(cfg->address);
     l->fd = -1;
-    if (l->tls) {
-        TRY(http_pem_read(cfg->tls_cert_file, &l->cert, reterr));
-        TRY(http_pem_read(cfg->tls_key_file ? cfg->tls_key_file : cfg->tls_cert_file, &l->key, reterr));
-    }
     TRY(http_socket_open(cfg, &l->fd, &l->port, reterr));
+    const union {
+        gnutls_certificate_retrieve_function2 *f;
+        void *p;
+    } callback = { .f = no_certificate };
     struct MHD_OptionItem tls_options[] = {
-        { MHD_OPTION_HTTPS_MEM_CERT, 0, l->cert },
-        { MHD_OPTION_HTTPS_MEM_KEY, 0, l->key },
+        { MHD_OPTION_HTTPS_CERT_CALLBACK, 0, callback.p },
         { MHD_OPTION_END, 0, NULL },
     };
     struct MHD_OptionItem none[] = { { MHD_OPTION_END, 0, NULL } };
@@ -663,8 +698,7 @@ static enum err listen_open(struct http_server *s, struct http_listen *l, const 
         MHD_OPTION_URI_LOG_CALLBACK, on_target, l, MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_ARRAY,
         l->tls ? tls_options : none, MHD_OPTION_END);
     if (!l->daemon)
-        return err_fail(reterr, ERR_IO, "cannot start the HTTP server on %s port %u%s", cfg->address, l->port,
-                        l->tls ? " (is the TLS certificate and key valid PEM?)" : "");
+        return err_fail(reterr, ERR_IO, "cannot start the HTTP server on %s port %u", cfg->address, l->port);
     return OK;
 }
 
@@ -674,10 +708,6 @@ static void listen_close(struct http_listen *l)
         MHD_stop_daemon(l->daemon); /* was quiesced: fd is ours */
     if (l->fd >= 0)
         close(l->fd);
-    if (l->key)
-        explicit_bzero(l->key, strlen(l->key));
-    mem_free(l->cert);
-    mem_free(l->key);
 }
 
 /* ---- the server ---- */

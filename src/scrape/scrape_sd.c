@@ -8,7 +8,6 @@
 #include <netinet/in.h>
 #include <resolv.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #undef MIN /* sys/param.h, by way of resolv.h */
 #undef MAX
 
@@ -203,12 +202,6 @@ enum err sd_yaml_decode(struct sd_groups *g, str file, str text, str meta_name, 
 
 /* ---- files ---- */
 
-static uint64_t file_stamp(const struct stat *st)
-{
-    uint64_t h = hash_u64((uint64_t)st->st_mtim.tv_sec * 1000000000ull + (uint64_t)st->st_mtim.tv_nsec);
-    return hash_u64(h ^ (uint64_t)st->st_size ^ (uint64_t)st->st_ino << 20) | 1;
-}
-
 static enum err read_one(const char *path, struct sd_groups *g, struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;
@@ -237,15 +230,15 @@ static struct sd_source *source_of(struct provider *p, str path)
 /* One file: re-read when its stamp changed. Groups are exchanged under the engine's mutex: the sync reads them there. */
 static bool look_at(struct provider *p, const char *path)
 {
-    struct stat st;
     struct err_text et = { .msg = "" };
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+    uint64_t stamp = fs_stamp(path);
+    if (!stamp)
         return false;
     mtx_lock(&p->s->mu);
     struct sd_source *src = source_of(p, str_c(path));
     src->present = true;
-    bool same = src->stamp == file_stamp(&st);
-    src->stamp = file_stamp(&st);
+    bool same = src->stamp == stamp;
+    src->stamp = stamp;
     mtx_unlock(&p->s->mu);
     if (same)
         return false;

@@ -303,7 +303,10 @@ static void tls(void **state)
     snprintf(key, sizeof(key), "%s/key.pem", dir);
     file_write(cert, cert_pem);
     file_write(key, key_pem);
-    struct http_listener l = { .address = "127.0.0.1", .tls_cert_file = cert, .tls_key_file = key };
+    struct http_certificates_config files = { .cert_file = cert, .key_file = key };
+    struct http_certificates *certificates;
+    assert_int_equal(http_certificates_open(&files, &certificates, &why), OK);
+    struct http_listener l = { .address = "127.0.0.1", .tls = certificates };
     const struct http_table t = { routes, ARRAY_LEN(routes), NULL, 0 };
     struct http_server_config cfg = { .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200 };
     struct http_server *s;
@@ -325,9 +328,13 @@ static void tls(void **state)
         fetch((struct http_fetch){ .url = str_c(https), .tls = &other_name, .fresh_connection = true }, "", &body),
         ERR_IO);
     assert_int_equal(fetch((struct http_fetch){ .url = str_c(https), .fresh_connection = true }, "", &body), ERR_IO);
+    file_write(key, "nonsense"); /* the old ones stay in use */
+    assert_int_not_equal(http_certificates_reload(certificates, &why), OK);
+    assert_int_equal(
+        fetch((struct http_fetch){ .url = str_c(https), .tls = &by_text, .fresh_connection = true }, "", &body), OK);
     http_server_close(s);
-    file_write(key, "nonsense");
-    assert_int_not_equal(http_server_open(&cfg, &s, &why), OK);
+    http_certificates_close(certificates);
+    assert_int_not_equal(http_certificates_open(&files, &certificates, &why), OK);
     assert_true(str_contains(str_c(why.msg), STR("PEM")));
     arena_deinit(&a);
     unlink(cert);
