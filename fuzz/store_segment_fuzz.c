@@ -13,6 +13,7 @@ static void bless(char *p, size_t n)
 {
     struct segment_trailer t;
     struct segment_header h;
+    ASSERT(p); /* -fsanitize=null makes gcc think of it */
     if (n < sizeof(t) + sizeof(h))
         return;
     memcpy(&h, p, sizeof(h));
@@ -58,14 +59,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fs_file *f;
     struct segment *g;
     log_setup((enum log_level)(LOG_LEVEL_ERROR + 1), LOG_FORMAT_LOGFMT);
-    AUTO_FREE char *copy = mem_alloc(size + 1);
-    if (size)
-        memcpy(copy, data, size);
+    str copy = mem_dup(str_n((const char *)data, size));
     if (size && data[0] % 2)
-        bless(copy, size);
+        bless((char *)(uintptr_t)copy.p, size);
     enum err e = fs_open(sim_fs_fs(s), "/x", FS_CREATE, &f);
     ASSERT(e == OK);
-    e = fs_pwrite(f, copy, size, 0);
+    e = fs_pwrite(f, copy.p, copy.n, 0);
     ASSERT(e == OK);
     fs_close(f);
     if (segment_open(sim_fs_fs(s), "/x", &g, NULL) == OK) {
@@ -75,6 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         look(g);
         segment_unref(g);
     }
+    mem_free((void *)(uintptr_t)copy.p);
     sim_fs_free(s);
     return 0;
 }

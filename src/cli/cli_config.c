@@ -221,11 +221,12 @@ enum err cli_config_check_exposure(const struct cli_config *c, struct err_text *
 }
 
 /* The keys that are Prometheus' own: checked by the room scrape, only named here. */
-#define PROM_KEYS(X)                                                                                         \
-    X(global)                                                                                                \
-    X(runtime)                                                                                               \
-    X(alerting) X(rule_files) X(scrape_config_files) X(scrape_configs) X(storage) X(tracing) X(remote_write) \
-        X(remote_read) X(otlp)
+#define PROM_KEYS(X)                                                                                            \
+    X(global)                                                                                                   \
+    X(runtime)                                                                                                  \
+    X(alerting)                                                                                                 \
+    X(rule_files) X(scrape_config_files) X(scrape_configs) X(storage) X(tracing) X(remote_write) X(remote_read) \
+        X(otlp)
 struct file { /* the decoded object, with the places of Prometheus' keys behind */
     struct cli_config c;
     const struct conf_node *prom[11];

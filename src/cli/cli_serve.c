@@ -152,6 +152,7 @@ static void put_hosts(struct serve *s, struct http_server_config *http)
         hosts[n++] = arena_str(&s->a, web->allowed_hosts.p[i]);
     http->hosts = hosts;
     http->n_hosts = n;
+    http->check_hosts = n > 0;
     if (at == SIZE_MAX)
         return;
     url = str_skip(url, at + 3);

@@ -27,12 +27,13 @@ enum { EVENTS_MAX = 64, ACCEPTS_PER_TURN = 16, SWEEP_MS_MIN = 20, ACCEPT_PAUSE_M
 
 /* ---- counters ---- */
 
-#define CUTS(X)                                                                                                  \
-    X(idle)                                                                                                      \
-    X(handshake)                                                                                                 \
-    X(tls)                                                                                                       \
-    X(headers) X(body) X(send) X(keepalive) X(too_many_pings) X(resets) X(control) X(protocol) X(gone) X(broken) \
-        X(drain) X(error)
+#define CUTS(X)                                                                                                \
+    X(idle)                                                                                                    \
+    X(handshake)                                                                                               \
+    X(tls)                                                                                                     \
+    X(headers)                                                                                                 \
+    X(body) X(send) X(keepalive) X(too_many_pings) X(resets) X(control) X(protocol) X(gone) X(broken) X(drain) \
+        X(error)
 void grpc_count_cut(const char *reason)
 {
 #define X(name)                                                                                            \

@@ -183,9 +183,10 @@ struct http_server_config {
     unsigned queue[HTTP_POOLS];     /* waiting requests; 0 = default: 256, 1024, 64; beyond: 503 with Retry-After */
     const char *cors_origin;        /* regex of allowed origins; NULL or ".*": any ("*") */
     /* Names this server is called by, for the check against DNS rebinding and forged requests of web pages (http_gate.c):
-     * on loopback listeners always, on others when there are any. */
+     * on loopback listeners, on the others if check_hosts. */
     const str *hosts;
     size_t n_hosts;
+    bool check_hosts;
     struct http_users *users;             /* NULL = everybody; must outlive the server */
     const struct http_pair *send_headers; /* with every answer */
     size_t n_send_headers;

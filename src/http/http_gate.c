@@ -92,7 +92,7 @@ const char *http_gate(const struct http_exchange *x)
 {
     const struct http_route *route = x->rq.route;
     str first = http_header(&x->rq, STR("Host"));
-    if (!x->conn->listen->loopback && x->server->cfg.n_hosts == 0)
+    if (!x->conn->listen->loopback && !x->server->cfg.check_hosts)
         return NULL;
     for (size_t i = 0; i < x->rq.n_headers; i++)
         if (str_ieq(x->rq.headers[i].name, STR("Host")) && !known(x->server, x->rq.headers[i].value))

@@ -133,7 +133,7 @@ static bool seen_locked(const struct http_users *u, const uint8_t digest[DIGEST]
 static bool hash_matches(struct http_users *u, const char *password, const char *hash)
 {
     mtx_lock(&u->crypt_mu);
-    const char *made = crypt_r(password, hash, &u->work);
+    const char *made = crypt_rn(password, hash, &u->work, sizeof(u->work));
     bool ok = made && strlen(made) == strlen(hash) && gnutls_memcmp(made, hash, strlen(hash)) == 0;
     explicit_bzero(&u->work, sizeof(u->work));
     mtx_unlock(&u->crypt_mu);

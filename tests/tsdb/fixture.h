@@ -60,6 +60,7 @@ static inline void fx_crash(struct fixture *f)
 }
 static inline void fx_init(struct fixture *f)
 {
+    ASSERT(f); /* -fsanitize=null makes gcc think of it */
     memset(f, 0, sizeof(*f));
     snprintf(f->dir, sizeof(f->dir), "/tmp/vane_tsdb_test_XXXXXX");
     assert_non_null(mkdtemp(f->dir));
