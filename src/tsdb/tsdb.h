@@ -116,6 +116,25 @@ uint64_t tsdb_known(struct tsdb *db, str bytes, uint64_t salt, uint32_t *io_hint
 /* Block until everything up to lsn is on disk. ERR_IO / ERR_NO_SPACE: it is not (do not acknowledge). */
 enum err tsdb_wait(struct tsdb *db, uint64_t lsn) MUST_CHECK;
 
+/* ---- following the log (forwarding) ----
+ * The records that store_tail_next() delivers for STORE_METRICS, taken apart: what was stored, in the order in which it was.
+ * An id is defined before it is used, again in every log file and after every flush, and may come to mean another
+ * series by a definition. Labels, histograms and exemplars live during the call. One thread at a time. */
+struct tsdb_follow_sink {
+    void *ctx;
+    void (*define)(void *ctx, uint32_t id, struct labels ls);
+    void (*sample)(void *ctx, uint32_t id, int64_t ts_ms, double v, int64_t start_ms); /* start 0: unknown */
+    void (*histogram)(void *ctx, uint32_t id, int64_t ts_ms, const struct histogram *h, int64_t start_ms);
+    void (*exemplar)(void *ctx, uint32_t id, const struct exemplar *e);
+    void (*info)(void *ctx, uint32_t id, enum metric_type type, enum temporality t); /* when it is known or changes */
+    void (*family)(void *ctx, str name, const struct metric_meta *m);                /* may be NULL */
+};
+struct tsdb_follow;
+struct tsdb_follow *tsdb_follow_new(const struct tsdb_follow_sink *sink);
+void tsdb_follow_free(struct tsdb_follow *f); /* NULL is fine */
+/* ERR_CORRUPT: the record, or its end, could not be read (records before it are missing, or it is damaged). */
+enum err tsdb_follow_record(struct tsdb_follow *f, const struct store_replayed *rec) MUST_CHECK;
+
 /* ---- reading ---- */
 struct tsdb_query; /* a pinned view */
 enum err tsdb_query_open(struct tsdb *db, int64_t from_ms, int64_t to_ms, struct tsdb_query **ret) MUST_CHECK;
