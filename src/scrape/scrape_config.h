@@ -57,6 +57,11 @@ struct http_config {
     CONF_DICT_OF(struct header_config) headers;   /* http_headers */
 };
 extern const struct conf_schema http_config_schema;
+struct http_fetch;
+/* Settings -> a request (http/http.h): credentials, headers after those it has already, TLS, proxy; what is made lives in a.
+ * False: credentials cannot be read (error). */
+bool http_config_apply(const struct http_config *c, struct arena *a, struct http_fetch *f, char *error,
+                       size_t error_size);
 
 /* ---- service discovery ---- */
 struct target_group { /* targets and common labels: static_configs, file_sd, http_sd */
@@ -228,7 +233,7 @@ struct prom_config {
     struct conf_ctx *ctx; /* owns the regexes; diags hold the warnings */
     atomic_uint *refs;
 };
-extern const struct conf_schema prom_config_schema, scrape_config_schema;
+extern const struct conf_schema prom_config_schema, scrape_config_schema, remote_write_schema;
 
 /* Load a file, or take a text as if it stood in `file`. Errors (also several) are described in reterr's text
  * and, with source lines, in *diags_out (may be NULL). The result has one reference. */

@@ -11,8 +11,8 @@
         .type_name = (name), .size = sizeof(T), .fields = (rows), .n_fields = ARRAY_LEN(rows), ##__VA_ARGS__ \
     }
 
-extern const struct conf_schema alerting_schema, remote_write_schema, remote_read_schema, otlp_schema, storage_schema,
-    tracing_schema, runtime_schema;
+extern const struct conf_schema alerting_schema, remote_read_schema, otlp_schema, storage_schema, tracing_schema,
+    runtime_schema;
 extern const struct conf_schema tls_config_schema, http_config_rw_schema, sd_configs_schema, target_group_schema;
 
 /* Targets of static_configs must be hosts, not URLs. */

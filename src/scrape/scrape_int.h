@@ -233,9 +233,6 @@ void target_process(struct target *t, struct arena *scratch, struct scrape_outco
 void target_finish(struct target *t, struct arena *scratch);
 /* Fill the request; strings in a. False: credentials cannot be read (error). */
 bool target_request(struct target *t, struct arena *a, struct http_fetch *f, char *error, size_t error_size);
-/* Settings of http_config -> request (also for http_sd). */
-bool http_config_apply(const struct http_config *c, struct arena *a, struct http_fetch *f, char *error,
-                       size_t error_size);
 
 /* ---- pools and engine ---- */
 struct dropped_target {
