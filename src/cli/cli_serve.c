@@ -101,6 +101,20 @@ static enum err open_store(struct serve *s, struct err_text *reterr)
     return ingest_open(&ingest, s->db, &s->ingest, reterr);
 }
 
+/* Before anything is collected: what is stored from here on is forwarded. */
+static enum err open_forward(struct serve *s, struct err_text *reterr)
+{
+    struct forward_options opt = {
+        .store = s->store,
+        .db = s->db,
+        .fs = fs_os(),
+        .clock = os_clock(),
+        .dir = arena_printf(&s->a, STR_FMT "/forward", STR_ARG(s->cfg->data_dir)).p,
+    };
+    TRY(forward_open(&opt, &s->forward, reterr));
+    return forward_reload(s->forward, prom_config_ref(s->cfg->prom), reterr);
+}
+
 static enum err open_engine(struct serve *s, struct err_text *reterr)
 {
     struct promql_engine_config cfg;
@@ -266,6 +280,7 @@ static enum err serve_open(struct serve *s, struct err_text *reterr)
 {
     TRY(cli_config_check_exposure(s->cfg, reterr));
     TRY(open_store(s, reterr));
+    TRY(open_forward(s, reterr));
     TRY(open_engine(s, reterr));
     TRY(open_push(s, reterr));
     TRY(open_guards(s, reterr));
@@ -302,6 +317,7 @@ static void serve_close(struct serve *s)
         promql_engine_free(s->engine);
     pool_close(s->query_pool);
     ingest_close(s->ingest);
+    forward_close(s->forward, FORWARD_GRACE_MS);
     if (s->db)
         tsdb_close(s->db);
     if (s->store)

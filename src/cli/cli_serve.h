@@ -7,11 +7,15 @@
 #include "cli/cli_config.h"
 #include "cli/cli_self.h"
 #include "compat/compat.h"
+#include "forward/forward.h"
 #include "host/host.h"
 #include "scrape/scrape.h"
 #include "store/store.h"
 
-enum { SERVE_LISTENERS_MAX = 8 };
+enum {
+    SERVE_LISTENERS_MAX = 8,
+    FORWARD_GRACE_MS = 5000, /* at the end, to send what is left */
+};
 
 /* What the command line says; it wins over the file. Zero = not given. */
 struct serve_options {
@@ -51,6 +55,7 @@ struct serve {
     struct scrape_sink sink;
     struct host *host;
     struct push *push;
+    struct forward *forward;
     struct compat *compat;
     struct cli_self *self;
     struct api *api;

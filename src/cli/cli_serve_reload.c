@@ -113,6 +113,7 @@ static enum err serve_apply(struct serve *s, struct cli_config *cfg, struct err_
     struct tsdb_config db;
     TRY(apply_guards(s, cfg, reterr));
     TRY(scrape_reload(s->scrape, prom_config_ref(cfg->prom), reterr));
+    TRY(forward_reload(s->forward, prom_config_ref(cfg->prom), reterr));
     serve_tsdb_config(s, cfg, &db);
     tsdb_set_limits(s->db, &db);
     struct ingest_config ingest;

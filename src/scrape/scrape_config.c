@@ -473,8 +473,9 @@ static void warn_not_run(struct conf_ctx *cx, const struct conf_node *n, const s
         const char *key;
         bool given;
     } rows[] = {
-        { "remote_write", c->remote_write.n > 0 }, { "remote_read", c->remote_read.n > 0 },
-        { "rule_files", c->rule_files.n > 0 },     { "alerting", c->alerting.alertmanagers.n > 0 },
+        { "remote_read", c->remote_read.n > 0 },
+        { "rule_files", c->rule_files.n > 0 },
+        { "alerting", c->alerting.alertmanagers.n > 0 },
         { "tracing", c->tracing.given },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)

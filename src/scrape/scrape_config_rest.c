@@ -181,6 +181,12 @@ static void check_remote_write(struct conf_ctx *cx, const struct conf_node *n, v
     if (auths > 1)
         FAIL("at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam must be configured");
     check_headers(cx, n, c->headers.keys, c->headers.n, HEADERS_ONLY_BY_AUTH);
+    const struct conf_node *clouds[] = { c->sigv4, c->azuread, c->google_iam };
+    for (size_t i = 0; i < ARRAY_LEN(clouds); i++)
+        if (clouds[i])
+            conf_warn(cx, clouds[i], "this way to sign requests is not supported: they are sent without credentials");
+    if (c->round_robin_dns)
+        conf_warn(cx, conf_get(n, STR("round_robin_dns")), "round_robin_dns has no effect: the resolver chooses");
 }
 #define F(m, key, t, ...) CF(struct remote_write_config, m, key, t, ##__VA_ARGS__)
 static const struct conf_field remote_write_fields[] = {
