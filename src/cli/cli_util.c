@@ -110,8 +110,40 @@ void cli_progress_at(struct cli_progress *p, double share)
     fprintf(stderr, "\r%s %3.0f%% ", p->what, share * 100);
 }
 
+struct cli_size cli_size_text(double bytes)
+{
+    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
+    struct cli_size s;
+    size_t i = 0;
+    for (; bytes >= 1024 && i + 1 < ARRAY_LEN(units); i++)
+        bytes /= 1024;
+    snprintf(s.text, sizeof(s.text), i && bytes < 99.95 ? "%.1f %s" : "%.0f %s", bytes, units[i]);
+    return s;
+}
+
+void cli_progress_bytes(struct cli_progress *p, unsigned long long done, unsigned long long total)
+{
+    enum { WIDTH = 24 };
+    unsigned long long now = os_mono_ns();
+    if (!p->tty || now - p->started_ns < 2000000000ull || now - p->shown_ns < 100000000ull)
+        return;
+    p->shown_ns = now;
+    p->shown = true;
+    double seconds = (double)(now - p->started_ns) / 1e9, rate = (double)done / seconds;
+    double share = total ? MIN((double)done / (double)total, 1) : 1;
+    char bar[WIDTH + 1], left[40] = "";
+    for (int i = 0; i < WIDTH; i++)
+        bar[i] = i < (int)(share * WIDTH) ? '=' : i == (int)(share * WIDTH) ? '>' : ' ';
+    bar[WIDTH] = 0;
+    if (rate > 0 && done < total)
+        snprintf(left, sizeof(left), "  %.0f s left", (double)(total - done) / rate);
+    fprintf(stderr, "\r\033[K%s [%s] %3.0f%%  %s of %s  %s/s%s", p->what, bar, share * 100,
+            cli_size_text((double)done).text, cli_size_text((double)total).text, cli_size_text(rate).text, left);
+}
+
 void cli_progress_end(struct cli_progress *p)
 {
     if (p->shown)
-        fprintf(stderr, "\r%*s\r", (int)strlen(p->what) + 8, "");
+        fprintf(stderr, "\r\033[K");
+    p->shown = false;
 }

@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-    &cli_serve, &cli_query, &cli_check_config, &cli_fsck, &cli_version,
+    &cli_serve, &cli_query, &cli_check_config, &cli_fsck, &cli_backup, &cli_restore, &cli_version,
 };
 
 static void print_help(FILE *out)
