@@ -2,34 +2,12 @@
 #ifndef VANE_TESTS_WIRE_TEST_H
 #define VANE_TESTS_WIRE_TEST_H
 
+#include "conformance.h"
 #include "test.h"
-
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "base/buf.h"
 #include "base/num.h"
 #include "model/sample.h"
-
-/* <conformance folder>/name in a, NULL-p when the folder or the file is not there. */
-static inline str conformance_file(struct arena *a, const char *name)
-{
-    const char *dir = getenv("VANE_CONFORMANCE");
-    char path[1024];
-    snprintf(path, sizeof(path), "%s/%s", dir ? dir : "", name);
-    FILE *f = dir ? fopen(path, "rb") : NULL;
-    if (!f)
-        return STR_NONE;
-    struct buf b;
-    buf_init(&b, 0);
-    char chunk[4096];
-    for (size_t n; (n = fread(chunk, 1, sizeof(chunk), f)) > 0;)
-        buf_add(&b, chunk, n);
-    fclose(f);
-    str s = arena_str(a, buf_str(&b));
-    buf_deinit(&b);
-    return s;
-}
 
 /* A batch as text, one line per sample: `series value @ms`, exemplars, families; the tests compare with it. */
 static inline void hist_text(struct buf *b, const struct histogram *h)
