@@ -63,9 +63,9 @@ struct tmpl_pair {
 
 /* A call of a function or method under way. */
 struct tmpl_call {
-    struct arena *a;       /* results live here, as long as the execution */
-    void *ctx;             /* tmpl_run.ctx */
-    struct err_text *why;  /* for err_fail() */
+    struct arena *a;      /* results live here, as long as the execution */
+    void *ctx;            /* tmpl_run.ctx */
+    struct err_text *why; /* for err_fail() */
     struct tmpl_exec *exec;
 };
 typedef enum err (*tmpl_fn)(struct tmpl_call *c, const struct tmpl_val *args, size_t n, struct tmpl_val *ret);
@@ -77,17 +77,17 @@ struct tmpl_func {
 };
 enum tmpl_safe { TMPL_UNSAFE, TMPL_SAFE_HTML, TMPL_SAFE_URL, TMPL_SAFE_JS, TMPL_SAFE_CSS, TMPL_SAFE_ATTR };
 struct tmpl_type {
-    const char *name;                 /* "template.KV" */
-    const char *const *fields;        /* STRUCT */
-    const char *const *json;          /* STRUCT: names for toJson; NULL = fields */
+    const char *name;          /* "template.KV" */
+    const char *const *fields; /* STRUCT */
+    const char *const *json;   /* STRUCT: names for toJson; NULL = fields */
     size_t n_fields;
     const struct tmpl_func *methods;
     size_t n_methods;
-    void (*string)(struct buf *out, const struct tmpl_val *v); /* String(), which fmt uses; NULL = none */
+    void (*string)(struct buf *out, const struct tmpl_val *v);        /* String(), which fmt uses; NULL = none */
     void (*json_value)(struct json_out *j, const struct tmpl_val *v); /* MarshalJSON(); NULL = by fields */
-    bool elem_str;                    /* MAP, LIST: of strings, not of interface{} */
-    const struct tmpl_type *elem;     /* LIST: type of a slice of it is the same; elements' type, for messages */
-    enum tmpl_safe safe;              /* html/template's marked strings */
+    bool elem_str;                                                    /* MAP, LIST: of strings, not of interface{} */
+    const struct tmpl_type *elem; /* LIST: type of a slice of it is the same; elements' type, for messages */
+    enum tmpl_safe safe;          /* html/template's marked strings */
 };
 
 static inline struct tmpl_val tmpl_str(str s)
@@ -123,10 +123,15 @@ void tmpl_json(struct buf *out, const struct tmpl_val *v);
 
 /* ---- templates ---- */
 struct tmpl_options {
-    const struct tmpl_func *const *funcs; /* tables of functions besides the built-in ones; later ones win; live as long as the set */
+    const struct tmpl_func *const
+        *funcs; /* tables of functions besides the built-in ones; later ones win; live as long as the set */
     const size_t *n_funcs;
     size_t n_tables;
-    enum tmpl_missing { TMPL_MISSING_DEFAULT, TMPL_MISSING_ZERO, TMPL_MISSING_ERROR } missing; /* Option("missingkey=...") */
+    enum tmpl_missing {
+        TMPL_MISSING_DEFAULT,
+        TMPL_MISSING_ZERO,
+        TMPL_MISSING_ERROR
+    } missing; /* Option("missingkey=...") */
     bool html; /* escape by context */
 };
 struct tmpl_set;

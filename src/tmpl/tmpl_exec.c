@@ -39,7 +39,8 @@ static bool fail(struct tmpl_exec *x, uint32_t pos, str context, const char *fmt
             line++;
             start = i + 1;
         }
-    IGNORE_ERR(err_fail_at(x->why, ERR_EXEC, pos, "template: " STR_FMT ":%zu:%zu: executing \"" STR_FMT "\" at <" STR_FMT "%s>: %s",
+    IGNORE_ERR(err_fail_at(x->why, ERR_EXEC, pos,
+                           "template: " STR_FMT ":%zu:%zu: executing \"" STR_FMT "\" at <" STR_FMT "%s>: %s",
                            STR_ARG(x->tree->parse), line, pos - start, STR_ARG(x->tree->name),
                            STR_ARG(str_take(context, 60)), context.n > 60 ? "..." : "", msg));
     return false;
@@ -102,7 +103,8 @@ static bool check_arg(struct tmpl_exec *x, char param, const struct node *at, co
 }
 
 /* A literal number takes the type of the parameter, as Go's untyped constants. */
-static bool eval_arg(struct tmpl_exec *x, const struct tmpl_val *dot, char param, const struct node *n, struct tmpl_val *ret)
+static bool eval_arg(struct tmpl_exec *x, const struct tmpl_val *dot, char param, const struct node *n,
+                     struct tmpl_val *ret)
 {
     if (n->type == N_NIL) {
         *ret = (struct tmpl_val){ .kind = TMPL_NIL };
@@ -145,7 +147,8 @@ static bool arity(struct tmpl_exec *x, const struct invocation *c, size_t *ret_f
 }
 
 /* and, or: the first argument that decides; what follows is not evaluated. */
-static bool call_and_or(struct tmpl_exec *x, const struct tmpl_val *dot, const struct invocation *c, bool is_or, struct tmpl_val *ret)
+static bool call_and_or(struct tmpl_exec *x, const struct tmpl_val *dot, const struct invocation *c, bool is_or,
+                        struct tmpl_val *ret)
 {
     for (const struct node *n = c->args; n; n = n->next) {
         if (!eval_arg(x, dot, 'v', n, ret))
@@ -176,10 +179,9 @@ static bool invoke(struct tmpl_exec *x, const struct tmpl_val *dot, const struct
     if (c->final) {
         char param = c->f->args[MIN(i, more ? fixed : i)];
         if (!fits(param, c->final) && !(param == 'l' && nil_or_none(c->final)))
-            return nil_or_none(c->final) ?
-                       fail(x, c->pos, c->src, "invalid value; expected %s", param_name(param)) :
-                       fail(x, c->pos, c->src, "wrong type for value; expected %s; got %s", param_name(param),
-                            tmpl_type_name(c->final));
+            return nil_or_none(c->final) ? fail(x, c->pos, c->src, "invalid value; expected %s", param_name(param))
+                                         : fail(x, c->pos, c->src, "wrong type for value; expected %s; got %s",
+                                                param_name(param), tmpl_type_name(c->final));
         args[k++] = *c->final;
     }
     struct err_text why = { 0 };
@@ -204,7 +206,8 @@ static struct tmpl_val zero_of(const struct tmpl_type *t)
     return t && t->elem_str ? tmpl_str(STR("")) : none;
 }
 
-static bool map_field(struct tmpl_exec *x, const struct tmpl_val *v, str name, const struct node *at, struct tmpl_val *ret)
+static bool map_field(struct tmpl_exec *x, const struct tmpl_val *v, str name, const struct node *at,
+                      struct tmpl_val *ret)
 {
     const struct tmpl_val *found = tmpl_get(v, name);
     *ret = none;
@@ -240,7 +243,8 @@ static bool eval_field(struct tmpl_exec *x, const struct tmpl_val *dot, const st
         for (size_t i = 0; i < v->type->n_fields; i++)
             if (str_eq(name, str_c(v->type->fields[i]))) {
                 *ret = v->list.p[i];
-                return !has_args || FAIL(x, at, STR_FMT " has arguments but cannot be invoked as function", STR_ARG(name));
+                return !has_args ||
+                       FAIL(x, at, STR_FMT " has arguments but cannot be invoked as function", STR_ARG(name));
             }
     if (v->kind == TMPL_MAP) {
         if (has_args)
@@ -266,12 +270,14 @@ static bool eval_chain(struct tmpl_exec *x, const struct tmpl_val *dot, struct t
 
 static bool constant(struct tmpl_exec *x, const struct node *n, struct tmpl_val *ret)
 {
-    bool as_float = !n->num.is_rune && n->num.is_float && !(n->src.n > 1 && str_contains(str_take(n->src, 3), STR("0x")));
+    bool as_float =
+        !n->num.is_rune && n->num.is_float && !(n->src.n > 1 && str_contains(str_take(n->src, 3), STR("0x")));
     bool dotted = false;
     for (size_t i = 0; i < n->src.n; i++)
-        dotted |= strchr(n->src.n > 2 && (n->src.p[1] == 'x' || n->src.p[1] == 'X' || n->src.p[2] == 'x' || n->src.p[2] == 'X') ?
-                             ".pP" :
-                             ".eEpP",
+        dotted |= strchr(n->src.n > 2 &&
+                                 (n->src.p[1] == 'x' || n->src.p[1] == 'X' || n->src.p[2] == 'x' || n->src.p[2] == 'X')
+                             ? ".pP"
+                             : ".eEpP",
                          n->src.p[i]) != NULL;
     if (n->num.is_complex)
         *ret = (struct tmpl_val){ .kind = TMPL_COMPLEX, .c = { n->num.f, n->num.im } };
@@ -285,7 +291,8 @@ static bool constant(struct tmpl_exec *x, const struct node *n, struct tmpl_val 
 }
 
 /* ---- operands and commands ---- */
-static bool call_function(struct tmpl_exec *x, const struct tmpl_val *dot, const struct node *n, struct invocation *c, struct tmpl_val *ret)
+static bool call_function(struct tmpl_exec *x, const struct tmpl_val *dot, const struct node *n, struct invocation *c,
+                          struct tmpl_val *ret)
 {
     c->f = set_func(x->set, n->text);
     c->name = n->text;
@@ -293,7 +300,8 @@ static bool call_function(struct tmpl_exec *x, const struct tmpl_val *dot, const
 }
 
 /* An operand that may be given arguments: c. */
-static bool eval_callable(struct tmpl_exec *x, const struct tmpl_val *dot, const struct node *n, struct invocation *c, struct tmpl_val *ret)
+static bool eval_callable(struct tmpl_exec *x, const struct tmpl_val *dot, const struct node *n, struct invocation *c,
+                          struct tmpl_val *ret)
 {
     struct tmpl_val v;
     const struct var *var;
@@ -383,15 +391,14 @@ static void emit(struct tmpl_exec *x, const struct tmpl_val *v)
         tmpl_print(x->out, v);
 }
 
-struct loop {
-    struct tmpl_exec *x;
-    const struct node *n;
-};
-
 static enum walk iterate(struct tmpl_exec *x, const struct node *n, struct tmpl_val index, const struct tmpl_val *elem)
 {
     const struct pipe *p = n->pipe;
     size_t mark = x->vars.n;
+    if (++x->steps > TMPL_STEPS_MAX) {
+        FAIL(x, n, "it takes too much time or memory");
+        return WALK_FAILED;
+    }
     struct tmpl_val e = elem->kind == TMPL_NIL ? none : *elem;
     if (p->n_decl && p->assign) {
         for (size_t i = 0; i < p->n_decl; i++) {
@@ -553,7 +560,8 @@ enum err tmpl_exec(const struct tmpl_set *set, str name, const struct tmpl_val *
     bool too_long = out->failed;
     out->max = max;
     if (too_long)
-        return err_fail(reterr, ERR_LIMIT, "template: " STR_FMT ": the output is longer than %zu bytes", STR_ARG(name), limit);
+        return err_fail(reterr, ERR_LIMIT, "template: " STR_FMT ": the output is longer than %zu bytes", STR_ARG(name),
+                        limit);
     return w == WALK_FAILED ? err_fail_at(reterr, ERR_EXEC, why.pos, "%s", why.msg) : OK;
 }
 

@@ -544,7 +544,8 @@ static void print_arg(struct pp *p, const struct tmpl_val *v, uint32_t verb, uns
         pad(p, truncated(p, str_c(tmpl_type_name(v))));
         return;
     }
-    if (v->type && v->type->string && !p->erroring && !p->sharp_v && verb < 0x80 && verb && strchr("vsxXq", (int)verb)) {
+    if (v->type && v->type->string && !p->erroring && !p->sharp_v && verb < 0x80 && verb &&
+        strchr("vsxXq", (int)verb)) {
         AUTO_BUF struct buf b;
         buf_init(&b, TMPL_OUTPUT_BYTES_MAX);
         v->type->string(&b, v);
@@ -658,7 +659,8 @@ static int star(struct format *f, bool *ret_is)
     if (f->arg >= f->n)
         return 0;
     const struct tmpl_val *v = &f->args[f->arg++];
-    *ret_is = (v->kind == TMPL_INT && v->i <= WIDTH_MAX && v->i >= -WIDTH_MAX) || (v->kind == TMPL_UINT && v->u <= WIDTH_MAX);
+    *ret_is =
+        (v->kind == TMPL_INT && v->i <= WIDTH_MAX && v->i >= -WIDTH_MAX) || (v->kind == TMPL_UINT && v->u <= WIDTH_MAX);
     return *ret_is ? (int)v->i : 0;
 }
 

@@ -1,7 +1,8 @@
 /* The functions every template has: and, or, not, len, index, slice, comparison, print*, html, js, urlquery. */
 #include "tmpl/tmpl_int.h"
 
-static enum err f_never(struct tmpl_call *c, const struct tmpl_val *v, size_t n, struct tmpl_val *ret) /* and, or: tmpl_exec.c */
+static enum err f_never(struct tmpl_call *c, const struct tmpl_val *v, size_t n,
+                        struct tmpl_val *ret) /* and, or: tmpl_exec.c */
 {
     (void)c, (void)v, (void)n, (void)ret;
     return ERR_UNSUPPORTED;
@@ -66,8 +67,9 @@ static enum err index_one(struct tmpl_call *c, const struct tmpl_val *v, const s
         TRY(index_arg(c, i, n, &k));
         if (k >= n)
             return err_fail(c->why, ERR_EXEC, "index out of range: %zu", k);
-        *ret = v->kind == TMPL_LIST ? v->list.p[k] :
-                                      (struct tmpl_val){ .kind = TMPL_UINT, .type = &byte_type, .u = (unsigned char)v->s.p[k] };
+        *ret = v->kind == TMPL_LIST
+                   ? v->list.p[k]
+                   : (struct tmpl_val){ .kind = TMPL_UINT, .type = &byte_type, .u = (unsigned char)v->s.p[k] };
         return OK;
     case TMPL_MAP: {
         if (i->kind <= TMPL_NIL)
@@ -205,10 +207,11 @@ static enum err f_ne(struct tmpl_call *c, const struct tmpl_val *v, size_t n, st
 
 static enum err less(struct tmpl_call *c, const struct tmpl_val *a, const struct tmpl_val *b, bool *ret)
 {
-    if (a->kind <= TMPL_BOOL || a->kind >= TMPL_LIST || a->kind == TMPL_COMPLEX || b->kind <= TMPL_NIL || b->kind >= TMPL_LIST)
-        return a->kind == TMPL_BOOL && b->kind > TMPL_NIL && b->kind < TMPL_LIST && b->kind != TMPL_BOOL ?
-                   bad_comparison(c) :
-                   err_fail(c->why, ERR_EXEC, "invalid type for comparison");
+    if (a->kind <= TMPL_BOOL || a->kind >= TMPL_LIST || a->kind == TMPL_COMPLEX || b->kind <= TMPL_NIL ||
+        b->kind >= TMPL_LIST)
+        return a->kind == TMPL_BOOL && b->kind > TMPL_NIL && b->kind < TMPL_LIST && b->kind != TMPL_BOOL
+                   ? bad_comparison(c)
+                   : err_fail(c->why, ERR_EXEC, "invalid type for comparison");
     if (is_int(a) && is_int(b))
         *ret = cmp_int(a, b) < 0;
     else if (same_str_type(a, b))
@@ -319,7 +322,8 @@ static void join_args(struct buf *b, const struct tmpl_val *v, size_t n)
     sprint(b, tmp, n);
 }
 
-static enum err escaped(struct tmpl_call *c, const struct tmpl_val *v, size_t n, void (*fn)(struct buf *, str), struct tmpl_val *ret)
+static enum err escaped(struct tmpl_call *c, const struct tmpl_val *v, size_t n, void (*fn)(struct buf *, str),
+                        struct tmpl_val *ret)
 {
     AUTO_BUF struct buf plain;
     struct buf b;
@@ -381,7 +385,8 @@ void escape_query(struct buf *out, str s)
 {
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("-_.~", c));
+        bool plain =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("-_.~", c));
         if (c == ' ')
             buf_u8(out, '+');
         else if (plain)
@@ -407,12 +412,24 @@ static enum err f_urlquery(struct tmpl_call *c, const struct tmpl_val *v, size_t
 }
 
 static const struct tmpl_func builtins[] = {
-    { "and", "vv*", f_never },      { "or", "vv*", f_never },     { "not", "v", f_not },
-    { "call", "vv*", f_call },      { "len", "v", f_len },        { "index", "vv*", f_index },
-    { "slice", "vv*", f_slice },    { "eq", "vv*", f_eq },        { "ne", "vv", f_ne },
-    { "lt", "vv", f_lt },           { "le", "vv", f_le },         { "gt", "vv", f_gt },
-    { "ge", "vv", f_ge },           { "print", "v*", f_print },   { "println", "v*", f_println },
-    { "printf", "sv*", f_printf },  { "html", "v*", f_html },     { "js", "v*", f_js },
+    { "and", "vv*", f_never },
+    { "or", "vv*", f_never },
+    { "not", "v", f_not },
+    { "call", "vv*", f_call },
+    { "len", "v", f_len },
+    { "index", "vv*", f_index },
+    { "slice", "vv*", f_slice },
+    { "eq", "vv*", f_eq },
+    { "ne", "vv", f_ne },
+    { "lt", "vv", f_lt },
+    { "le", "vv", f_le },
+    { "gt", "vv", f_gt },
+    { "ge", "vv", f_ge },
+    { "print", "v*", f_print },
+    { "println", "v*", f_println },
+    { "printf", "sv*", f_printf },
+    { "html", "v*", f_html },
+    { "js", "v*", f_js },
     { "urlquery", "v*", f_urlquery },
 };
 

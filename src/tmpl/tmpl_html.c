@@ -37,9 +37,9 @@ static bool one_of(const char *s, const char *const *list, size_t n)
 
 static void attr_kind(struct html *h)
 {
-    static const char *const urls[] = { "action",   "archive",    "background", "cite",   "classid", "codebase", "data",
-                                        "formaction", "href",     "icon",       "longdesc", "manifest", "poster", "profile",
-                                        "src",      "usemap",     "xmlns" };
+    static const char *const urls[] = { "action", "archive",    "background", "cite",   "classid",  "codebase",
+                                        "data",   "formaction", "href",       "icon",   "longdesc", "manifest",
+                                        "poster", "profile",    "src",        "usemap", "xmlns" };
     const char *n = h->name;
     const char *colon = strchr(n, ':');
     if (strncmp(n, "data-", 5) == 0)

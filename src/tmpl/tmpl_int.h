@@ -7,8 +7,8 @@
 #include "base/vec.h"
 #include "tmpl/tmpl.h"
 
-#define TMPL_NEST_MAX  200    /* parentheses and blocks inside each other */
-#define TMPL_DEPTH_MAX 1000   /* templates that call templates */
+#define TMPL_NEST_MAX  200  /* parentheses and blocks inside each other */
+#define TMPL_DEPTH_MAX 1000 /* templates that call templates */
 
 /* ---- tokens ---- */
 enum tok {
@@ -185,7 +185,7 @@ struct html {
     bool closing, escaped;
     char prev; /* of the script, style or comment text */
 };
-void html_text(struct html *h, struct buf *out, str text);                 /* a template's own text */
+void html_text(struct html *h, struct buf *out, str text);                  /* a template's own text */
 void html_value(struct html *h, struct buf *out, const struct tmpl_val *v); /* what a pipeline gave */
 
 #endif

@@ -8,10 +8,18 @@ static const struct {
     str word;
     enum tok type;
 } keywords[] = {
-    { STR_INIT("block"), T_BLOCK },       { STR_INIT("break"), T_BREAK },   { STR_INIT("continue"), T_CONTINUE },
-    { STR_INIT("define"), T_DEFINE },     { STR_INIT("else"), T_ELSE },     { STR_INIT("end"), T_END },
-    { STR_INIT("if"), T_IF },             { STR_INIT("range"), T_RANGE },   { STR_INIT("nil"), T_NIL },
-    { STR_INIT("template"), T_TEMPLATE }, { STR_INIT("with"), T_WITH },     { STR_INIT("true"), T_BOOL },
+    { STR_INIT("block"), T_BLOCK },
+    { STR_INIT("break"), T_BREAK },
+    { STR_INIT("continue"), T_CONTINUE },
+    { STR_INIT("define"), T_DEFINE },
+    { STR_INIT("else"), T_ELSE },
+    { STR_INIT("end"), T_END },
+    { STR_INIT("if"), T_IF },
+    { STR_INIT("range"), T_RANGE },
+    { STR_INIT("nil"), T_NIL },
+    { STR_INIT("template"), T_TEMPLATE },
+    { STR_INIT("with"), T_WITH },
+    { STR_INIT("true"), T_BOOL },
     { STR_INIT("false"), T_BOOL },
 };
 
@@ -206,8 +214,8 @@ static struct token number(struct lex *l, size_t from)
     bool good = scan_number(l);
     if (good && (at(l, l->pos) == '+' || at(l, l->pos) == '-')) /* 1+2i */
         good = scan_number(l) && l->text.p[l->pos - 1] == 'i';
-    return good ? token(l, T_NUMBER, from) :
-                  fail(l, from, "bad number syntax: \"%.*s\"", (int)MIN(l->pos - from, 60u), l->text.p + from);
+    return good ? token(l, T_NUMBER, from)
+                : fail(l, from, "bad number syntax: \"%.*s\"", (int)MIN(l->pos - from, 60u), l->text.p + from);
 }
 
 static struct token space(struct lex *l, size_t from)

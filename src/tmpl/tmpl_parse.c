@@ -51,6 +51,8 @@ static struct token next(struct parser *p)
 
 static void back(struct parser *p, struct token t)
 {
+    if (p->failed)
+        return;
     ASSERT(p->n_ahead < ARRAY_LEN(p->ahead));
     p->ahead[p->n_ahead++] = t;
 }
@@ -99,7 +101,10 @@ static bool expect(struct parser *p, enum tok type, const char *context)
 /* ---- literals ---- */
 static int digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 99;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : 99;
 }
 
 /* One character of a quoted string; value > 255 or is_rune: a code point, else a byte. */
@@ -250,8 +255,7 @@ static bool imaginary(str s, struct node *n) /* 2i, 1+2i */
         if ((s.p[i] == '+' || s.p[i] == '-') && !strchr("eEpP", s.p[i - 1]))
             cut = i;
     double re = 0, im;
-    if ((cut && !num_parse_f64(str_take(s, cut), &re)) ||
-        !num_parse_f64(str_n(s.p + cut, s.n - cut - 1), &im))
+    if ((cut && !num_parse_f64(str_take(s, cut), &re)) || !num_parse_f64(str_n(s.p + cut, s.n - cut - 1), &im))
         return false;
     n->num.is_complex = true;
     n->num.f = re;
@@ -553,6 +557,8 @@ static struct node *parse_control(struct parser *p, enum node_type type, const c
 {
     struct node *n = node_new(p, type, at);
     size_t n_vars = p->vars.n;
+    if (++p->nest > TMPL_NEST_MAX)
+        fail_at(p, at.pos, "nested more than %d deep", TMPL_NEST_MAX);
     n->pipe = parse_pipe(p, context, T_RIGHT);
     n->pos = n->pipe->pos;
     n->src = n->pipe->src;
@@ -572,6 +578,7 @@ static struct node *parse_control(struct parser *p, enum node_type type, const c
         }
     }
     p->vars.n = MIN(p->vars.n, n_vars);
+    p->nest--;
     return n;
 }
 
@@ -795,7 +802,8 @@ enum err tmpl_parse(struct tmpl_set *set, str name, str text, struct err_text *r
 {
     struct parser p = { .set = set, .a = &set->a, .why = reterr };
     if (text.n > TMPL_TEXT_BYTES_MAX)
-        return err_fail(reterr, ERR_LIMIT, "template: " STR_FMT ": longer than %u bytes", STR_ARG(name), TMPL_TEXT_BYTES_MAX);
+        return err_fail(reterr, ERR_LIMIT, "template: " STR_FMT ": longer than %u bytes", STR_ARG(name),
+                        TMPL_TEXT_BYTES_MAX);
     p.name = arena_str(&set->a, name);
     lex_init(&p.lex, arena_str(&set->a, text));
     vec_push(&p.vars, STR("$"));

@@ -89,10 +89,10 @@ bool tmpl_truth(const struct tmpl_val *v)
 const char *tmpl_type_name(const struct tmpl_val *v)
 {
     static const char *const names[] = {
-        [TMPL_NONE] = "<nil>",     [TMPL_NIL] = "<nil>",          [TMPL_BOOL] = "bool",
-        [TMPL_INT] = "int",        [TMPL_UINT] = "uint64",        [TMPL_FLOAT] = "float64",
-        [TMPL_STR] = "string",     [TMPL_LIST] = "[]interface {}", [TMPL_MAP] = "map[string]interface {}",
-        [TMPL_STRUCT] = "struct",  [TMPL_COMPLEX] = "complex128",
+        [TMPL_NONE] = "<nil>",    [TMPL_NIL] = "<nil>",           [TMPL_BOOL] = "bool",
+        [TMPL_INT] = "int",       [TMPL_UINT] = "uint64",         [TMPL_FLOAT] = "float64",
+        [TMPL_STR] = "string",    [TMPL_LIST] = "[]interface {}", [TMPL_MAP] = "map[string]interface {}",
+        [TMPL_STRUCT] = "struct", [TMPL_COMPLEX] = "complex128",
     };
     return v->type ? v->type->name : names[v->kind];
 }

@@ -52,14 +52,17 @@ static void limits(void **state)
     arena_init(&a, 64u << 20);
     buf_init(&out, 0);
     struct tmpl_run run = { .a = &a, .output_bytes_max = 1000 };
-    assert_int_equal(tmpl_once(&opt, NULL, STR("t"), STR("{{ range 100000 }}0123456789{{ end }}"), &dot, &run, &out, &why),
-                     ERR_LIMIT);
+    assert_int_equal(
+        tmpl_once(&opt, NULL, STR("t"), STR("{{ range 100000 }}0123456789{{ end }}"), &dot, &run, &out, &why),
+        ERR_LIMIT);
     buf_clear(&out);
-    assert_int_equal(tmpl_once(&opt, NULL, STR("t"), STR("{{ define \"a\" }}{{ template \"a\" }}{{ end }}{{ template \"a\" }}"),
-                               &dot, &run, &out, &why),
+    assert_int_equal(tmpl_once(&opt, NULL, STR("t"),
+                               STR("{{ define \"a\" }}{{ template \"a\" }}{{ end }}{{ template \"a\" }}"), &dot, &run,
+                               &out, &why),
                      ERR_EXEC);
     buf_clear(&out);
-    assert_int_equal(tmpl_once(&opt, NULL, STR("t"), STR("{{ range 100000000 }}{{ end }}"), &dot, &run, &out, &why), ERR_EXEC);
+    assert_int_equal(tmpl_once(&opt, NULL, STR("t"), STR("{{ range 100000000 }}{{ end }}"), &dot, &run, &out, &why),
+                     ERR_EXEC);
     AUTO_BUF struct buf deep;
     buf_init(&deep, 0);
     buf_lit(&deep, "{{ ");
@@ -88,7 +91,10 @@ static void sets(void **state)
     struct tmpl_run run = { .a = &a };
     struct tmpl_val dot = tmpl_int(1);
     struct tmpl_set *base = tmpl_set_new(&opt, NULL), *over = tmpl_set_new(&opt, base);
-    assert_int_equal(tmpl_parse(base, STR("f"), STR("{{ define \"a\" }}A{{ end }}{{ define \"b\" }}[{{ template \"a\" }}]{{ end }}"), NULL), OK);
+    assert_int_equal(tmpl_parse(base, STR("f"),
+                                STR("{{ define \"a\" }}A{{ end }}{{ define \"b\" }}[{{ template \"a\" }}]{{ end }}"),
+                                NULL),
+                     OK);
     assert_int_equal(tmpl_parse(over, STR("g"), STR("{{ define \"a\" }}B{{ end }}"), NULL), OK);
     assert_int_equal(tmpl_exec(over, STR("b"), &dot, &run, &out, NULL), OK);
     assert_true(str_eq(buf_str(&out), STR("[B]")));
@@ -96,7 +102,8 @@ static void sets(void **state)
     assert_int_equal(tmpl_exec(base, STR("b"), &dot, &run, &out, NULL), OK);
     assert_true(str_eq(buf_str(&out), STR("[A]")));
     assert_int_equal(tmpl_exec(base, STR("nope"), &dot, &run, &out, NULL), ERR_NOT_FOUND);
-    assert_int_equal(tmpl_parse(base, STR("h"), STR("{{ define \"x\" }}1{{ end }}{{ define \"x\" }}2{{ end }}"), NULL), ERR_PARSE);
+    assert_int_equal(tmpl_parse(base, STR("h"), STR("{{ define \"x\" }}1{{ end }}{{ define \"x\" }}2{{ end }}"), NULL),
+                     ERR_PARSE);
     assert_false(tmpl_defined(base, STR("x")));
     tmpl_set_free(over);
     tmpl_set_free(base);

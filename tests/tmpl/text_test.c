@@ -3,13 +3,14 @@
 
 static enum tmpl_missing missing_of(str s)
 {
-    return str_eq(s, STR("zero"))  ? TMPL_MISSING_ZERO :
-           str_eq(s, STR("error")) ? TMPL_MISSING_ERROR :
-                                     TMPL_MISSING_DEFAULT;
+    return str_eq(s, STR("zero"))    ? TMPL_MISSING_ZERO
+           : str_eq(s, STR("error")) ? TMPL_MISSING_ERROR
+                                     : TMPL_MISSING_DEFAULT;
 }
 
 /* Which stage failed: "", "parse" or "exec". */
-static const char *render(struct arena *a, const struct jt *row, const struct jt *sets, struct buf *out, struct err_text *why)
+static const char *render(struct arena *a, const struct jt *row, const struct jt *sets, struct buf *out,
+                          struct err_text *why)
 {
     struct tmpl_options opt = { .missing = missing_of(jt_str(row, "missingkey")) };
     struct tmpl_run run = { .a = a };
@@ -55,7 +56,8 @@ static void table(void **state)
         if (good)
             continue;
         wrong++;
-        print_error("%s: " STR_FMT "\n  got stage '%s' [" STR_FMT "] %s\n  want '" STR_FMT "' [" STR_FMT "] " STR_FMT "\n",
+        print_error("%s: " STR_FMT "\n  got stage '%s' [" STR_FMT "] %s\n  want '" STR_FMT "' [" STR_FMT "] " STR_FMT
+                    "\n",
                     arena_cstr(&a, jt_str(row, "id")), STR_ARG(jt_str(row, "template")), stage, STR_ARG(buf_str(&out)),
                     why.msg, STR_ARG(want_stage), STR_ARG(jt_str(row, "output")), STR_ARG(jt_str(row, "go_error")));
     }
