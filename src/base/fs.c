@@ -429,6 +429,39 @@ enum err fs_mkdirs(struct fs *fs, const char *path)
     return fs_mkdir(fs, part);
 }
 
+static enum err sync_parent_of(struct fs *fs, char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n && path[n - 1] != '/')
+        n--;
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    path[n] = '\0';
+    enum err e = fs_sync_dir(fs, n ? path : ".");
+    return e == ERR_PERMISSION ? OK : e;
+}
+
+enum err fs_sync_parent(struct fs *fs, const char *path)
+{
+    char part[PATH_BYTES_MAX];
+    if (snprintf(part, sizeof(part), "%s", path) >= (int)sizeof(part))
+        return ERR_LIMIT;
+    return sync_parent_of(fs, part);
+}
+
+enum err fs_sync_parents(struct fs *fs, const char *path)
+{
+    char part[PATH_BYTES_MAX];
+    if (snprintf(part, sizeof(part), "%s", path) >= (int)sizeof(part))
+        return ERR_LIMIT;
+    do
+        TRY(sync_parent_of(fs, part));
+    while (part[0] && strcmp(part, "/") != 0);
+    return OK;
+}
+
 /* Files of /proc say size 0: read until the end, not until the size. */
 enum err fs_read_file(struct fs *fs, const char *path, size_t bytes_max, struct arena *a, str *ret,
                       struct err_text *reterr)

@@ -78,6 +78,9 @@ enum err fs_unlink(struct fs *fs, const char *path) MUST_CHECK;
 enum err fs_mkdir(struct fs *fs, const char *path) MUST_CHECK;
 enum err fs_mkdirs(struct fs *fs, const char *path) MUST_CHECK; /* with parents */
 enum err fs_sync_dir(struct fs *fs, const char *path) MUST_CHECK;
+/* The directory that holds path: its name survives a power cut. OK also where that directory may not be opened. */
+enum err fs_sync_parent(struct fs *fs, const char *path) MUST_CHECK;
+enum err fs_sync_parents(struct fs *fs, const char *path) MUST_CHECK; /* and those above it */
 enum err fs_list(struct fs *fs, const char *path, struct arena *a, str **ret_names, size_t *ret_n) MUST_CHECK;
 enum err fs_space(struct fs *fs, const char *path, uint64_t *ret_free, uint64_t *ret_total) MUST_CHECK;
 enum err fs_lock(struct fs *fs, const char *path, struct fs_file **ret) MUST_CHECK;

@@ -312,10 +312,14 @@ enum err backup_open(struct fs *fs, const char *dir, bool create, const struct b
     str *names;
     size_t n;
     enum err e = create ? fs_mkdirs(fs, dir) : fs_list(fs, dir, &a, &names, &n);
+    if (!e && create)
+        e = fs_sync_parents(fs, dir);
     if (e)
         e = fail(reterr, e, dir);
     if (!e) {
         e = fs_lock(fs, join(&a, dir, STR("LOCK")), &b->lock);
+        if (e)
+            b->lock = NULL;
         if (e == ERR_BUSY)
             e = err_fail(reterr, e, "%s is in use by another process", dir);
         else if (e == ERR_PERMISSION && !create) /* a medium that can only be read */
@@ -658,6 +662,8 @@ enum err backup_make(struct backup *b, const char *source, const char *name, int
     if (e)
         return fail(reterr, e, source);
     e = fs_lock(b->fs, join(&a, source, STR("LOCK")), &lock);
+    if (e)
+        lock = NULL;
     if (e == ERR_BUSY)
         return err_fail(reterr, e, "a process has the data directory %s open", source);
     if (e && e != ERR_PERMISSION)
@@ -860,10 +866,12 @@ static enum err target_prepare(struct backup *b, const char *target, struct err_
     size_t n;
     enum err e = fs_mkdirs(b->fs, target);
     e = e ? e : fs_list(b->fs, target, &a, &names, &n);
-    bool ours = false;
-    for (size_t i = 0; i < n && !e; i++)
+    bool ours = false, live = false; /* live: somebody has opened it after all */
+    for (size_t i = 0; i < n && !e; i++) {
         ours |= str_eq(names[i], STR(RESTORING));
-    if (!e && n && !ours)
+        live |= str_eq(names[i], STR("MANIFEST"));
+    }
+    if (!e && n && (!ours || live))
         return err_fail(reterr, ERR_EXISTS, "%s is not empty: restore into a new folder", target);
     for (size_t i = 0; i < n && !e; i++) /* what a restore that was cut short has left */
         if (!str_eq(names[i], STR(RESTORING)))
@@ -872,6 +880,7 @@ static enum err target_prepare(struct backup *b, const char *target, struct err_
     e = e ? e : fs_mkdir(b->fs, join(&a, target, STR("seg"))); /* without a MANIFEST it is no data directory now */
     e = e ? e : fs_mkdir(b->fs, join(&a, target, STR("wal")));
     e = e ? e : fs_sync_dir(b->fs, target);
+    e = e ? e : fs_sync_parents(b->fs, target);
     return e ? fail(reterr, e, target) : OK;
 }
 

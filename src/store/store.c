@@ -531,6 +531,9 @@ static enum err lock_take(struct store *st, struct err_text *reterr)
     enum err e = fs_mkdir(st->fs, st->dir);
     if (e != OK)
         return err_fail(reterr, e, "cannot make the data directory %s: %s", st->dir, err_describe(e));
+    e = fs_sync_parent(st->fs, st->dir);
+    if (e != OK)
+        return err_fail(reterr, e, "the directory of %s: %s", st->dir, err_describe(e));
     e = fs_lock(st->fs, path, &st->lock);
     if (e == ERR_BUSY)
         return err_fail(reterr, e, "the data directory %s is in use by another process", st->dir);

@@ -471,7 +471,7 @@ static enum err sim_sync_dir(struct fs *fs, const char *path)
     enum err e = op_fate(s) == FATE_GOOD ? OK : ERR_IO;
     if (e == OK) {
         char any[4096];
-        snprintf(any, sizeof(any), "%s/x", path);
+        snprintf(any, sizeof(any), "%s/x", strcmp(path, "/") == 0 ? "" : path);
         pending_settle(s, any, SIZE_MAX);
     }
     pthread_mutex_unlock(&s->mu);
