@@ -12,6 +12,8 @@
 #define UPKEEP_MS         1000
 #define SLOW_UPKEEP_MS    15000
 #define TOMBS_MANY        256
+#define DAY_PARTS_MAX     64
+#define BULK_QUIET_MS     60000
 
 static struct stat compactions = STAT_COUNTER("vane_tsdb_compactions_total", "Compactions of segments", "");
 static struct stat compaction_failures =
@@ -38,18 +40,31 @@ bool compact_skips(struct tsdb *db, uint64_t id)
     return false;
 }
 
+/* An import writes a day in any number of parts; they are merged when it has been quiet, or when they are too many. */
+static bool starts_group(const struct segment_meta *m, unsigned level, bool settled, size_t n)
+{
+    return m->level < level || (level == 2 && m->level == 2 && (settled || n >= DAY_PARTS_MAX));
+}
+
+static bool imports_settled(struct tsdb *db)
+{
+    int64_t last = atomic_load_explicit(&db->bulk_ms, memory_order_relaxed);
+    return !last || (int64_t)(os_mono_ns() / 1000000) - last > BULK_QUIET_MS;
+}
+
 /* All segments inside [from, from + unit) of at most this level; merged when there are enough. */
 static bool find_group(struct tsdb *db, const struct segment_set *set, int64_t unit, unsigned level, struct arena *a,
                        struct group *ret)
 {
     int64_t now = clock_now_ms(db->clk);
+    bool settled = imports_settled(db);
+    struct segment **segs = arena_array(a, struct segment *, set->n + 1);
     for (size_t i = 0; i < set->n; i++) {
         const struct segment_meta *m = segment_meta(set->p[i]);
-        if (m->level >= level)
+        if (m->level > level || (m->level == level && level == 1))
             continue;
-        struct group g = { .from = floor_to(m->min_time, unit), .level = level };
+        struct group g = { .from = floor_to(m->min_time, unit), .level = level, .segs = segs };
         g.to = g.from + unit - 1;
-        g.segs = arena_array(a, struct segment *, set->n);
         bool ok = true;
         for (size_t j = 0; j < set->n; j++) {
             const struct segment_meta *x = segment_meta(set->p[j]);
@@ -59,7 +74,7 @@ static bool find_group(struct tsdb *db, const struct segment_set *set, int64_t u
             g.segs[g.n++] = set->p[j];
         }
         bool over = g.to + FLUSH_AGE_MS + 5 * 60 * 1000 < now;
-        if (ok && (over ? g.n > 1 : level == 1 && g.n >= SLOT_SEGMENTS_MAX)) {
+        if (ok && starts_group(m, level, settled, g.n) && (over ? g.n > 1 : level == 1 && g.n >= SLOT_SEGMENTS_MAX)) {
             *ret = g;
             return true;
         }
@@ -172,6 +187,7 @@ void upkeep_stats_register(void)
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         stat_register(all[i]);
     flush_stats_register();
+    bulk_stats_register();
     tomb_stats_register();
     rollup_stats_register();
     retention_stats_register();

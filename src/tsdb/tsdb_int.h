@@ -8,6 +8,7 @@
  *                \-- tsdb_index.c  symbols, label pairs -> series ids (one mutex, taken for new series only)
  *   flush      -> tsdb_flush.c     rotate the generation, read the frozen one through a cursor, write segments
  *   compaction -> tsdb_compact.c   the same with segments as the source; retention; the background thread
+ *   import     -> tsdb_bulk.c      past data as segments, past head and log
  *   delete     -> tsdb_tombstones.c  what is hidden until a compaction leaves it out
  *   query      -> tsdb_query.c     pins segments + generations; select by postings; tsdb_cursor.c decodes
  *
@@ -336,7 +337,8 @@ struct tsdb {
     struct cond bg_cond;
     bool bg_stop, bg_kick;
     atomic_bool closing, wal_damaged, wal_pressure;
-    atomic_uint writers; /* requests in tsdb_write: background work yields to them */
+    atomic_int_least64_t bulk_ms; /* when a bulk was last at work (monotonic); 0 = never */
+    atomic_uint writers;          /* requests in tsdb_write: background work yields to them */
     char damage[200];
     bool test_no_flush; /* tests: close as a crash would leave it */
 };
@@ -448,6 +450,7 @@ void chunk_free(void *db, void *c);
 void head_stats_register(void); /* counters show 0 before they count */
 void upkeep_stats_register(void);
 void flush_stats_register(void);
+void bulk_stats_register(void);
 void span_publish(struct tsdb *db, struct part *p); /* the partition's span of time to the store's; under its lock */
 void head_unlink(struct tsdb *db, uint32_t gen);    /* drop what is in segments */
 
@@ -616,6 +619,7 @@ void seg_out_windows(struct seg_out *o, const struct rollup *r, size_t n);
 void seg_out_exemplars(struct seg_out *o, const struct exemplar *e, size_t n);
 void seg_out_family(struct seg_out *o, str name, const struct metric_meta *m);
 uint64_t seg_out_samples(const struct seg_out *o);
+size_t seg_out_times(const struct seg_out *o); /* entries of all its timelines */
 enum err seg_out_finish(struct seg_out *o, uint64_t lsn_first, uint64_t lsn_last, struct segment_writer **ret,
                         struct err_text *reterr); /* frees o */
 void seg_out_abort(struct seg_out *o);

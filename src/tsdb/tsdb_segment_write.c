@@ -112,6 +112,11 @@ uint64_t seg_out_samples(const struct seg_out *o)
     return o->samples;
 }
 
+size_t seg_out_times(const struct seg_out *o)
+{
+    return o->ts.n;
+}
+
 /* ---- series ---- */
 static uint32_t out_sym(struct seg_out *o, str s)
 {

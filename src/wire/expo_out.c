@@ -1,4 +1,6 @@
 /* Writer of text exposition (manual: expo.h). */
+#include <math.h>
+
 #include "base/num.h"
 #include "wire/expo.h"
 #include "wire/expo_int.h"
@@ -126,13 +128,26 @@ static void seconds(struct buf *b, int64_t ms)
         buf_printf(b, ".%03u", (unsigned)(u % 1000));
 }
 
+/* OpenMetrics wants floats to look like floats: "1.0", "1e+06", "NaN". */
+static void number(struct buf *b, double v, bool om)
+{
+    size_t at = b->n;
+    buf_f64_g(b, v);
+    if (!om || b->failed || isnan(v) || isinf(v))
+        return;
+    for (size_t i = at; i < b->n; i++)
+        if (b->p[i] == '.' || b->p[i] == 'e')
+            return;
+    buf_lit(b, ".0");
+}
+
 void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64_t *ts_ms, const struct exemplar *ex)
 {
     struct buf *b = o->b;
     bool om = o->format == EXPO_OPENMETRICS;
     series(b, ls);
     buf_u8(b, ' ');
-    buf_f64_g(b, v);
+    number(b, v, om);
     if (ts_ms) {
         buf_u8(b, ' ');
         om ? seconds(b, *ts_ms) : buf_i64_dec(b, *ts_ms);
@@ -143,7 +158,7 @@ void expo_out_sample(struct expo_out *o, struct labels ls, double v, const int64
         labels_each (l, ex->labels)
             pair(b, l->name, l->value, &comma);
         buf_lit(b, "} ");
-        buf_f64_g(b, ex->v);
+        number(b, ex->v, om);
         if (ex->ts_ms) {
             buf_u8(b, ' ');
             seconds(b, ex->ts_ms);
