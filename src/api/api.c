@@ -42,6 +42,7 @@ size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struc
         { api_meta_routes, api_meta_routes_n, api, mask_main },
         { api_status_routes, api_status_routes_n, api, mask_main },
         { api_admin_routes, api_admin_routes_n, api, mask_main },
+        { api_transfer_routes, api_transfer_routes_n, api, mask_main },
         { api_write_routes, api_write_routes_n, api, mask_main },
         { api_custom_routes, api_custom_routes_n, api, mask_main },
         { api_push_routes, api_push_routes_n, api, mask_main },

@@ -12,6 +12,7 @@
  *   api_prometheus_meta.c    /api/v1/series, labels, label/<name>/values, metadata
  *   api_prometheus_status.c  /api/v1/targets*, scrape_pools, rules, alerts, alertmanagers, status/..., features, /-/...
  *   api_admin.c              /api/v1/admin/tsdb/...
+ *   api_transfer.c           /api/v1/admin/tsdb/import, export
  *   api_write.c              /api/v1/write
  *   api_otlp.c               /v1/metrics, /api/v1/otlp/v1/metrics, gRPC MetricsService/Export
  *   api_grpc.c               gRPC services: the tables, grpc.health.v1.Health/Check
@@ -63,6 +64,7 @@ struct api_store {
                               struct err_text *reterr);
     enum err (*clean_tombstones)(void *ctx, struct err_text *reterr);
     enum err (*snapshot)(void *ctx, str name, bool skip_head, struct err_text *reterr); /* DATA/snapshots/NAME */
+    struct tsdb *(*db)(void *ctx); /* for import and export of everything; NULL: there is none */
 };
 struct api_store_pair { /* ctx of api_store_tsdb */
     struct tsdb *db;

@@ -104,6 +104,7 @@ API_TABLE(query_routes)
 API_TABLE(meta_routes)
 API_TABLE(status_routes)
 API_TABLE(admin_routes)
+API_TABLE(transfer_routes)
 
 API_TABLE(write_routes)
 API_TABLE(otlp_routes)

@@ -215,6 +215,11 @@ static enum err store_snapshot(void *ctx, str name, bool skip_head, struct err_t
     return tsdb_snapshot(db_of(ctx), dest, skip_head, reterr);
 }
 
+static struct tsdb *store_db(void *ctx)
+{
+    return ((struct api_store_pair *)ctx)->db;
+}
+
 struct api_store api_store_tsdb(struct api_store_pair *pair)
 {
     return (struct api_store){ .ctx = pair,
@@ -230,5 +235,6 @@ struct api_store api_store_tsdb(struct api_store_pair *pair)
                                .salt = store_salt,
                                .delete_series = store_delete,
                                .clean_tombstones = store_clean,
-                               .snapshot = store_snapshot };
+                               .snapshot = store_snapshot,
+                               .db = store_db };
 }

@@ -6,7 +6,8 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-    &cli_serve, &cli_query, &cli_check_config, &cli_fsck, &cli_backup, &cli_restore, &cli_version,
+    &cli_serve, &cli_query, &cli_check_config, &cli_fsck, &cli_backup, &cli_restore, &cli_import_prometheus, &cli_import_openmetrics, &cli_import_snapshot,
+    &cli_export, &cli_version,
 };
 
 static void print_help(FILE *out)
@@ -18,7 +19,7 @@ static void print_help(FILE *out)
           "commands:\n",
           out);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        fprintf(out, "  %-14s %s\n", commands[i]->name, commands[i]->summary);
+        fprintf(out, "  %-18s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\n"
           "`vane COMMAND --help` tells more. `vane serve` alone starts with sane defaults: http://127.0.0.1:9090\n",
           out);

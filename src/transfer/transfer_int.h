@@ -27,10 +27,10 @@ struct tombs {
     struct prom_tombstone *p;
     size_t n;
 };
-void tombs_sort(struct tombs *t);
-bool tombs_hide(const struct tombs *t, uint64_t ref, int64_t ts_ms);
+void prom_tombs_sort(struct tombs *t);
+bool prom_tombs_hide(const struct tombs *t, uint64_t ref, int64_t ts_ms);
 /* Remove what is hidden of ref from sample `from` on. */
-void tombs_apply(const struct tombs *t, uint64_t ref, struct xor_samples *s, size_t from);
+void prom_tombs_apply(const struct tombs *t, uint64_t ref, struct xor_samples *s, size_t from);
 
 struct block {
     str dir, name;

@@ -59,13 +59,13 @@ static int by_ref(const void *a, const void *b)
     return (x->min_ms > y->min_ms) - (x->min_ms < y->min_ms);
 }
 
-void tombs_sort(struct tombs *t)
+void prom_tombs_sort(struct tombs *t)
 {
     if (t->n > 1)
         qsort(t->p, t->n, sizeof(*t->p), by_ref);
 }
 
-static size_t tombs_first(const struct tombs *t, uint64_t ref)
+static size_t prom_tombs_first(const struct tombs *t, uint64_t ref)
 {
     size_t from = 0, to = t->n;
     while (from < to) {
@@ -78,21 +78,21 @@ static size_t tombs_first(const struct tombs *t, uint64_t ref)
     return from;
 }
 
-bool tombs_hide(const struct tombs *t, uint64_t ref, int64_t ts_ms)
+bool prom_tombs_hide(const struct tombs *t, uint64_t ref, int64_t ts_ms)
 {
-    for (size_t i = t->n ? tombs_first(t, ref) : 0; i < t->n && t->p[i].ref == ref && t->p[i].min_ms <= ts_ms; i++)
+    for (size_t i = t->n ? prom_tombs_first(t, ref) : 0; i < t->n && t->p[i].ref == ref && t->p[i].min_ms <= ts_ms; i++)
         if (ts_ms <= t->p[i].max_ms)
             return true;
     return false;
 }
 
-void tombs_apply(const struct tombs *t, uint64_t ref, struct xor_samples *s, size_t from)
+void prom_tombs_apply(const struct tombs *t, uint64_t ref, struct xor_samples *s, size_t from)
 {
-    size_t first = t->n ? tombs_first(t, ref) : 0, k = from;
+    size_t first = t->n ? prom_tombs_first(t, ref) : 0, k = from;
     if (first >= t->n || t->p[first].ref != ref)
         return;
     for (size_t i = from; i < s->n; i++) {
-        if (tombs_hide(t, ref, s->ts[i]))
+        if (prom_tombs_hide(t, ref, s->ts[i]))
             continue;
         s->ts[k] = s->ts[i];
         s->v[k] = s->v[i];
@@ -269,7 +269,7 @@ static enum err open_block(struct transfer_prom *p, struct block *b, struct err_
     TRY(e);
     e = prom_tombstones_read(t.bytes, &b->a, &b->tombs.p, &b->tombs.n, reterr);
     mapped_close(&t);
-    tombs_sort(&b->tombs);
+    prom_tombs_sort(&b->tombs);
     return e ? fail_in(e, path, reterr) : OK;
 }
 
@@ -397,7 +397,7 @@ static enum err block_samples(struct block *b, int64_t from, int64_t to, struct 
         }
         if (e)
             return block_error(b, e, file, reterr);
-        tombs_apply(&b->tombs, b->series.ref, out, at);
+        prom_tombs_apply(&b->tombs, b->series.ref, out, at);
         if (out->n > at && (out->ts[at] < from || out->ts[out->n - 1] > to)) {
             for (size_t x = at; x < out->n; x++)
                 if (out->ts[x] >= from && out->ts[x] <= to) {

@@ -176,7 +176,7 @@ static const struct head_series *taken(struct head *h, uint64_t ref, int64_t ts_
     const struct head_series *s = refmap_get(&h->refs, ref);
     if (!s)
         h->unknown++;
-    if (!s || !s->wanted || (h->tombs.n && tombs_hide(&h->tombs, ref, ts_ms)))
+    if (!s || !s->wanted || (h->tombs.n && prom_tombs_hide(&h->tombs, ref, ts_ms)))
         return NULL;
     return s;
 }
@@ -363,7 +363,7 @@ static enum err learn(struct head *h)
     TRY(read_log(h, &p->checkpoint, false, &what, NULL));
     TRY(read_log(h, &p->wal, true, &what, NULL));
     h->tombs = (struct tombs){ h->deleted.p, h->deleted.n };
-    tombs_sort(&h->tombs);
+    prom_tombs_sort(&h->tombs);
     return OK;
 }
 

@@ -367,8 +367,8 @@ enum err prom_tombstones_read(str file, struct arena *a, struct prom_tombstone *
     if (be32(file.p) != MAGIC_TOMBSTONES)
         return corrupt(reterr, 0, "not a file of tombstones (magic number)");
     str body = str_take(str_skip(file, 4), file.n - 8);
-    if (crc32c(0, body) != be32(file.p + file.n - 4))
-        return corrupt(reterr, 4, "checksum of the tombstones does not match");
+    if (crc32c(0, str_skip(body, 1)) != be32(file.p + file.n - 4)) /* of what follows the version */
+        return corrupt(reterr, 5, "checksum of the tombstones does not match");
     if (body.p[0] != 1)
         return err_fail_at(reterr, ERR_UNSUPPORTED, 4, "version %u of tombstones; version 1 is known",
                            (uint8_t)body.p[0]);
