@@ -60,7 +60,7 @@ static void openmetrics(void **state)
     (void)state;
     struct answer a = ask("/federate?match[]=t2", "application/openmetrics-text;version=1.0.0");
     assert_true(str_has_prefix(a.content_type, STR("application/openmetrics-text")));
-    assert_str(a.body, "# TYPE t2 unknown\nt2{foo=\"boo\",instance=\"\"} 3 1700000890\n# EOF\n");
+    assert_str(a.body, "# TYPE t2 unknown\nt2{foo=\"boo\",instance=\"\"} 3.0 1700000890\n# EOF\n");
 }
 
 static void with_external_labels(void **state)

@@ -259,7 +259,7 @@ static void writer_reads_back(void **state)
         "# HELP a_total a \\\\ \"help\"\\n\n# TYPE a_total counter\na_total{b=\"x\\ny\\\"\\\\\"} 1.5 1234\n"
         "# TYPE \"a.b\" untyped\n{\"a.b\",\"c.d\"=\"e\"} NaN\n",
         "# HELP a a \\\\ \\\"help\\\"\\n\n# TYPE a counter\na_total{b=\"x\\ny\\\"\\\\\"} 1.5 1.234 # "
-        "{trace_id=\"abc\"} 2 5\n"
+        "{trace_id=\"abc\"} 2.0 5\n"
         "# TYPE \"a.b\" unknown\n{\"a.b\",\"c.d\"=\"e\"} NaN\n# EOF\n",
     };
     for (int f = 0; f < 2; f++) {
