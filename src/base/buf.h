@@ -31,6 +31,33 @@ static inline str buf_str(const struct buf *b)
 }
 str buf_detach(struct buf *b); /* owned bytes: mem_free((void *)s.p) */
 
+/* memcpy of few bytes, inline: overlapping words instead of a call. */
+static inline void copy_small(void *to, const void *from, size_t n)
+{
+    uint8_t *d = to;
+    const uint8_t *s = from;
+    if (n > 16) {
+        memcpy(d, s, n);
+    } else if (n >= 8) {
+        uint64_t a, b;
+        memcpy(&a, s, 8);
+        memcpy(&b, s + n - 8, 8);
+        memcpy(d, &a, 8);
+        memcpy(d + n - 8, &b, 8);
+    } else if (n >= 4) {
+        uint32_t a, b;
+        memcpy(&a, s, 4);
+        memcpy(&b, s + n - 4, 4);
+        memcpy(d, &a, 4);
+        memcpy(d + n - 4, &b, 4);
+    } else if (n) {
+        uint8_t a = s[0], b = s[n / 2], c = s[n - 1];
+        d[0] = a;
+        d[n / 2] = b;
+        d[n - 1] = c;
+    }
+}
+
 static inline void buf_add(struct buf *b, const void *p, size_t n)
 {
     if (n && buf_reserve(b, n)) {

@@ -18,7 +18,9 @@ static enum err sink_append(struct scrape_sink *sink, const struct batch *b)
     struct serve *s = CONTAINER_OF(sink, struct serve, sink);
     struct tsdb_write_result result;
     const struct ingest_source who = { .flags = INGEST_SCRAPES };
-    return ingest_append(s->ingest, b, &who, &result);
+    enum err e = ingest_append(s->ingest, b, &who, &result);
+    tsdb_sync_soon(s->db);
+    return e;
 }
 
 /* This machine, vane itself, the compatibility listeners. */
@@ -26,7 +28,10 @@ static enum err host_append(void *ctx, const struct batch *b)
 {
     struct tsdb_write_result result;
     const struct ingest_source who = { 0 };
-    return ingest_append(((struct serve *)ctx)->ingest, b, &who, &result);
+    struct serve *s = ctx;
+    enum err e = ingest_append(s->ingest, b, &who, &result);
+    tsdb_sync_soon(s->db);
+    return e;
 }
 
 /* Refusals of single samples (limits) are told to whoever pushes. */

@@ -342,7 +342,7 @@ enum err store_commit(struct store *st, const struct store_edit *edit, struct er
     struct store_edit mine = *edit, *e = &mine;
     /* The mark stays within the synced log: LSNs given up here must not look like lost records to other signals
      * after a crash. While the disk refuses the log, the mark lags and a replay finds some records twice. */
-    if (wal_wait(&st->wal, MIN(e->low_water_lsn, store_wal_last_lsn(st))) != OK)
+    if (wal_wait(&st->wal, MIN(e->low_water_lsn, store_wal_last_lsn(st)), false) != OK)
         e->low_water_lsn = MIN(e->low_water_lsn, store_wal_durable_lsn(st));
     mtx_lock(&st->commit_mu);
     enum err r = commit_locked(st, e, added, reterr);
@@ -755,7 +755,12 @@ enum err store_wal_append(struct store *st, const struct store_record *rec, uint
 
 enum err store_wal_wait(struct store *st, uint64_t lsn)
 {
-    return wal_wait(&st->wal, lsn);
+    return wal_wait(&st->wal, lsn, true);
+}
+
+void store_wal_sync_soon(struct store *st)
+{
+    wal_sync_soon(&st->wal);
 }
 
 uint64_t store_wal_durable_lsn(const struct store *st)

@@ -92,6 +92,8 @@ enum err store_wal_append(struct store *st, const struct store_record *rec, uint
 /* Block until all up to lsn is synced (lsn 0: returns at once). ERR_IO, ERR_NO_SPACE: the disk does not take it now; it is still
  * queued and will be retried, but must not be acknowledged. ERR_CLOSED. */
 enum err store_wal_wait(struct store *st, uint64_t lsn) MUST_CHECK;
+/* Nobody is going to wait for what was appended: have it synced now by the log's own thread (else it is within a second). */
+void store_wal_sync_soon(struct store *st);
 uint64_t store_wal_durable_lsn(const struct store *st);              /* everything up to here is synced */
 uint64_t store_wal_last_lsn(const struct store *st);                 /* of the newest record appended; 0 = none ever */
 uint32_t store_wal_epoch(const struct store *st);                    /* may change at once unless pinned */

@@ -12,6 +12,7 @@ enum {
     BATCH_BYTES_MAX = 16 << 20,
     BATCH_IOV = 256,
     RETRY_MS = 200,
+    LONELY_MS = 500, /* a record that nobody waits for is committed after this, unless somebody asks */
 };
 
 static struct stat_hist stat_sync =
@@ -172,20 +173,44 @@ enum err wal_append(struct wal *w, const struct store_record *rec, uint64_t *ret
     ASSERT(w->pins > 0);
     it->lsn = w->next_lsn++;
     it->enc_epoch = w->front_epoch;
-    bool idle = w->head == NULL;
     *w->tail = it;
     w->tail = &it->next;
     w->queue_bytes += it->n;
     w->front_bytes += it->n;
     atomic_store_explicit(&w->last_lsn, it->lsn, memory_order_release);
     *ret_lsn = it->lsn;
-    if (idle)
-        cond_signal(&w->work);
     mtx_unlock(&w->mu);
     return OK;
 }
 
-enum err wal_wait(struct wal *w, uint64_t lsn)
+static void ask_locked(struct wal *w)
+{
+    w->asked = true;
+    cond_signal(&w->work);
+}
+
+void wal_sync_soon(struct wal *w)
+{
+    mtx_lock(&w->mu);
+    if (w->head && !w->committing)
+        ask_locked(w);
+    else
+        w->asked |= w->head != NULL; /* whoever commits now passes it on */
+    mtx_unlock(&w->mu);
+}
+
+/* Somebody else commits what is still queued: who waits for it, else the committer's thread. */
+static void pass_on_locked(struct wal *w)
+{
+    if (w->closing || (w->head && (w->retry || !w->waiting[w->flight ^ 1])))
+        ask_locked(w);
+    else if (w->head)
+        cond_signal(&w->durable[w->flight ^ 1]);
+}
+
+static bool commit_one_locked(struct wal *w, bool leader);
+
+enum err wal_wait(struct wal *w, uint64_t lsn, bool lead)
 {
     if (atomic_load_explicit(&w->durable_lsn, memory_order_acquire) >= lsn)
         return OK;
@@ -194,9 +219,21 @@ enum err wal_wait(struct wal *w, uint64_t lsn)
     while (atomic_load_explicit(&w->durable_lsn, memory_order_relaxed) < lsn) {
         if (w->stuck != OK || w->closing) {
             e = w->stuck != OK ? w->stuck : ERR_CLOSED;
+            if (!w->committing)
+                pass_on_locked(w); /* the role may have been meant for this one */
             break;
         }
-        cond_wait(&w->durable[lsn <= w->flight_lsn ? w->flight : w->flight ^ 1], &w->mu);
+        if (!w->committing && w->head && !w->retry && lead) {
+            (void)commit_one_locked(w, true);
+            pass_on_locked(w);
+            continue;
+        }
+        if (!w->committing && w->head)
+            ask_locked(w);
+        unsigned k = lsn <= w->flight_lsn ? w->flight : w->flight ^ 1;
+        w->waiting[k]++;
+        cond_wait(&w->durable[k], &w->mu);
+        w->waiting[k]--;
     }
     mtx_unlock(&w->mu);
     return e;
@@ -406,11 +443,20 @@ static bool batch_failed(struct wal *w, enum err e, bool again)
     return go_on;
 }
 
-/* Write items first..last durably, over as many files as it takes. False: given up (closing). */
-static bool batch_commit(struct wal *w, struct wal_item *first, struct wal_item *last)
+static uint32_t epoch_next(struct wal *w)
 {
-    uint32_t epoch = MAX(w->file_epoch, first->enc_epoch);
-    for (bool again = false;; again = true) {
+    mtx_lock(&w->mu);
+    uint32_t epoch = MAX(w->front_epoch, w->file_epoch) + 1;
+    mtx_unlock(&w->mu);
+    return epoch;
+}
+
+/* Write items first..last durably, over as many files as it takes. False: given up (closing), or left to the
+ * committer's thread (leader). again: it was tried before. */
+static bool batch_commit(struct wal *w, struct wal_item *first, struct wal_item *last, bool leader, bool again)
+{
+    uint32_t epoch = again ? epoch_next(w) : MAX(w->file_epoch, first->enc_epoch);
+    for (;; again = true) {
         enum err e = OK;
         if (!w->file || epoch > w->file_epoch)
             e = file_next(w, epoch);
@@ -418,11 +464,9 @@ static bool batch_commit(struct wal *w, struct wal_item *first, struct wal_item 
             e = batch_write(w, first, last);
         if (e == OK)
             return true;
-        if (!batch_failed(w, e, again))
+        if (!batch_failed(w, e, again) || leader)
             return false;
-        mtx_lock(&w->mu);
-        epoch = MAX(w->front_epoch, w->file_epoch) + 1;
-        mtx_unlock(&w->mu);
+        epoch = epoch_next(w);
     }
 }
 
@@ -444,19 +488,27 @@ static void items_free(struct wal_item *it)
     }
 }
 
-/* One batch: mu held on entry and exit. False when the rest is given up. */
-static bool commit_one_locked(struct wal *w)
+/* One batch: mu held on entry and exit. False when the rest is given up, or when a leader met an error. */
+static bool commit_one_locked(struct wal *w, bool leader)
 {
-    uint64_t bytes;
+    uint64_t bytes, flight_lsn = w->flight_lsn;
     struct wal_item *first = w->head, *last = batch_take_locked(w, &bytes);
+    bool again = w->retry;
+    w->committing = true;
     w->flight ^= 1; /* who has waited for "the next one" waits for this one */
     w->flight_lsn = last->lsn;
     mtx_unlock(&w->mu);
     uint64_t t0 = clock_mono_ns(w->clk);
-    bool done = batch_commit(w, first, last);
+    bool done = batch_commit(w, first, last, leader, again);
     mtx_lock(&w->mu);
-    if (!done)
+    w->committing = false;
+    w->retry = !done;
+    if (!done) { /* nothing is in flight; who waits looks again */
+        w->flight ^= 1;
+        w->flight_lsn = flight_lsn;
+        waiters_wake_locked(w);
         return false;
+    }
     stat_hist_observe_ns(&stat_sync, clock_mono_ns(w->clk) - t0);
     stat_add(&stat_batches, 1);
     for (struct wal_item *it = first;; it = it->next) {
@@ -471,9 +523,11 @@ static bool commit_one_locked(struct wal *w)
     last->next = NULL;
     w->queue_bytes -= bytes;
     batch_publish_locked(w, last->lsn);
+    w->committing = true; /* still ours while the lock is not held */
     mtx_unlock(&w->mu);
     items_free(first);
     mtx_lock(&w->mu);
+    w->committing = false;
     return true;
 }
 
@@ -482,12 +536,15 @@ static void committer_run(void *ctx)
     struct wal *w = ctx;
     mtx_lock(&w->mu);
     for (;;) {
-        while (!w->head && !w->closing)
-            cond_wait(&w->work, &w->mu);
+        while (w->committing || (!w->closing && !(w->asked && w->head)))
+            if (!cond_wait_ms(&w->work, &w->mu, LONELY_MS))
+                w->asked |= w->head != NULL;
         if (!w->head)
             break;
-        if (!commit_one_locked(w))
+        w->asked = false;
+        if (!commit_one_locked(w, false))
             break;
+        pass_on_locked(w);
     }
     waiters_wake_locked(w);
     mtx_unlock(&w->mu);

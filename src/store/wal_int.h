@@ -2,7 +2,9 @@
  *
  * Three parties share struct wal:
  *   front     callers of pin/append/wait: give out LSNs and encoding epochs, queue finished records
- *   committer one thread: writes all that is queued with one pwritev and one datasync, publishes durable_lsn
+ *   committer one at a time: writes all that is queued with one pwritev and one datasync, publishes durable_lsn. Whoever
+ *             waits for a record commits by itself (no thread is woken for it) and passes the role on to the next who
+ *             waits; a thread of its own commits what nobody waits for, and takes over when the disk fails
  *   keeper    one thread: makes the next files ahead, reuses old ones, watches the disk's space
  *
  * Epochs. `front_epoch` is the epoch records are encoded under; it grows only while nobody holds a pin. The
@@ -98,12 +100,16 @@ struct wal {
     struct wal_hooks hooks;
 
     struct mtx mu;          /* guards all below except what is named otherwise; no I/O under it */
-    struct cond work;       /* committer: there are records, or closing */
+    struct cond work;       /* committer's thread: asked, or closing */
     struct cond keep;       /* keeper: something to do */
     struct cond unpinned;   /* a file change may go on */
     struct cond durable[2]; /* waiters of the batch in flight and of the next one */
     unsigned flight;        /* which of the two is in flight */
     uint64_t flight_lsn;    /* newest LSN in flight */
+    unsigned waiting[2];    /* on durable[] */
+    bool committing;        /* somebody is */
+    bool asked;             /* the committer's thread shall */
+    bool retry;             /* a commit failed: only the committer's thread tries again */
 
     uint64_t next_lsn;
     uint32_t front_epoch;
@@ -152,7 +158,8 @@ void wal_close(struct wal *w);
 enum err wal_pin(struct wal *w, size_t bytes, uint32_t *ret_epoch);
 void wal_unpin(struct wal *w);
 enum err wal_append(struct wal *w, const struct store_record *rec, uint64_t *ret_lsn);
-enum err wal_wait(struct wal *w, uint64_t lsn);
+enum err wal_wait(struct wal *w, uint64_t lsn, bool lead); /* lead: commit by yourself if nobody does */
+void wal_sync_soon(struct wal *w);
 void wal_low_water_set(struct wal *w, enum store_signal s, uint64_t lsn);
 uint64_t wal_low_water(struct wal *w, enum store_signal s);
 uint64_t wal_bytes(struct wal *w);

@@ -115,6 +115,8 @@ void tsdb_each_series(struct tsdb *db, void (*fn)(void *ctx, struct labels ls), 
 uint64_t tsdb_known(struct tsdb *db, str bytes, uint64_t salt, uint32_t *io_hint, hash128 *ret_key);
 /* Block until everything up to lsn is on disk. ERR_IO / ERR_NO_SPACE: it is not (do not acknowledge). */
 enum err tsdb_wait(struct tsdb *db, uint64_t lsn) MUST_CHECK;
+/* For a writer that does not wait: what it has written is synced now, not only within a second. */
+void tsdb_sync_soon(struct tsdb *db);
 
 /* ---- following the log (forwarding) ----
  * The records that store_tail_next() delivers for STORE_METRICS, taken apart: what was stored, in the order in which it was.

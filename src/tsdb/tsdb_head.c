@@ -8,7 +8,8 @@
 
 #define GAP_MAX            (1u << 20)
 #define WAL_FRAME_BYTES    (4u << 20)
-#define PREFETCH_AHEAD     4
+#define PREFETCH_AHEAD     8
+#define RESOLVE_AHEAD      8
 #define OOO_CHUNK_MAX      4096
 #define EXEMPLAR_BYTES_MAX 1024 /* of labels; OpenMetrics allows 128 characters; be generous, not endless */
 #define CHUNK_OVERHEAD     (sizeof(struct chunk) + 8)
@@ -109,8 +110,7 @@ static struct chunk *chunk_put(struct tsdb *db, struct part *p, _Atomic(struct c
             cap += cap < 64 ? 24 : cap < 256 ? 48 : cap / 2;
         c = chunk_resize(db, p, slot, c, cap);
     }
-    if (n)
-        memcpy(c->data + at, bytes, n);
+    copy_small(c->data + at, bytes, n);
     atomic_store_explicit(&c->state, st + STATE(1, slots, n), memory_order_release);
     return c;
 }
@@ -297,6 +297,9 @@ static void note_time(struct tsdb *db, struct part *p, int64_t ts)
 static inline void note_newest(struct tsdb *db, struct part *p, struct series *s, int64_t ts)
 {
     s->last_ts = ts;
+    bool inside = ts >= p->from && ts <= p->to; /* then the store's span has it too */
+    if (__builtin_expect(inside && ts >= p->slot_from && ts < p->slot_from + SLOT_MS && p->slots.n, 1))
+        return;
     p->from = MIN(p->from, ts);
     p->to = MAX(p->to, ts);
     note_time(db, p, ts);
@@ -349,12 +352,11 @@ enum append_result head_append(struct tsdb *db, struct part *p, struct series *s
         if (gap)
             n += tok_put_gap(gap, out + n);
         s->run = n_tok == 0;
-        memmove(out + n, tok, n_tok);
-        uint8_t copy[TOK_BYTES_MAX];
-        memcpy(copy, out + n, n_tok);
-        chunk_put(db, p, &s->chunk, c, out, n + n_tok, gap + 1);
+        uint8_t *at = tok - n; /* run and gap right before the token */
+        copy_small(at, out, n);
+        chunk_put(db, p, &s->chunk, c, at, n + n_tok, gap + 1);
         if (log) {
-            tsdb_wal_put_sample(p, id, ts, copy, n_tok);
+            tsdb_wal_put_sample(p, id, ts, tok, n_tok);
             s->tok_stamp = p->stamp;
         }
         note_newest(db, p, s, ts);
@@ -742,6 +744,16 @@ static size_t refusals(const struct write *w)
     return w->ret->rejected[TSDB_REJECT_LABELS] + w->ret->rejected[TSDB_REJECT_SERIES_LIMIT] + w->folded;
 }
 
+static inline void prefetch_ref(const struct write *w, const uint32_t *order, size_t i, size_t n, uint32_t n_ids)
+{
+    const uint64_t *ref = i < n ? w->b->series.p[order[i]].ref : NULL;
+    if (!ref || !*ref || (uint32_t)*ref >= n_ids)
+        return;
+    const char *s = (const char *)series_at(w->db, (uint32_t)*ref);
+    __builtin_prefetch(s);
+    __builtin_prefetch(s + sizeof(struct series) - 1);
+}
+
 /* Ids of a partition's series into w->ids, 0 = refused. Series are touched here so that the loop that appends
  * finds them in cache; the hint brings in the next one while this one is compared. */
 static void resolve_all(struct write *w, struct part *p, const uint32_t *order, size_t n)
@@ -753,6 +765,7 @@ static void resolve_all(struct write *w, struct part *p, const uint32_t *order, 
         const struct batch_series *bs = &w->b->series.p[order[i]];
         size_t before = refusals(w);
         w->ids[i] = 0;
+        prefetch_ref(w, order, i + RESOLVE_AHEAD, n, n_ids);
         struct series *s = resolve(w, p, prev, order[i], &w->ids[i]);
         if (!s) {
             w->ids[i] = 0;
@@ -1056,6 +1069,11 @@ enum err tsdb_write_gated(struct tsdb *db, const struct batch *b, const struct t
 enum err tsdb_wait(struct tsdb *db, uint64_t lsn)
 {
     return lsn ? store_wal_wait(db->st, lsn) : OK;
+}
+
+void tsdb_sync_soon(struct tsdb *db)
+{
+    store_wal_sync_soon(db->st);
 }
 
 /* ---- after a flush: what is in segments leaves the head ---- */

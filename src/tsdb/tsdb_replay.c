@@ -312,8 +312,9 @@ static bool do_hist(struct frame *f)
 static bool do_ext(struct frame *f)
 {
     struct tsdb *db = f->r->db;
-    struct rep_series *x = defined(f, f->id);
-    switch (rd_u8(&f->rd)) {
+    unsigned kind = rd_u8(&f->rd);
+    const struct rep_series *x = kind == EXT_INFO || kind == EXT_EXEMPLAR ? defined(f, f->id) : NULL;
+    switch (kind) {
     case EXT_INFO: {
         unsigned type = rd_u8(&f->rd), temporality = rd_u8(&f->rd);
         str resource = rd_lstr(&f->rd);

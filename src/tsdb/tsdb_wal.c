@@ -61,7 +61,10 @@ void tsdb_wal_put_sample(struct part *p, uint32_t id, int64_t ts, const uint8_t 
     op(p, id, (new_ts ? OP_TS_TOK : OP_TOK) | (n_tok == 0));
     if (new_ts)
         put_ts(p, ts);
-    buf_add(&p->frame, tok, n_tok);
+    if (buf_reserve(&p->frame, n_tok)) {
+        copy_small(p->frame.p + p->frame.n, tok, n_tok);
+        p->frame.n += n_tok;
+    }
 }
 
 void tsdb_wal_put_raw(struct part *p, uint32_t id, int64_t ts, uint64_t bits, int64_t start)

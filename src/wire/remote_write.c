@@ -193,24 +193,32 @@ static void series_drop(struct decoder *d)
 
 static void series_keep(struct decoder *d, struct labels ls)
 {
-    struct batch_series s = {
-        .labels = ls,
-        .samples = RUN_START(&d->samples),
-        .n_samples = RUN_LEN(&d->samples),
-        .hists = RUN_START(&d->hists),
-        .n_hists = RUN_LEN(&d->hists),
-        .exemplars = RUN_START(&d->exemplars),
-        .n_exemplars = RUN_LEN(&d->exemplars),
-    };
+    struct batch *out = d->out;
+    avec_reserve(d->a, &out->series, out->series.n + 1);
+    struct batch_series *s = &out->series.p[out->series.n++]; /* field by field: a copy would wait for its own stores */
+    s->labels = ls;
+    s->ref = NULL;
+    s->key = NULL;
     if (d->raw.n) {
         struct batch_key *k = arena_array(d->a, struct batch_key, 1);
-        *k = (struct batch_key){ d->key, d->raw, d->ref };
-        s.key = k;
-        s.ref = &k->ref;
+        k->hash = d->key;
+        k->bytes = d->raw;
+        k->ref = d->ref;
+        s->key = k;
+        s->ref = &k->ref;
     }
-    avec_push(d->a, &d->out->series, s);
-    d->out->n_samples += s.n_samples + s.n_hists;
-    d->out->n_exemplars += s.n_exemplars;
+    s->samples = RUN_START(&d->samples);
+    s->n_samples = RUN_LEN(&d->samples);
+    s->hists = RUN_START(&d->hists);
+    s->n_hists = RUN_LEN(&d->hists);
+    s->exemplars = RUN_START(&d->exemplars);
+    s->n_exemplars = RUN_LEN(&d->exemplars);
+    s->start_ms = NULL;
+    s->meta = (struct metric_meta){ 0 };
+    s->temporality = 0;
+    s->resource = NULL;
+    out->n_samples += s->n_samples + s->n_hists;
+    out->n_exemplars += s->n_exemplars;
     RUN_CLOSE(&d->labels);
     RUN_CLOSE(&d->samples);
     RUN_CLOSE(&d->hists);

@@ -94,6 +94,25 @@ static struct seen replay(struct store *st, enum store_signal s, uint64_t from, 
     return seen;
 }
 
+/* What nobody waits for becomes durable by itself: soon when asked, else a little later. */
+static void test_lonely_records(void **state)
+{
+    (void)state;
+    char *d = tmp_dir();
+    struct store_config c = small_config();
+    struct store *st = open_ok(d, &c);
+    for (int asked = 0; asked < 2; asked++) {
+        uint64_t lsn = put(st, STORE_METRICS, 0, "abc", 3, NULL), t0 = os_mono_ns();
+        if (asked)
+            store_wal_sync_soon(st);
+        while (store_wal_durable_lsn(st) < lsn && os_mono_ns() - t0 < 20 * 1000000000ull)
+            os_sleep_ms(1);
+        assert_true(store_wal_durable_lsn(st) >= lsn);
+    }
+    store_close(st);
+    tmp_free(d);
+}
+
 static void test_wal_round_trip(void **state)
 {
     (void)state;
@@ -732,13 +751,21 @@ static void test_segment_cut_short(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tail_beside_writer), cmocka_unit_test(test_hold_pressure),
-        cmocka_unit_test(test_wal_round_trip),     cmocka_unit_test(test_low_water_frees_files),
-        cmocka_unit_test(test_segments),           cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_edits_persist),      cmocka_unit_test(test_many_writers),
-        cmocka_unit_test(test_log_damage),         cmocka_unit_test(test_segment_damage),
-        cmocka_unit_test(test_manifest_shrinks),   cmocka_unit_test(test_log_pressure),
-        cmocka_unit_test(test_read_only),          cmocka_unit_test(test_segment_cut_short),
+        cmocka_unit_test(test_tail_beside_writer),
+        cmocka_unit_test(test_hold_pressure),
+        cmocka_unit_test(test_lonely_records),
+        cmocka_unit_test(test_wal_round_trip),
+        cmocka_unit_test(test_low_water_frees_files),
+        cmocka_unit_test(test_segments),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_edits_persist),
+        cmocka_unit_test(test_many_writers),
+        cmocka_unit_test(test_log_damage),
+        cmocka_unit_test(test_segment_damage),
+        cmocka_unit_test(test_manifest_shrinks),
+        cmocka_unit_test(test_log_pressure),
+        cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_segment_cut_short),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
