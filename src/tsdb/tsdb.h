@@ -44,7 +44,7 @@ struct tsdb_config {
     unsigned partitions;                                /* 0 = 2 x cores */
     size_t exemplars_max;                               /* kept in memory and WAL; default 100,000 */
     bool replay_behind; /* tsdb_open returns at once; the log is replayed beside writes, queries wait for it */
-    const struct tsdb_rollup_config *rollups;           /* copied by tsdb_open() and tsdb_set_limits(); default none */
+    const struct tsdb_rollup_config *rollups; /* copied by tsdb_open() and tsdb_set_limits(); default none */
     size_t n_rollups;
     const struct tsdb_keep_config *keeps; /* the first that matches a series decides; copied; default none */
     size_t n_keeps;

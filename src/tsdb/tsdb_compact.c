@@ -102,6 +102,25 @@ static bool find_deleted(struct tsdb *db, const struct segment_set *set, struct 
     return false;
 }
 
+/* A segment of a finished day of which much is expired by a rule of retention. */
+static bool find_expired(struct tsdb *db, const struct segment_set *set, struct arena *a, struct group *ret)
+{
+    int64_t now = clock_now_ms(db->clk);
+    struct policy *p = policy_ref(db);
+    bool found = false;
+    for (size_t i = 0; i < set->n && p->n_keeps && !found; i++) {
+        const struct segment_meta *m = segment_meta(set->p[i]);
+        if (meta_is_rollup(m) || floor_to(m->max_time, DAY_MS) + DAY_MS + FLUSH_AGE_MS + 5 * 60 * 1000 >= now ||
+            compact_skips(db, m->id) || !retention_rewrites(db, p, set->p[i], now))
+            continue;
+        *ret = (struct group){ m->min_time, m->max_time, m->level, arena_new(a, struct segment *), 1 };
+        ret->segs[0] = set->p[i];
+        found = true;
+    }
+    policy_unref(p);
+    return found;
+}
+
 static enum err merge(struct tsdb *db, const struct group *g, struct err_text *reterr)
 {
     if (meta_is_rollup(segment_meta(g->segs[0])))
@@ -155,7 +174,7 @@ enum err compact_round(struct tsdb *db, bool *ret_did, struct err_text *reterr)
     struct group g;
     enum err e = OK;
     *ret_did = find_group(db, set, SLOT_MS, 1, &a, &g) || find_group(db, set, DAY_MS, 2, &a, &g) ||
-               find_deleted(db, set, &a, &g);
+               find_deleted(db, set, &a, &g) || find_expired(db, set, &a, &g);
     if (*ret_did) {
         e = merge(db, &g, reterr);
         stat_add(e ? &compaction_failures : &compactions, 1);

@@ -849,9 +849,10 @@ enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t 
     }
     if (x->head_data) {
         struct series *s = series_at(q->db, x->head_id);
-        chain_parts(c, s, from, to);
+        int64_t begin = q->head_cuts ? MAX(from, x->head_cut) : from;
+        chain_parts(c, s, begin, to);
         if (atomic_load(&s->ooo))
-            ooo_parts(c, s, from, to);
+            ooo_parts(c, s, begin, to);
     }
     size_t n = 0;
     bool ordered = sort_parts(c), hists = false, starts = false;

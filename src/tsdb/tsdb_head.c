@@ -1034,7 +1034,7 @@ enum err tsdb_write_gated(struct tsdb *db, const struct batch *b, const struct t
     arena_init(&w.defs[0], 0);
     arena_init(&w.defs[1], 0);
     arena_init(&w.say, 0);
-    w.oldest_ms = LIMIT(db, retention_ms) ? w.now_ms - LIMIT(db, retention_ms) : TS_MS_MIN;
+    w.oldest_ms = retention_accepts(db, w.now_ms);
     w.memory_percent = tsdb_memory_percent(db);
     if (w.memory_percent >= 80)
         tsdb_kick(db);

@@ -322,8 +322,9 @@ struct tsdb {
     atomic_uint_least64_t n_series, n_chunks;
     atomic_uint_least64_t memory_max;
 
-    atomic_int_least64_t given_up; /* the store's retention mark */
-    struct policy *policy;         /* view_mu */
+    atomic_int_least64_t keep_max_ms; /* of the default and all rules; 0 = for ever */
+    atomic_int_least64_t given_up;    /* the store's retention mark */
+    struct policy *policy;            /* view_mu */
     uint64_t policy_id;
     VEC(int64_t) no_rollup; /* days that met damage; flush_mu */
 
@@ -548,7 +549,8 @@ struct tsdb_seg {        /* segment_user() */
     uint64_t *post_first; /* first (name << 32 | value) of each postings page */
     uint32_t chunk_page;  /* first page of chunks */
     uint32_t n_chunk_pages;
-    struct rollup_span rollup; /* res_ms 0: samples */
+    struct rollup_span rollup;         /* res_ms 0: samples */
+    _Atomic(struct seg_keeps *) keeps; /* grows under tomb_mu */
     struct arena a;
     struct mtx tomb_mu;               /* for adding to: */
     _Atomic(struct seg_tomb *) tombs; /* rows hidden by tombstones */
@@ -664,12 +666,34 @@ struct policy {
     size_t n_rollups;
     struct policy_keep *keeps;
     size_t n_keeps;
+    uint64_t keeps_key; /* hash of their matchers: rows found by them can be used again */
 };
 struct policy *policy_ref(struct tsdb *db); /* the current one; never NULL */
 void policy_unref(struct policy *p);
 void policy_set(struct tsdb *db, const struct tsdb_config *cfg);
+/* Which rule of retention is that of these labels: its index, n_keeps = the default. */
+size_t policy_keep_of(const struct policy *p, struct labels ls);
+/* Does a rule keep these samples for a shorter time than the default? Then nothing is left of them in rollups, too. */
+bool policy_keeps_less(struct tsdb *db, const struct policy *p, size_t rule);
+/* Samples before this are too old to be written. */
+int64_t retention_accepts(struct tsdb *db, int64_t now_ms);
+/* Hide what is expired from a query: rows of its segments, and series of the head when they are selected. */
+void retention_hide(struct tsdb_query *q);
+/* Where the samples of a head series begin for a query. */
+int64_t retention_head_cut(struct tsdb_query *q, struct labels ls);
+/* Is so much of a segment expired that writing it anew is worth it? */
+bool retention_rewrites(struct tsdb *db, const struct policy *p, struct segment *seg, int64_t now);
+void seg_keeps_free(struct tsdb_seg *s);
+struct seg_keeps { /* rows of a segment by rule of retention */
+    struct seg_keeps *next;
+    uint64_t key;
+    size_t n;                 /* rules; rows[n]: of no rule */
+    roaring_bitmap_t *rows[]; /* n + 1 */
+};
+enum err seg_keeps_get(struct tsdb_seg *s, const struct policy *p, const struct seg_keeps **ret) MUST_CHECK;
 /* Are its windows wanted for answers: have samples of its time been given up? */
 bool rollup_active(struct tsdb *db, const struct segment_set *set, const struct rollup_span *span);
+bool rollup_wanted(struct tsdb *db, const struct segment_set *set, const struct segment_meta *m); /* the same, unread */
 /* Write what is missing or outdated, drop what is too old; one day at a time. */
 /* Windows of a segment that holds deleted samples, without those; of a day whose samples are gone. */
 enum err rollup_rewrite(struct tsdb *db, struct segment *seg, struct err_text *reterr);
@@ -707,6 +731,7 @@ struct qseries {   /* in the query's arena; its address is the id */
     uint32_t head_id;             /* 0 = not in the head */
     uint32_t created_in, seen_in; /* selects; its places are learned in the first */
     bool head_data;
+    int64_t head_cut; /* what is older in the head is expired */
 };
 #define MAP_NAME     identmap
 #define MAP_KEY      hash128
@@ -733,6 +758,9 @@ struct tsdb_query {
     struct arena a;                /* one thread: the query's */
     struct seg_ctx *ctx;           /* per segment */
     const struct seg_tomb **tombs; /* per segment; NULL: nothing is deleted */
+    struct policy *policy;         /* NULL: nothing is expired but by whole segments */
+    int64_t now_ms;                /* of the policy */
+    bool head_cuts;                /* series of the head have expired samples */
     struct identmap by_ident;
     uint32_t select_no;
     atomic_uint *caps; /* timeline slot -> published entries as first seen + 1 */
@@ -750,7 +778,7 @@ struct query_spec {
     struct segment *const *segs;
     size_t n_segs;
     bool head;
-    bool with_deleted; /* as if there were no tombstones */
+    bool with_deleted; /* as if there were no tombstones, and nothing expired */
     uint32_t gen_min, gen_max;
 };
 void query_open_raw(struct tsdb *db, const struct query_spec *spec, struct tsdb_query **ret);
@@ -784,6 +812,8 @@ void tomb_set_unref(struct tomb_set *s);
 void seg_tombs_free(struct tsdb_seg *s);
 /* Fill q->tombs for its segments. */
 void query_tombs(struct tsdb_query *q, const struct tomb_set *set);
+/* Hide rows of segment src before a time, for this query. rows are borrowed. */
+void query_hide_rows(struct tsdb_query *q, size_t src, const roaring_bitmap_t *rows, int64_t before_ms);
 /* Take out the rows of segment src that tombstones leave nothing of in the query's range. */
 enum err tombs_select(struct tsdb_query *q, size_t src, roaring_bitmap_t *io_rows);
 bool tombs_hide(const struct seg_tomb *t, uint32_t row, int64_t ts);

@@ -22,6 +22,14 @@ static uint64_t filter_hash(const struct matcher *m, size_t n)
     return n ? hash64(buf_str(&b)) | 1 : 0;
 }
 
+size_t policy_keep_of(const struct policy *p, struct labels ls)
+{
+    size_t i = 0;
+    while (i < p->n_keeps && !matchers_match(p->keeps[i].m, p->keeps[i].n, ls))
+        i++;
+    return i;
+}
+
 static int cmp_res(const void *a, const void *b)
 {
     const struct policy_rollup *x = a, *y = b;
@@ -74,10 +82,14 @@ void policy_set(struct tsdb *db, const struct tsdb_config *cfg)
     add_rollups(p, cfg);
     p->n_keeps = MIN(cfg->n_keeps, TSDB_KEEPS_MAX);
     p->keeps = arena_zarray(&p->a, struct policy_keep, p->n_keeps + 1);
+    int64_t longest = cfg->retention_ms;
     for (size_t i = 0; i < p->n_keeps; i++) {
         const struct tsdb_keep_config *c = &cfg->keeps[i];
         p->keeps[i] = (struct policy_keep){ c->keep_ms, copy_matchers(&p->a, c->m, c->n_m), c->n_m };
+        p->keeps_key = hash_u64(p->keeps_key * 31 + filter_hash(c->m, c->n_m) + 1);
+        longest = longest && c->keep_ms ? MAX(longest, c->keep_ms) : 0;
     }
+    atomic_store(&db->keep_max_ms, longest);
     mtx_lock(&db->view_mu);
     struct policy *old = db->policy;
     p->id = ++db->policy_id;

@@ -105,6 +105,8 @@ void query_open_raw(struct tsdb *db, const struct query_spec *spec, struct tsdb_
     }
     query_setup(q, tombs);
     tomb_set_unref(tombs);
+    if (q->n_segs && !spec->with_deleted)
+        retention_hide(q);
     *ret = q;
 }
 
@@ -139,13 +141,14 @@ enum err tsdb_query_open(struct tsdb *db, int64_t from_ms, int64_t to_ms, struct
     rollup_pick(q);
     for (size_t i = 0; i < q->set->n_damaged; i++) {
         const struct segment_meta *m = &q->set->damaged[i];
-        if (m->min_time <= to_ms && m->max_time >= from_ms)
+        if (m->min_time <= to_ms && m->max_time >= from_ms && (!meta_is_rollup(m) || rollup_wanted(db, q->set, m)))
             query_damage(q, "segment %llu is damaged and was left out", (unsigned long long)m->id);
     }
     if (atomic_load(&db->wal_damaged))
         query_damage(q, "%s", db->damage);
     query_setup(q, tombs);
     tomb_set_unref(tombs);
+    retention_hide(q);
     *ret = q;
     return OK;
 }
@@ -177,6 +180,7 @@ void tsdb_query_close(struct tsdb_query *q)
             segment_unref(q->segs[i]);
     }
     segment_set_unref(q->set);
+    policy_unref(q->policy);
     identmap_free(&q->by_ident);
     mem_free(q->caps);
     arena_deinit(&q->a);
@@ -411,6 +415,8 @@ enum err tsdb_select(struct tsdb_query *q, const struct matcher *m, size_t n_mat
             e = ERR_LIMIT;
         if (!q->lazy_labels)
             fill_labels(&s, &s.acc.p[i]);
+        if (q->head_cuts)
+            qseries_of(s.acc.p[i].id)->head_cut = retention_head_cut(q, s.acc.p[i].labels);
         s.acc.p[k++] = s.acc.p[i];
     }
     if (!e) {

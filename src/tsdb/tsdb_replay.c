@@ -707,7 +707,7 @@ enum err replay_start(struct tsdb *db)
     r->db = db;
     r->late_tail = &r->late;
     r->tail_lsn = store_wal_last_lsn(db->st);
-    r->oldest_ms = LIMIT(db, retention_ms) ? clock_now_ms(db->clk) - LIMIT(db, retention_ms) : INT64_MIN;
+    r->oldest_ms = retention_accepts(db, clock_now_ms(db->clk));
     r->queue_bytes = MIN(QUEUE_BYTES, atomic_load(&db->memory_max) / 64);
     r->pages = mem_zalloc(SERIES_PAGES_MAX * sizeof(*r->pages));
     db->run = r->tail_lsn * 2 + 1; /* no two runs that wrote anything begin at the same record */

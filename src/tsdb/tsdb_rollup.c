@@ -61,6 +61,11 @@ bool rollup_active(struct tsdb *db, const struct segment_set *set, const struct 
     return given_up(db, span->from_ms) || !samples_of_day(set, span->from_ms, NULL);
 }
 
+bool rollup_wanted(struct tsdb *db, const struct segment_set *set, const struct segment_meta *m)
+{
+    return rollup_active(db, set, &(struct rollup_span){ .from_ms = day_of(m->min_time) });
+}
+
 static struct segment *find_rollup(const struct segment_set *set, int64_t day, int64_t res)
 {
     for (size_t i = 0; i < set->n; i++)
@@ -134,6 +139,7 @@ static bool find_day(struct tsdb *db, const struct policy *p, const struct segme
 /* ---- writing ---- */
 struct build {
     struct tsdb *db;
+    const struct policy *policy;
     int64_t day;
     struct policy_rollup r[TSDB_ROLLUPS_MAX]; /* to be written */
     struct seg_out *out[TSDB_ROLLUPS_MAX];
@@ -155,7 +161,7 @@ static enum err build_series(struct build *b, struct tsdb_query *q, struct tsdb_
     bool any = false;
     for (size_t i = 0; i < b->n; i++)
         any |= rolls(&b->r[i], s->labels);
-    if (!any)
+    if (!any || policy_keeps_less(b->db, b->policy, policy_keep_of(b->policy, s->labels)))
         return OK;
     TRY(tsdb_read(c, s->id, b->day - SLOT_MS, b->day + DAY_MS, &p));
     if (!p.n || p.ts[p.n - 1] <= b->day)
@@ -242,7 +248,7 @@ static enum err build_day(struct tsdb *db, const struct policy *p, const struct 
                           struct err_text *reterr)
 {
     uint64_t began = os_mono_ns();
-    struct build b = { .db = db, .day = day };
+    struct build b = { .db = db, .policy = p, .day = day };
     samples_of_day(set, day, &b.lsn);
     for (size_t i = 0; i < p->n_rollups; i++)
         if (!too_old(&p->rollups[i], day + DAY_MS, clock_now_ms(db->clk)) &&

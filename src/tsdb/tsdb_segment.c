@@ -130,6 +130,7 @@ void seg_close_hook(void *user)
     if (!s)
         return;
     seg_tombs_free(s);
+    seg_keeps_free(s);
     mtx_deinit(&s->tomb_mu);
     arena_deinit(&s->a);
     mem_free(s);

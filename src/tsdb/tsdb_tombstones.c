@@ -324,6 +324,16 @@ void query_tombs(struct tsdb_query *q, const struct tomb_set *set)
     q->tombs = any ? v : NULL;
 }
 
+void query_hide_rows(struct tsdb_query *q, size_t src, const roaring_bitmap_t *rows, int64_t before_ms)
+{
+    if (!q->tombs)
+        q->tombs = arena_zarray(&q->a, const struct seg_tomb *, q->n_segs + 1);
+    struct seg_tomb *t = arena_new(&q->a, struct seg_tomb);
+    *t = (struct seg_tomb){ (struct seg_tomb *)(uintptr_t)q->tombs[src], 0, INT64_MIN, before_ms - 1,
+                            (roaring_bitmap_t *)(uintptr_t)rows };
+    q->tombs[src] = t;
+}
+
 static bool has_row(const struct seg_tomb *t, uint32_t row)
 {
     return !t->rows || roaring_bitmap_contains(t->rows, row);
