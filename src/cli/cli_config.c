@@ -68,15 +68,6 @@ static void print_listen(struct conf_out *out, const void *field)
         .type_name = (name), .size = sizeof(T), .fields = (rows), .n_fields = ARRAY_LEN(rows), ##__VA_ARGS__ \
     }
 
-#define F(m, key, t, ...) CF(struct cli_retention, m, key, t, ##__VA_ARGS__)
-static const struct cli_retention retention_defaults = { .time_ms = 15ll * 86400000 };
-static const struct conf_field retention_fields[] = {
-    F(time_ms, "time", CONF_DURATION, .flags = CONF_ALWAYS),
-    F(bytes, "size", CONF_BYTES, .flags = CONF_ALWAYS),
-};
-#undef F
-SCHEMA(retention_schema, struct cli_retention, "retention", retention_fields, .defaults = &retention_defaults);
-
 #define F(m, key, t, ...) CF(struct cli_limits, m, key, t, .flags = CONF_ALWAYS)
 static const struct cli_limits limits_defaults = { .ooo_window_ms = 2 * 3600000,
                                                    .future_ms = 600000,
@@ -221,12 +212,11 @@ enum err cli_config_check_exposure(const struct cli_config *c, struct err_text *
 }
 
 /* The keys that are Prometheus' own: checked by the room scrape, only named here. */
-#define PROM_KEYS(X)                                                                                            \
-    X(global)                                                                                                   \
-    X(runtime)                                                                                                  \
-    X(alerting)                                                                                                 \
-    X(rule_files) X(scrape_config_files) X(scrape_configs) X(storage) X(tracing) X(remote_write) X(remote_read) \
-        X(otlp)
+#define PROM_KEYS(X) \
+    X(global)        \
+    X(runtime)       \
+    X(alerting)      \
+    X(rule_files) X(scrape_config_files) X(scrape_configs) X(storage) X(tracing) X(remote_write) X(remote_read) X(otlp)
 struct file { /* the decoded object, with the places of Prometheus' keys behind */
     struct cli_config c;
     const struct conf_node *prom[11];
@@ -246,6 +236,7 @@ static const struct file file_defaults = { .c = { .listen = { default_listen, 1 
                                                   .otlp_listen = { default_otlp, 1 },
                                                   .otlp_grpc_listen = { default_otlp_grpc, 1 },
                                                   .data_dir = STR_INIT("./vane-data"),
+                                                  .retention = { .time_ms = 15ll * 86400000 },
                                                   .self_metrics = true } };
 #define F(m, key, t, ...) CF(struct file, c.m, key, t, ##__VA_ARGS__)
 static const struct conf_field fields[] = {
@@ -254,7 +245,8 @@ static const struct conf_field fields[] = {
     F(otlp_grpc_listen, "otlp_grpc_listen", CONF_CUSTOM, .read = read_listen, .print = print_listen),
     F(insecure, "insecure", CONF_BOOL, .flags = CONF_ALWAYS),
     F(data_dir, "data_dir", CONF_STR),
-    F(retention, "retention", CONF_STRUCT, .schema = &retention_schema),
+    F(retention, "retention", CONF_CUSTOM, .read = cli_retention_read, .print = cli_retention_print),
+    F(rollups, "rollups", CONF_LIST, .of = CONF_STRUCT, .schema = &cli_rollup_schema),
     F(limits, "limits", CONF_STRUCT, .schema = &limits_schema),
     F(prometheus_file, "prometheus", CONF_STR),
     F(host, "host_metrics", CONF_STRUCT, .schema = &host_schema),
@@ -342,10 +334,10 @@ static enum err load_prom(struct cli_config *c, const struct conf_node *root, st
 static void take_from_prom(struct cli_config *c, const struct conf_node *root)
 {
     const struct storage_config *s = &c->prom->storage;
-    const struct conf_node *r = conf_get(root, STR("retention")), *l = conf_get(root, STR("limits"));
-    if (s->tsdb.retention.time_ms && !conf_has(r, "time"))
+    const struct conf_node *l = conf_get(root, STR("limits"));
+    if (s->tsdb.retention.time_ms && !c->retention.time_given)
         c->retention.time_ms = s->tsdb.retention.time_ms;
-    if (s->tsdb.retention.bytes && !conf_has(r, "size"))
+    if (s->tsdb.retention.bytes && !c->retention.bytes_given)
         c->retention.bytes = s->tsdb.retention.bytes;
     if (s->tsdb.ooo_window_ms && !conf_has(l, "out_of_order_window"))
         c->limits.ooo_window_ms = s->tsdb.ooo_window_ms;
@@ -396,6 +388,8 @@ static enum err load(struct conf_ctx *cx, const char *path, struct cli_config **
     TRY(cli_config_load_web(c, reterr));
     TRY(load_prom(c, root, diags_out, reterr));
     take_from_prom(c, root);
+    cli_retention_prepare(c);
+    TRY(cli_rollups_check(cx, conf_get(root, STR("rollups")), c));
     *ret = c;
     return OK;
 }

@@ -5,7 +5,8 @@
  *   otlp_grpc_listen: 127.0.0.1:4317  # OTLP/gRPC; "" or [] switches it off
  *   insecure: false                 # allow binding beyond loopback without authentication
  *   data_dir: ./vane-data
- *   retention: {time: 15d, size: 0}
+ *   retention: {time: 15d, size: 0, rules: [{match: '{__name__=~"debug_.*"}', keep: 3d}]}   # or a list of rules
+ *   rollups: [{resolution: 5m, keep: 90d}, {resolution: 1h, keep: 2y, match: '{job="api"}'}]   # none by default
  *   limits: {memory: 0, series: 0, out_of_order_window: 2h, future: 10m, labels: 64,
  *            label_name_length: 1024, label_value_length: 4096, exemplars: 100000,
  *            series_per_tenant: 20000000, series_per_job: 5000000, series_per_target: 500000,
@@ -27,6 +28,7 @@
 #include "cli/cli_web.h"
 #include "ingest/ingest.h"
 #include "scrape/scrape_config.h"
+#include "tsdb/tsdb.h"
 
 enum cli_log_level { CLI_LOG_DEBUG, CLI_LOG_INFO, CLI_LOG_WARN, CLI_LOG_ERROR };
 enum cli_log_format { CLI_LOG_LOGFMT, CLI_LOG_JSON };
@@ -35,6 +37,19 @@ struct cli_listen { /* one address, taken apart */
     str host;       /* "127.0.0.1", "::1", "0.0.0.0" */
     uint16_t port;
 };
+struct cli_match { /* series selector */
+    str text;
+    struct matcher *m;
+    size_t n; /* 0: all series */
+};
+struct cli_keep {
+    struct cli_match match;
+    int64_t keep_ms; /* 0 = for ever */
+};
+struct cli_rollup {
+    int64_t resolution_ms, keep_ms; /* keep 0 = for ever */
+    struct cli_match match;
+};
 struct cli_config {
     CONF_LIST_OF(struct cli_listen) listen, otlp_listen, otlp_grpc_listen;
     bool insecure;
@@ -42,7 +57,12 @@ struct cli_config {
     struct cli_retention {
         int64_t time_ms; /* 0 = for ever */
         uint64_t bytes;  /* 0 = no limit */
+        bool time_given, bytes_given;
+        CONF_LIST_OF(struct cli_keep) rules; /* the first that matches a series decides */
     } retention;
+    CONF_LIST_OF(struct cli_rollup) rollups;
+    struct tsdb_rollup_config *tsdb_rollups; /* the same as the store wants them */
+    struct tsdb_keep_config *tsdb_keeps;
     struct cli_limits {
         uint64_t memory_bytes, series; /* 0 = by the machine, no limit */
         int64_t ooo_window_ms, future_ms;
@@ -84,6 +104,15 @@ struct cli_config {
     struct conf_ctx *ctx;          /* private: owns everything */
 };
 extern const struct conf_schema cli_config_schema;
+
+/* cli_config_retention.c: retention and rollups as the store wants them; borrowed from c. */
+void cli_retention_tsdb(const struct cli_config *c, struct tsdb_config *ret);
+/* Parts of loading. */
+enum err cli_retention_read(struct conf_ctx *cx, const struct conf_node *n, void *field);
+void cli_retention_print(struct conf_out *out, const void *field);
+extern const struct conf_schema cli_rollup_schema;
+enum err cli_rollups_check(struct conf_ctx *cx, const struct conf_node *n, const struct cli_config *c) MUST_CHECK;
+void cli_retention_prepare(struct cli_config *c);
 
 /* path NULL: the defaults. Errors and warnings with source lines go to diags_out (may be NULL). */
 enum err cli_config_load(const char *path, struct cli_config **ret, struct buf *diags_out,

@@ -48,8 +48,7 @@ void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, stru
 {
     (void)s;
     tsdb_config_defaults(ret);
-    ret->retention_ms = cfg->retention.time_ms;
-    ret->retention_bytes = cfg->retention.bytes;
+    cli_retention_tsdb(cfg, ret);
     ret->ooo_window_ms = cfg->limits.ooo_window_ms;
     ret->future_max_ms = cfg->limits.future_ms;
     ret->memory_bytes_max = cfg->limits.memory_bytes;

@@ -103,6 +103,20 @@ static void all_forms_load(void **state)
 static const struct {
     const char *text, *error;
 } bad[] = {
+    { "retention:\n  - match: '{a=\"b\"'\n    keep: 3d\n", "vane.yaml:2:12: not a series selector: 1:" },
+    { "retention:\n  - match: '{a=~\"(\"}'\n    keep: 3d\n", "vane.yaml:2:12: not a series selector: " },
+    { "retention:\n  - match: '{a=\"b\"}'\n    keep: -3d\n", "vane.yaml:3:11: keep must not be negative: \"-3d\"" },
+    { "retention:\n  - {match: '{a=\"b\"}', keep: 0}\n", "vane.yaml:2:30: keep must be more than 0" },
+    { "retention:\n  - {match: '{a=\"b\"}'}\n", "vane.yaml:2:5: keep is missing" },
+    { "retention:\n  - keep: 3d\n  - {match: x, keep: 1d}\n", "vane.yaml:2:5: an entry without match is the default" },
+    { "retention: {rules: [{keep: 3d}]}\n", "vane.yaml:1:21: a rule needs match" },
+    { "rollups: [{resolution: 7m, keep: 90d}]\n", "vane.yaml:1:24: a resolution is at least 1m and divides a day" },
+    { "rollups: [{resolution: 30s, keep: 90d}]\n", "vane.yaml:1:24: a resolution is at least 1m" },
+    { "rollups: [{resolution: 5m, keep: 90d}, {resolution: 8m, keep: 1y}]\n",
+      "vane.yaml:1:53: of two resolutions, one must be a multiple of the other" },
+    { "rollups: [{resolution: 5m, keep: 90d}, {resolution: 5m, keep: 1y}]\n",
+      "vane.yaml:1:53: this resolution is there already" },
+    { "rollups: [{resolution: 5m, keep: 90d, mach: up}]\n", "did you mean \"match\"" },
     { "listn: x\n", "vane.yaml:1:1: field listn not found in type vane.yaml, did you mean \"listen\"?" },
     { "listen: here\n", "not a listen address: \"here\"" },
     { "retention: {tiem: 3d}\n", "did you mean \"time\"?" },
@@ -215,6 +229,39 @@ static void web_file(void **state)
     cli_config_free(c);
 }
 
+static void retention_and_rollups(void **state)
+{
+    (void)state;
+    struct tsdb_config t = { 0 };
+    struct cli_config *c =
+        load("retention:\n- {match: '{__name__=~\"debug_.*\"}', keep: 3d}\n- {match: up, keep: forever}\n"
+             "- keep: 30d\nrollups:\n- {resolution: 1h, keep: 2y, match: '{job=\"a\"}'}\n"
+             "- {resolution: 5m, keep: forever}\n");
+    cli_retention_tsdb(c, &t);
+    assert_int_equal(t.retention_ms, 30ll * 86400000);
+    assert_int_equal(t.n_keeps, 2);
+    assert_int_equal(t.keeps[0].keep_ms, 3ll * 86400000);
+    assert_true(matcher_matches(&t.keeps[0].m[0], STR("debug_x")));
+    assert_int_equal(t.keeps[1].keep_ms, 0);
+    assert_int_equal(t.n_rollups, 2);
+    assert_int_equal(t.rollups[0].res_ms, 3600000);
+    assert_int_equal(t.rollups[0].n_m, 1);
+    assert_int_equal(t.rollups[1].keep_ms, 0);
+    AUTO_BUF struct buf b = { 0 };
+    cli_config_print(c, &b);
+    cli_config_free(c);
+    buf_u8(&b, 0);
+    c = load(strstr(b.p, "retention:")); /* what is printed loads again, and as a mapping */
+    memset(&t, 0, sizeof(t));
+    cli_retention_tsdb(c, &t);
+    assert_int_equal(t.retention_ms, 30ll * 86400000);
+    assert_int_equal(t.n_keeps, 2);
+    assert_int_equal(t.keeps[1].keep_ms, 0);
+    assert_int_equal(t.n_rollups, 2);
+    assert_int_equal(t.rollups[1].keep_ms, 0);
+    cli_config_free(c);
+}
+
 static void mistakes_are_refused(void **state)
 {
     (void)state;
@@ -232,8 +279,10 @@ static void mistakes_are_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(no_file_is_fine), cmocka_unit_test(exposure),
-                                        cmocka_unit_test(web_file),        cmocka_unit_test(all_forms_load),
-                                        cmocka_unit_test(other_doors),     cmocka_unit_test(mistakes_are_refused) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_file_is_fine),      cmocka_unit_test(exposure),    cmocka_unit_test(web_file),
+        cmocka_unit_test(all_forms_load),       cmocka_unit_test(other_doors), cmocka_unit_test(mistakes_are_refused),
+        cmocka_unit_test(retention_and_rollups)
+    };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
