@@ -49,7 +49,7 @@ static bool position_find(str text, str key, struct remote_start *ret)
     return false;
 }
 
-static void positions_save(struct forward *f)
+static void positions_save_locked(struct forward *f)
 {
     AUTO_BUF struct buf b = { 0 };
     struct err_text why = { 0 };
@@ -72,6 +72,13 @@ static void positions_save(struct forward *f)
         LOG_WARN("the log's hold cannot be moved, trying again", "err", why.msg[0] ? why.msg : err_describe(e));
     if (e != OK)
         f->positions_hash = 0;
+}
+
+static void positions_save(struct forward *f)
+{
+    mtx_lock(&f->save_mu);
+    positions_save_locked(f);
+    mtx_unlock(&f->save_mu);
 }
 
 /* ---- upkeep ---- */
@@ -214,6 +221,7 @@ static void render(void *ctx, struct buf *out)
             row(&o, r, ",reason=\"dropped_series\"", LOAD(r->counts[k].dropped_rule));
             row(&o, r, ",reason=\"too_old\"", LOAD(r->counts[k].dropped_old));
             row(&o, r, ",reason=\"log_full\"", LOAD(r->counts[k].dropped_full));
+            row(&o, r, ",reason=\"resent\"", LOAD(r->counts[k].dropped_again));
         }
     }
 #define PER_REMOTE(name_, type, help_, value) \
@@ -303,6 +311,7 @@ enum err forward_open(const struct forward_options *opt, struct forward **ret, s
     f->path = mem_alloc(n);
     snprintf(f->path, n, "%s/positions", opt->dir);
     f->open_lsn = store_wal_last_lsn(opt->store);
+    mtx_init(&f->save_mu, 5);
     mtx_init(&f->mu, 10);
     cond_init(&f->wake);
     e = http_client_open(NULL, &f->http);
@@ -314,6 +323,7 @@ enum err forward_open(const struct forward_options *opt, struct forward **ret, s
     if (e != OK) {
         cond_deinit(&f->wake);
         mtx_deinit(&f->mu);
+        mtx_deinit(&f->save_mu);
         mem_free(f->path);
         mem_free(f);
         return err_fail(reterr, e, "forwarding: %s", err_describe(e));
@@ -425,8 +435,10 @@ enum err forward_reload(struct forward *f, struct prom_config *cfg, struct err_t
         if (next.n)
             memcpy(f->remotes.p, next.p, next.n * sizeof(*next.p)); /* the configuration's order */
         mtx_unlock(&f->mu);
+        mtx_lock(&f->save_mu);
         f->positions_hash = 0;
-        positions_save(f); /* also lets go of the log when nobody is left */
+        positions_save_locked(f); /* also lets go of the log when nobody is left */
+        mtx_unlock(&f->save_mu);
     }
     vec_free(&next);
     prom_config_unref(cfg);
@@ -485,6 +497,7 @@ void forward_close(struct forward *f, unsigned grace_ms)
     http_client_close(f->http);
     cond_deinit(&f->wake);
     mtx_deinit(&f->mu);
+    mtx_deinit(&f->save_mu);
     mem_free(f->path);
     mem_free(f);
 }

@@ -4,7 +4,7 @@
  * the LSN of the record that replaced it: it is freed when the remote's place has passed that LSN, since items of
  * earlier records are done by then. Histograms and exemplars belong to their item.
  *
- * Locks: forward.mu 10 (list of remotes) < remote.mu 20 (shards, epochs, texts) < shard.mu 30. No I/O under them. */
+ * Locks: forward.save_mu 5 < forward.mu 10 (list of remotes) < remote.mu 20 (shards, epochs, texts) < shard.mu 30. No I/O under them. */
 #ifndef VANE_FORWARD_INT_H
 #define VANE_FORWARD_INT_H
 
@@ -117,7 +117,7 @@ struct fwd_epoch {
     uint64_t first_lsn;
 };
 struct fwd_counts {
-    atomic_uint_least64_t pending, sent, failed, retried, dropped_old, dropped_full, dropped_rule;
+    atomic_uint_least64_t pending, sent, failed, retried, dropped_old, dropped_full, dropped_rule, dropped_again;
 };
 struct remote {
     struct forward *f;
@@ -179,6 +179,7 @@ void remote_dropped(struct remote *r, const struct fwd_item *items, size_t n, bo
 struct forward {
     struct forward_options opt;
     struct http_client *http;
+    struct mtx save_mu; /* 5: one writes the places at a time */
     struct mtx mu;
     VEC(struct remote *) remotes;
     struct cond wake;

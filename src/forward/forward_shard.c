@@ -231,9 +231,10 @@ static void call_run(struct fwd_shard *s, const struct http_fetch *f, struct cal
     struct http_fetch mine = *f;
     mine.done = call_done;
     mine.ctx = c;
-    c->err = http_start(s->r->f->http, &mine, &id);
-    if (c->err != OK) {
-        snprintf(c->text, sizeof(c->text), "%s", err_describe(c->err));
+    enum err e = http_start(s->r->f->http, &mine, &id);
+    if (e != OK) {
+        c->err = e;
+        snprintf(c->text, sizeof(c->text), "%s", err_describe(e));
         return;
     }
     mtx_lock(&c->mu);
@@ -364,21 +365,32 @@ static uint32_t one_each(struct fwd_shard *s, uint32_t first, uint32_t n)
     return n;
 }
 
-static void refused(struct fwd_shard *s, const uint64_t kinds[FWD_KINDS], const char *why)
+static void refused(struct fwd_shard *s, const uint64_t kinds[FWD_KINDS], bool again, const char *why)
 {
     struct remote *r = s->r;
     uint64_t n = 0;
     for (int k = 0; k < FWD_KINDS; k++) {
-        atomic_fetch_add_explicit(&r->counts[k].failed, kinds[k], memory_order_relaxed);
+        struct fwd_counts *c = &r->counts[k];
+        atomic_fetch_add_explicit(again ? &c->dropped_again : &c->failed, kinds[k], memory_order_relaxed);
         n += kinds[k];
     }
     remote_error_set(r, NULL); /* it answers */
+    if (again) {
+        LOG_INFO("samples that were sent again after a restart were refused: the receiver will have them", "remote",
+                 r->name, "url", r->url, "samples", LOG_I64(n), "answer", why);
+        return;
+    }
     LOG_WARN("the receiver refused samples, they are dropped", "remote", r->name, "url", r->url, "samples", LOG_I64(n),
              "answer", why);
 }
 
 /* Items first..first+n: sent, refused or dropped. False: stopped, nothing is known of them. */
-static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, bool whole)
+enum send_mode {
+    SEND_WHOLE, /* a batch */
+    SEND_HALF,  /* of one that was too large */
+    SEND_AGAIN, /* of one that may have been sent before a restart */
+};
+static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, enum send_mode mode)
 {
     struct remote *r = s->r;
     struct batch b;
@@ -409,7 +421,7 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, bool who
         return false;
     case V_SENT:
         count_sent(s, first, n, kinds);
-        s->settled |= whole;
+        s->settled |= mode == SEND_WHOLE;
         return true;
     case V_RETRY: /* given up for the log's size */
         for (uint32_t i = 0; i < n; i++)
@@ -418,19 +430,22 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, bool who
     case V_REFUSED:
         break;
     }
-    if (c.status == 413 && n > 1)
-        return items_send(s, first, n / 2, false) && items_send(s, first + n / 2, n - n / 2, false);
+    if (c.status == 413 && n > 1) {
+        enum send_mode half = mode == SEND_AGAIN ? SEND_AGAIN : SEND_HALF;
+        return items_send(s, first, n / 2, half) && items_send(s, first + n / 2, n - n / 2, half);
+    }
     /* After a restart, what had been sent but not noted is sent again. There are receivers that refuse a whole request
      * for one sample that is older than what they have of its series: parts in which no series comes twice are
      * either known to them, or new, or new but for samples they have as their newest, which they take. */
-    uint32_t part = whole && c.status == 400 && !s->settled && lsn <= r->resent_lsn ? one_each(s, first, n) : n;
+    uint32_t part =
+        mode == SEND_WHOLE && c.status == 400 && !s->settled && lsn <= r->resent_lsn ? one_each(s, first, n) : n;
     if (part == n) {
-        refused(s, kinds, c.text);
+        refused(s, kinds, again && c.status == 400, c.text);
         return true;
     }
     for (uint32_t at = 0; at < n; at += part) {
         part = one_each(s, first + at, n - at);
-        if (!items_send(s, first + at, part, false))
+        if (!items_send(s, first + at, part, SEND_AGAIN))
             return false;
     }
     return true;
@@ -510,7 +525,7 @@ static void shard_main(void *ctx)
         }
         if (n == 0)
             continue;
-        if (!items_send(s, 0, n, true))
+        if (!items_send(s, 0, n, SEND_WHOLE))
             break; /* what is queued is sent after the next start */
         atomic_fetch_add_explicit(&s->r->acked, n, memory_order_relaxed);
         queue_pop(s, n);
