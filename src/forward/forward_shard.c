@@ -437,8 +437,8 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, enum sen
     /* After a restart, what had been sent but not noted is sent again. There are receivers that refuse a whole request
      * for one sample that is older than what they have of its series: parts in which no series comes twice are
      * either known to them, or new, or new but for samples they have as their newest, which they take. */
-    uint32_t part =
-        mode == SEND_WHOLE && c.status == 400 && !s->settled && lsn <= r->resent_lsn ? one_each(s, first, n) : n;
+    bool again = mode == SEND_AGAIN || (mode == SEND_WHOLE && !s->settled && lsn <= r->resent_lsn);
+    uint32_t part = again && mode == SEND_WHOLE && c.status == 400 ? one_each(s, first, n) : n;
     if (part == n) {
         refused(s, kinds, again && c.status == 400, c.text);
         return true;

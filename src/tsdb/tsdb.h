@@ -43,6 +43,7 @@ struct tsdb_config {
     unsigned labels_max;                                /* per series; default 64 */
     unsigned partitions;                                /* 0 = 2 x cores */
     size_t exemplars_max;                               /* kept in memory and WAL; default 100,000 */
+    bool log_only;      /* an agent: no segments. What is old in the head is forgotten, and its log given free */
     bool replay_behind; /* tsdb_open returns at once; the log is replayed beside writes, queries wait for it */
     const struct tsdb_rollup_config *rollups; /* copied by tsdb_open() and tsdb_set_limits(); default none */
     size_t n_rollups;

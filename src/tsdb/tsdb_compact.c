@@ -217,7 +217,7 @@ static bool flush_wanted(struct tsdb *db, bool kicked)
     if (!atomic_load(&db->gen_samples) && !db->slots.n)
         return false;
     return kicked || flush_by_bytes(db) || flush_by_span(db) ||
-           clock_now_ms(db->clk) - db->gen_began_ms >= FLUSH_AGE_MS;
+           clock_now_ms(db->clk) - db->gen_began_ms >= (db->cfg.log_only ? LOG_ONLY_AGE_MS : FLUSH_AGE_MS);
 }
 
 static void slow_upkeep(struct tsdb *db)

@@ -50,6 +50,7 @@ typedef struct roaring_bitmap_s roaring_bitmap_t;
 #define SEG_CHUNK_SAMPLES_MAX 480                 /* in segments */
 #define SLOT_MS               (2 * 3600 * 1000LL) /* L0 and L1 segments never cross these borders */
 #define DAY_MS                (24 * 3600 * 1000LL)
+#define LOG_ONLY_AGE_MS       (5 * 60 * 1000LL)
 #define FLUSH_AGE_MS          (30 * 60 * 1000LL)
 #define FLUSH_BYTES           (128u << 20)
 #define FLUSH_SPAN_MS         SLOT_MS
