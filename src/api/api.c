@@ -37,23 +37,29 @@ void api_set_otlp(struct api *api, const struct otlp_options *opt)
 
 size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struct http_table tables[API_TABLES_MAX])
 {
-    const struct http_table rows[] = {
+    const struct http_table query[] = {
         { api_query_routes, api_query_routes_n, api, mask_main },
         { api_meta_routes, api_meta_routes_n, api, mask_main },
-        { api_status_routes, api_status_routes_n, api, mask_main },
         { api_admin_routes, api_admin_routes_n, api, mask_main },
         { api_transfer_routes, api_transfer_routes_n, api, mask_main },
+        { api_federate_routes, api_federate_routes_n, api, mask_main },
+        { api_read_routes, api_read_routes_n, api, mask_main },
+    };
+    const struct http_table agent[] = { { api_agent_routes, api_agent_routes_n, api, mask_main } };
+    const struct http_table rows[] = {
+        { api_status_routes, api_status_routes_n, api, mask_main },
+        { api_forward_routes, api_forward_routes_n, api, mask_main },
         { api_write_routes, api_write_routes_n, api, mask_main },
         { api_custom_routes, api_custom_routes_n, api, mask_main },
         { api_push_routes, api_push_routes_n, api, mask_main },
-        { api_federate_routes, api_federate_routes_n, api, mask_main },
-        { api_read_routes, api_read_routes_n, api, mask_main },
         { api_influx_routes, api_influx_routes_n, api, mask_main },
         { api_otlp_routes, api_otlp_routes_n, api, mask_main | mask_otlp },
         { api_common_routes, api_common_routes_n, api, mask_main | mask_otlp },
         { api_file_routes, api_file_routes_n, api, mask_main },
     };
-    _Static_assert(ARRAY_LEN(rows) <= API_TABLES_MAX, "API_TABLES_MAX");
+    _Static_assert(ARRAY_LEN(rows) + ARRAY_LEN(query) <= API_TABLES_MAX, "API_TABLES_MAX");
     memcpy(tables, rows, sizeof(rows));
-    return ARRAY_LEN(rows);
+    size_t n = api->d.agent ? ARRAY_LEN(agent) : ARRAY_LEN(query);
+    memcpy(tables + ARRAY_LEN(rows), api->d.agent ? agent : query, n * sizeof(*tables));
+    return ARRAY_LEN(rows) + n;
 }

@@ -22,6 +22,7 @@
  *   api_read.c               /api/v1/read
  *   api_influx.c             /write, /api/v2/write, /ping
  *   api_self.c               /metrics
+ *   api_agent.c              /api/v1/status/forwarding; what an agent answers to queries
  *   api_files.c              the web UI, /api/openapi.yaml
  *   api_source.c             promql_source and api_store over tsdb
  *   api_classic_histograms.c native view of classic histograms, over any promql_source
@@ -43,8 +44,8 @@
 struct api_store {
     void *ctx;
     enum err (*write)(void *ctx, const struct batch *b, const struct ingest_source *who,
-                      struct tsdb_write_result *ret);  /* as ingest_append */
-    enum err (*wait)(void *ctx, uint64_t lsn);         /* as tsdb_wait */
+                      struct tsdb_write_result *ret); /* as ingest_append */
+    enum err (*wait)(void *ctx, uint64_t lsn);        /* as tsdb_wait */
     /* Sorted, without duplicates, in a; at most limit (0 = all). */
     enum err (*series)(void *ctx, int64_t from_ms, int64_t to_ms, const struct matcher *m, size_t n_matchers,
                        size_t limit, struct arena *a, struct labels **ret, size_t *ret_n);
@@ -57,7 +58,7 @@ struct api_store {
     enum err (*metadata)(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret, size_t *ret_n);
     enum err (*stats)(void *ctx, bool with_top, struct arena *a, struct tsdb_stats *ret);
     uint64_t (*known)(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint,
-                      hash128 *ret_key); /* tsdb_known(); NULL = nothing is */
+                      hash128 *ret_key);                          /* tsdb_known(); NULL = nothing is */
     uint64_t (*salt)(void *ctx, const struct ingest_source *who); /* as ingest_salt; NULL = 0 */
     /* As in tsdb.h. NULL: this store has no administration. */
     enum err (*delete_series)(void *ctx, const struct tsdb_selector *sel, size_t n, int64_t from_ms, int64_t to_ms,
@@ -144,16 +145,32 @@ struct api_process {
     double (*replay_progress)(void *ctx); /* 0..1; NULL = 1 */
 };
 
+/* ---- forwarding as the API sees it ---- */
+struct api_forward_row { /* one remote_write */
+    str name, url, protocol;
+    unsigned shards, shards_desired;
+    uint64_t pending, sent, failed, retried, dropped, lag_bytes;
+    double lag_seconds;
+    int64_t highest_sent_ms, last_ok_ms; /* 0: never */
+    str last_error;
+};
+struct api_forward {
+    void *ctx;
+    void (*status)(void *ctx, struct arena *a, const struct api_forward_row **ret, size_t *ret_n); /* copied into a */
+};
+
 struct api_deps {
     struct api_store store;
     struct promql_engine *engine;
     struct promql_source *source;
-    unsigned promql_features;          /* for parse_query and format_query: the engine's */
-    const struct api_scrape *scrape;   /* NULL: nothing is scraped */
-    struct push *push;                 /* pushed groups; NULL: none are taken */
-    const struct api_process *process; /* never NULL */
-    bool admin;                        /* /api/v1/admin/tsdb/... is on */
-    const struct http_pair *flags;     /* status/flags, sorted by name */
+    unsigned promql_features;             /* for parse_query and format_query: the engine's */
+    const struct api_scrape *scrape;      /* NULL: nothing is scraped */
+    struct push *push;                    /* pushed groups; NULL: none are taken */
+    const struct api_forward *forwarding; /* NULL: there is none */
+    bool agent;                           /* nothing can be asked for: queries are answered with an error */
+    const struct api_process *process;    /* never NULL */
+    bool admin;                           /* /api/v1/admin/tsdb/... is on */
+    const struct http_pair *flags;        /* status/flags, sorted by name */
     size_t n_flags;
     struct api_build build;
     struct clock *clock;

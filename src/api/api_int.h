@@ -112,6 +112,8 @@ API_TABLE(custom_routes)
 API_TABLE(push_routes)
 API_TABLE(federate_routes)
 API_TABLE(read_routes)
+API_TABLE(forward_routes)
+API_TABLE(agent_routes)
 API_TABLE(influx_routes)
 API_TABLE(file_routes)
 API_TABLE(common_routes) /* health and /metrics: on every listener */
@@ -127,8 +129,7 @@ void api_self_close(struct api *api);
 
 /* Write a decoded batch and wait until it is durable. On trouble the store's error. */
 enum err api_store_write(struct api *api, const struct batch *b, const struct ingest_source *who,
-                         struct tsdb_write_result *ret,
-                         struct err_text *reterr) MUST_CHECK;
+                         struct tsdb_write_result *ret, struct err_text *reterr) MUST_CHECK;
 /* 400 with the first refusal in words: of the decoder, or of the store with the reference receiver's phrase in front. */
 void api_partial_fail(struct http_response *rs, const struct wire_rejects *rejects, const struct tsdb_write_result *r);
 /* "out of order sample": the words senders know for a refusal. */

@@ -75,6 +75,7 @@ static const struct cli_limits limits_defaults = { .ooo_window_ms = 2 * 3600000,
                                                    .label_name_bytes = 1024,
                                                    .label_value_bytes = 4096,
                                                    .exemplars = 100000,
+                                                   .log_bytes = 1 << 30,
                                                    .ingest = INGEST_LIMITS_DEFAULT };
 static const struct conf_field limits_fields[] = {
     F(memory_bytes, "memory", CONF_BYTES),
@@ -85,13 +86,19 @@ static const struct conf_field limits_fields[] = {
     F(label_name_bytes, "label_name_length", CONF_UINT),
     F(label_value_bytes, "label_value_length", CONF_UINT),
     F(exemplars, "exemplars", CONF_UINT),
+    F(log_bytes, "log", CONF_BYTES),
     F(ingest.tenant, "series_per_tenant", CONF_UINT),
     F(ingest.job, "series_per_job", CONF_UINT),
     F(ingest.target, "series_per_target", CONF_UINT),
     F(ingest.metric, "series_per_metric", CONF_UINT),
 };
 #undef F
-SCHEMA(limits_schema, struct cli_limits, "limits", limits_fields, .defaults = &limits_defaults);
+static void check_limits(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    if (((const struct cli_limits *)obj)->log_bytes < 64u << 20)
+        FAIL("limits.log must be at least 64MB: requests and what is not forwarded yet have to fit");
+}
+SCHEMA(limits_schema, struct cli_limits, "limits", limits_fields, .defaults = &limits_defaults, .check = check_limits);
 
 static enum err host_from_scalar(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {

@@ -8,7 +8,7 @@
  *   retention: {time: 15d, size: 0, rules: [{match: '{__name__=~"debug_.*"}', keep: 3d}]}   # or a list of rules
  *   rollups: [{resolution: 5m, keep: 90d}, {resolution: 1h, keep: 2y, match: '{job="api"}'}]   # none by default
  *   limits: {memory: 0, series: 0, out_of_order_window: 2h, future: 10m, labels: 64,
- *            label_name_length: 1024, label_value_length: 4096, exemplars: 100000,
+ *            label_name_length: 1024, label_value_length: 4096, exemplars: 100000, log: 1GB,
  *            series_per_tenant: 20000000, series_per_job: 5000000, series_per_target: 500000,
  *            series_per_metric: 2000000}
  *   prometheus: prometheus.yml      # include one, or write global, scrape_configs ... right here
@@ -67,6 +67,7 @@ struct cli_config {
         uint64_t memory_bytes, series; /* 0 = by the machine, no limit */
         int64_t ooo_window_ms, future_ms;
         uint64_t labels, label_name_bytes, label_value_bytes, exemplars;
+        uint64_t log_bytes;          /* of the write-ahead log: then it is flushed, or the oldest unsent given up */
         struct ingest_limits ingest; /* active series per tenant, job, target, metric */
     } limits;
     str prometheus_file; /* resolved against the folder of this file; "" = inline or none */

@@ -90,6 +90,32 @@ static enum err open_compat(struct serve *s, struct err_text *reterr)
     return OK;
 }
 
+/* An agent forgets what a server keeps: it has a folder of its own, with a mark. */
+static enum err agent_folder(struct serve *s, const char *dir, struct err_text *reterr)
+{
+    const char *format = arena_printf(&s->a, "%s/FORMAT", dir).p, *mark = arena_printf(&s->a, "%s/AGENT", dir).p;
+    struct fs_file *f = NULL;
+    if (!s->opt.agent)
+        return OK;
+    if (!s->cfg->prom->remote_write.n)
+        return err_fail(reterr, ERR_INVALID,
+                        "vane agent forwards what it collects, and the configuration has no remote_write: say where to "
+                        "send it");
+    bool exists = fs_open(fs_os(), format, FS_READ, &f) == OK;
+    fs_close(f);
+    f = NULL;
+    bool marked = fs_open(fs_os(), mark, FS_READ, &f) == OK;
+    fs_close(f);
+    if (exists && !marked)
+        return err_fail(
+            reterr, ERR_PERMISSION,
+            "%s holds the data of a `vane serve`, which an agent would not keep: give it a folder of its own "
+            "with --data",
+            dir);
+    enum err e = marked ? OK : fs_write_file_atomic(fs_os(), mark, STR("vane agent\n"));
+    return e ? err_fail(reterr, e, "%s: %s", mark, err_describe(e)) : OK;
+}
+
 static enum err open_store(struct serve *s, struct err_text *reterr)
 {
     struct tsdb_config cfg;
@@ -97,9 +123,15 @@ static enum err open_store(struct serve *s, struct err_text *reterr)
     enum err e = fs_mkdirs(fs_os(), dir);
     if (e)
         return err_fail(reterr, e, "data folder %s: %s", dir, err_describe(e));
-    TRY(store_open(fs_os(), dir, NULL, os_clock(), &s->store, reterr));
+    TRY(agent_folder(s, dir, reterr));
+    struct store_config store;
+    store_config_defaults(&store);
+    store.wal_bytes_max = s->cfg->limits.log_bytes;
+    store.wal_file_bytes = MIN(store.wal_file_bytes, store.wal_bytes_max / 8);
+    TRY(store_open(fs_os(), dir, &store, os_clock(), &s->store, reterr));
     serve_tsdb_config(s, s->cfg, &cfg);
     cfg.replay_behind = true;
+    cfg.log_only = s->opt.agent;
     TRY(tsdb_open(&cfg, s->store, os_clock(), &s->db, reterr));
     struct ingest_config ingest;
     serve_ingest_config(s, s->cfg, &ingest);
@@ -434,6 +466,12 @@ static int run(const struct cli_command *self, int argc, char **argv)
     return code;
 }
 
+const struct cli_command cli_agent = {
+    .name = "agent",
+    .summary = "collect and forward only",
+    .help = agent_help,
+    .run = run,
+};
 const struct cli_command cli_serve = {
     .name = "serve",
     .summary = "run the server",

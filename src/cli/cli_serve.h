@@ -26,6 +26,7 @@ struct serve_options {
     int64_t retention_ms; /* -1: not given */
     uint64_t retention_bytes;
     bool retention_bytes_given, insecure, no_host_metrics, no_self_metrics, no_otlp, no_otlp_grpc, lifecycle, admin;
+    bool agent; /* `vane agent`: no segments, no queries */
     unsigned features;
     struct http_pair flags[64]; /* status/flags: as given, for show */
     size_t n_flags;
@@ -34,7 +35,7 @@ struct serve_options {
 /* Returns CLI_OK to go on; otherwise *ret_exit is the exit code (also after --help). */
 bool serve_options_parse(const struct cli_command *self, int argc, char **argv, struct arena *a,
                          struct serve_options *ret, int *ret_exit);
-extern const char serve_help[];
+extern const char serve_help[], agent_help[];
 
 struct serve {
     struct arena a;
@@ -60,6 +61,7 @@ struct serve {
     struct cli_self *self;
     struct api *api;
     struct api_scrape api_scrape;
+    struct api_forward api_forward;
     struct api_process api_process;
     struct http_certificates *certificates; /* NULL: plain */
     struct http_users *users;               /* NULL: no web configuration file */

@@ -176,8 +176,35 @@ static void show_data_dir(struct serve *s)
     o->n_flags++;
 }
 
+static void forward_rows(void *ctx, struct arena *a, const struct api_forward_row **ret, size_t *ret_n)
+{
+    struct forward_status *st;
+    forward_status(((struct serve *)ctx)->forward, a, &st, ret_n);
+    struct api_forward_row *rows = arena_array(a, struct api_forward_row, *ret_n + 1);
+    for (size_t i = 0; i < *ret_n; i++)
+        rows[i] = (struct api_forward_row){
+            .name = st[i].name,
+            .url = st[i].url,
+            .protocol = st[i].protocol,
+            .shards = st[i].shards,
+            .shards_desired = st[i].shards_desired,
+            .pending = st[i].pending,
+            .sent = st[i].sent,
+            .failed = st[i].failed,
+            .retried = st[i].retried,
+            .dropped = st[i].dropped,
+            .lag_bytes = st[i].lag_bytes,
+            .lag_seconds = st[i].lag_seconds,
+            .highest_sent_ms = st[i].highest_sent_ms,
+            .last_ok_ms = st[i].last_ok_ms,
+            .last_error = st[i].last_error,
+        };
+    *ret = rows;
+}
+
 void serve_api_deps(struct serve *s, struct api_deps *d)
 {
+    s->api_forward = (struct api_forward){ s, forward_rows };
     char text[1024] = "";
     show_data_dir(s);
     s->api_scrape = (struct api_scrape){
@@ -201,6 +228,8 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .source = s->source,
         .promql_features = s->opt.features,
         .scrape = &s->api_scrape,
+        .forwarding = &s->api_forward,
+        .agent = s->opt.agent,
         .push = s->push,
         .process = &s->api_process,
         .admin = s->opt.admin,

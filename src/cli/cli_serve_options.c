@@ -37,6 +37,7 @@ static const struct option long_options[] = {
     { "config.file", required_argument, NULL, OPT_CONFIG },
     { "data", required_argument, NULL, OPT_DATA },
     { "storage.tsdb.path", required_argument, NULL, OPT_DATA },
+    { "storage.agent.path", required_argument, NULL, OPT_DATA },
     { "listen", required_argument, NULL, OPT_LISTEN },
     { "web.listen-address", required_argument, NULL, OPT_LISTEN },
     { "otlp-listen", required_argument, NULL, OPT_OTLP_LISTEN },
@@ -97,6 +98,31 @@ const char serve_help[] =
     "  -h, --help\n"
     "\n"
     "Prometheus' spellings (--config.file, --storage.tsdb.path, --web.listen-address, ...) are accepted as well.\n";
+
+const char agent_help[] =
+    "usage: vane agent --config FILE [options]\n"
+    "\n"
+    "Collects and forwards, and keeps nothing but the log of what is not forwarded yet: scraping, host metrics and "
+    "all\n"
+    "push protocols as `vane serve`, and remote_write of the same configuration file. No queries, no rules. When a\n"
+    "receiver is away, the log waits for it up to limits.log (1 GiB); then the oldest is given up, counted and "
+    "logged.\n"
+    "\n"
+    "  --config FILE           vane.yaml or prometheus.yml with remote_write (SIGHUP or POST /-/reload read it again)\n"
+    "  --data DIR              where the log is kept (default ./vane-agent-data); a folder of the agent's own\n"
+    "  --listen ADDR:PORT      push protocols, status and metrics; may be repeated (default 127.0.0.1:9090)\n"
+    "  --otlp-listen ADDR:PORT OTLP/HTTP (default 127.0.0.1:4318); --no-otlp-listen turns it off\n"
+    "  --otlp-grpc-listen ADDR:PORT\n"
+    "                          OTLP/gRPC (default 127.0.0.1:4317); --no-otlp-grpc-listen turns it off\n"
+    "  --insecure              allow addresses beyond loopback although there is no authentication\n"
+    "  --no-host-metrics       do not collect this machine's metrics\n"
+    "  --no-self-metrics       do not forward vane's own metrics\n"
+    "  --web-config FILE       Prometheus' web configuration file: TLS, users (basic_auth_users), headers\n"
+    "  --enable-lifecycle      allow POST /-/quit\n"
+    "  --log-level LEVEL       debug, info (default), warn, error   --log-format FORMAT      logfmt (default), json\n"
+    "  -h, --help\n"
+    "\n"
+    "Prometheus' spellings (--config.file, --storage.agent.path, --web.listen-address, ...) are accepted as well.\n";
 
 static const struct {
     const char *name;
@@ -235,6 +261,8 @@ bool serve_options_parse(const struct cli_command *self, int argc, char **argv, 
 {
     *o = (struct serve_options){ .retention_ms = -1,
                                  .features = PROMQL_DURATION_EXPR,
+                                 .agent = self == &cli_agent,
+                                 .data_dir = self == &cli_agent ? "./vane-agent-data" : NULL,
                                  .a = a }; /* on by default since Prometheus 3.14 */
     enum log_level level;
     for (int opt, at = 0; (opt = getopt_long(argc, argv, "h", long_options, &at)) != -1;) {

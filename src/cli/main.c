@@ -6,8 +6,18 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-    &cli_serve, &cli_query, &cli_check_config, &cli_fsck, &cli_backup, &cli_restore, &cli_import_prometheus, &cli_import_openmetrics, &cli_import_snapshot,
-    &cli_export, &cli_version,
+    &cli_serve,
+    &cli_agent,
+    &cli_query,
+    &cli_check_config,
+    &cli_fsck,
+    &cli_backup,
+    &cli_restore,
+    &cli_import_prometheus,
+    &cli_import_openmetrics,
+    &cli_import_snapshot,
+    &cli_export,
+    &cli_version,
 };
 
 static void print_help(FILE *out)

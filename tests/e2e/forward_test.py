@@ -264,4 +264,58 @@ def reload_keeps_places():
         s.shutdown()
 
 
-run([nothing_is_lost_over_outages_and_kills, answers_decide, reload_keeps_places])
+def agent_collects_and_forwards():
+    """vane agent: takes all protocols, forwards, answers no queries, keeps no segments, refuses a server's folder."""
+    receiver = Vane()
+    agent = Vane(command="agent", self_metrics=True, config=f"""
+global: {{scrape_interval: 1s}}
+scrape_configs: [{{job_name: r, static_configs: [{{targets: ["127.0.0.1:{receiver.port}"]}}]}}]
+remote_write: [{{url: "{receiver.url}/api/v1/write", {QUEUE}}}]
+""")
+    try:
+        receiver.start()
+        agent.start()
+        ms = int(time.time() * 1000)
+        assert agent.write([({"__name__": "pushed"}, [(ms, 4.5)])]).status == 204
+        wait_for(lambda: receiver.value("pushed") == 4.5, "what was pushed")
+        wait_for(lambda: receiver.value('up{job="r"}') == 1, "what was scraped")
+        wait_for(lambda: receiver.value('up{job="vane"}') == 1, "the agent's own metrics")
+        for path in ("/api/v1/query?query=up", "/api/v1/query_range?query=up", "/api/v1/series", "/api/v1/labels",
+                     "/api/v1/label/job/values", "/api/v1/metadata", "/federate"):
+            a = agent.get(path)
+            assert a.status == 422 and b"unavailable with vane agent" in a.body, (path, a.status, a.body)
+        assert http("POST", agent.url + "/api/v1/read", b"").status == 422
+        targets = agent.get("/api/v1/targets").json["data"]["activeTargets"]
+        assert len(targets) == 1 and targets[0]["health"] == "up"
+        rows = agent.get("/api/v1/status/forwarding").json["data"]
+        assert len(rows) == 1 and rows[0]["sent"] > 10 and rows[0]["shards"] == 1 and rows[0]["lastError"] == "", rows
+        receiver.kill()
+        agent.write([({"__name__": "pushed"}, [(ms + 1000, 5.5)])])
+        wait_for(lambda: "Connection refused" in agent.get("/api/v1/status/forwarding").json["data"][0]["lastError"], "the error")
+        assert agent.stop() == 0  # with a receiver that is away
+        agent.start()
+        receiver.start()
+        wait_for(lambda: receiver.value("pushed", (ms + 2000) / 1000) == 5.5, "what was pushed before the restart")
+        assert agent.stop() == 0
+        assert not list((agent.data / "seg/metrics").glob("*.vseg")), "an agent writes no segments"
+        assert receiver.stop() == 0
+        wrong = Vane(command="agent", config=agent.config.read_text())
+        shutil.rmtree(wrong.folder)
+        wrong.folder, wrong.data, wrong.log_path = receiver.folder, receiver.data, receiver.folder / "agent.log"
+        wrong.config = agent.config
+        wrong.start(wait=False)
+        assert wrong.process.wait(20) == 1 and "a folder of its own" in wrong.log_text(), wrong.log_text()
+        wrong.log.close()
+        wrong.data = receiver.folder / "fresh"
+        wrong.config = None
+        wrong.start(wait=False)
+        assert wrong.process.wait(20) == 1 and "no remote_write" in wrong.log_text(), wrong.log_text()
+        wrong.log.close()
+    finally:
+        for v in (agent, receiver):
+            if v.process:
+                v.kill()
+            shutil.rmtree(v.folder, ignore_errors=True)
+
+
+run([nothing_is_lost_over_outages_and_kills, answers_decide, reload_keeps_places, agent_collects_and_forwards])

@@ -66,14 +66,14 @@ def http(method, url, body=None, headers=None, timeout=30):
 class Vane:
     """A vane process. Use as a context manager; stop() is graceful, kill() is kill -9."""
 
-    def __init__(self, config=None, args=(), folder=None, host_metrics=False, self_metrics=False):
+    def __init__(self, config=None, args=(), folder=None, host_metrics=False, self_metrics=False, command="serve"):
         self.own_folder = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="vane-e2e-"))
         self.data = self.folder / "data"
         self.port, self.otlp_port, self.grpc_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.otlp_url = f"http://127.0.0.1:{self.otlp_port}"
-        self.args = list(args)
+        self.args, self.subcommand = list(args), command
         self.host_metrics, self.self_metrics = host_metrics, self_metrics
         self.log_path = self.folder / "vane.log"
         self.process = None
@@ -83,7 +83,7 @@ class Vane:
             self.config.write_text(config)
 
     def command(self):
-        cmd = [BINARY, "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}",
+        cmd = [BINARY, self.subcommand, "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}",
                "--otlp-listen", f"127.0.0.1:{self.otlp_port}", "--otlp-grpc-listen", f"127.0.0.1:{self.grpc_port}"]
         if not self.host_metrics:
             cmd.append("--no-host-metrics")

@@ -48,6 +48,34 @@ function FactsCard({ title, facts }: { title: string; facts: Facts }) {
   )
 }
 
+interface Remote {
+  name: string; url: string; protobufMessage: string; shards: number; shardsDesired: number; pending: number; sent: number; failed: number; retried: number; dropped: number
+  lagSeconds: number; lagBytes: number; highestSentTimestamp: string; lastSuccess: string; lastError: string
+}
+
+/** Where samples are forwarded to, and how far behind that is. Nothing when there is no remote_write. */
+function Forwarding() {
+  const { data } = useLoad(async (abort) => (await api<Remote[]>('status/forwarding', {}, abort)).data, [])
+  if (!data || data.length === 0) return null
+  return (
+    <section class="card" aria-label="Forwarding">
+      <h2>Forwarding</h2>
+      <table>
+        <thead><tr><th scope="col">Remote</th><th scope="col" class="num">Sent</th><th scope="col" class="num">Pending</th><th scope="col" class="num">Failed</th><th scope="col" class="num">Dropped</th><th scope="col" class="num">Shards</th><th scope="col" class="num">Lag</th><th scope="col">State</th></tr></thead>
+        <tbody>{data.map((r) => (
+          <tr key={r.name}>
+            <th scope="row"><span class="mono">{r.name}</span> <span class="muted mono small">{r.url}</span></th>
+            <td class="num">{formatCount(r.sent)}</td><td class="num">{formatCount(r.pending)}</td>
+            <td class={r.failed ? 'num bad' : 'num'}>{formatCount(r.failed)}</td><td class={r.dropped ? 'num bad' : 'num'}>{formatCount(r.dropped)}</td>
+            <td class="num">{r.shards}</td><td class="num">{format(r.lagSeconds, 'seconds')}, {format(r.lagBytes, 'bytes')}</td>
+            <td class={r.lastError ? 'bad' : ''}>{r.lastError || (r.lastSuccess ? `works, ${formatAgo(Date.now() - Date.parse(r.lastSuccess))}` : 'nothing sent yet')}</td>
+          </tr>
+        ))}</tbody>
+      </table>
+    </section>
+  )
+}
+
 function Server() {
   const { data, error } = useLoad(async (abort) => {
     const [build, runtime] = await Promise.all([api<Facts>('status/buildinfo', {}, abort), api<Facts>('status/runtimeinfo', {}, abort)])
@@ -55,7 +83,7 @@ function Server() {
   }, [])
   if (error !== undefined) return <ErrorBox error={error} />
   if (!data) return <Skeleton rows={8} />
-  return <div class="cards two"><FactsCard title="Runtime" facts={data.runtime} /><FactsCard title="Build" facts={data.build} /></div>
+  return <div class="cards two"><FactsCard title="Runtime" facts={data.runtime} /><FactsCard title="Build" facts={data.build} /><Forwarding /></div>
 }
 
 function Top({ title, hint, list, unit, link }: { title: string; hint: string; list?: Count[]; unit: 'count' | 'bytes'; link: (name: string) => string }) {
