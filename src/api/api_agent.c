@@ -51,7 +51,6 @@ static void unavailable(struct http_request *rq, struct http_response *rs)
 
 #define GET  HTTP_BIT(HTTP_GET)
 #define BOTH (HTTP_BIT(HTTP_GET) | HTTP_BIT(HTTP_POST))
-#define DO   (HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT))
 const struct http_route api_forward_routes[] = {
     { GET, "/api/v1/status/forwarding", status_forwarding, HTTP_CONTROL, NULL, HTTP_CORS },
 };
@@ -70,6 +69,6 @@ const struct http_route api_agent_routes[] = {
     { GET, "/api/v1/metadata", unavailable, HTTP_CONTROL, NULL, HTTP_CORS },
     { HTTP_BIT(HTTP_POST), "/api/v1/read", unavailable, HTTP_CONTROL, NULL, HTTP_RAW_BODY | HTTP_NO_FORM },
     { GET, "/federate", unavailable, HTTP_CONTROL, NULL, 0 },
-    { DO, "/api/v1/admin/tsdb/{what}", unavailable, HTTP_CONTROL, NULL, HTTP_CORS },
+    { BOTH | HTTP_BIT(HTTP_PUT), "/api/v1/admin/tsdb/{what}", unavailable, HTTP_CONTROL, NULL, HTTP_CORS },
 };
 const size_t api_agent_routes_n = ARRAY_LEN(api_agent_routes);
