@@ -82,6 +82,10 @@ void buf_zeros(struct buf *b, size_t n);
 /* Go's strconv.Quote (with the quotes) and %q of a rune: what Prometheus' texts show. */
 void buf_go_quote(struct buf *b, str s);
 void buf_go_quote_rune(struct buf *b, uint32_t cp);
+/* The inverse, of a text with its quotes: "..." and '...' with Go's escapes, `...` raw (carriage returns go).
+ * false: not well-formed; what was added to b until then stays. Bytes from \x and octal escapes are added as they are. */
+bool buf_go_unquote(struct buf *b, str quoted);
+bool str_go_unquote_rune(str quoted, int64_t *ret); /* 'x': one character */
 bool str_rune_is_printable(uint32_t cp); /* Go's strconv.IsPrint, unassigned code points apart */
 
 static inline void buf_u16(struct buf *b, uint16_t v)

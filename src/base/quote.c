@@ -69,3 +69,103 @@ void buf_go_quote_rune(struct buf *out, uint32_t cp)
     quote_one(out, cp > 0x10ffff ? 0xfffd : cp, '\'', true, 0);
     buf_u8(out, '\'');
 }
+
+/* ---- the other way ---- */
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : 99;
+}
+
+static bool escaped_number(str *io, size_t n, unsigned base, uint64_t *io_v)
+{
+    if (io->n < n)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (digit(io->p[i]) >= (int)base)
+            return false;
+        *io_v = *io_v * base + (uint64_t)digit(io->p[i]);
+    }
+    *io = str_skip(*io, n);
+    return true;
+}
+
+/* One character; ret_byte: it is a byte and no code point. */
+static bool unquote_one(str *io, char quote, uint32_t *ret, bool *ret_byte)
+{
+    static const char simple[] = "a\ab\bf\fn\nr\rt\tv\v\\\\";
+    uint64_t v = 0;
+    *ret_byte = false;
+    if (io->p[0] == quote || io->p[0] == '\n')
+        return false;
+    if (io->p[0] != '\\') {
+        size_t w = str_utf8_get(*io, ret);
+        *ret_byte = w == 1;
+        if (w == 1)
+            *ret = (uint8_t)io->p[0];
+        *io = str_skip(*io, w);
+        return true;
+    }
+    if (io->n < 2)
+        return false;
+    char c = io->p[1];
+    *io = str_skip(*io, 2);
+    for (size_t i = 0; i + 1 < sizeof(simple); i += 2)
+        if (simple[i] == c) {
+            *ret = (uint8_t)simple[i + 1];
+            return true;
+        }
+    if (c == '\'' || c == '"') {
+        *ret = (uint8_t)c;
+        return c == quote;
+    }
+    *ret_byte = c == 'x' || (c >= '0' && c <= '7');
+    if (c >= '0' && c <= '7') {
+        v = (uint64_t)digit(c);
+        if (!escaped_number(io, 2, 8, &v))
+            return false;
+    } else if ((c != 'x' && c != 'u' && c != 'U') || !escaped_number(io, c == 'x' ? 2 : c == 'u' ? 4 : 8, 16, &v)) {
+        return false;
+    }
+    *ret = (uint32_t)v;
+    return *ret_byte ? v <= 255 : v <= 0x10ffff && !(v >= 0xd800 && v < 0xe000);
+}
+
+bool buf_go_unquote(struct buf *b, str q)
+{
+    if (q.n < 2 || q.p[0] != q.p[q.n - 1] || (q.p[0] != '"' && q.p[0] != '\'' && q.p[0] != '`'))
+        return false;
+    char quote = q.p[0];
+    for (q = str_n(q.p + 1, q.n - 2); q.n;) {
+        uint32_t r;
+        bool byte;
+        if (quote == '`') {
+            if (q.p[0] == '`')
+                return false;
+            if (q.p[0] != '\r')
+                buf_u8(b, (uint8_t)q.p[0]);
+            q = str_skip(q, 1);
+            continue;
+        }
+        if (!unquote_one(&q, quote, &r, &byte))
+            return false;
+        char enc[4];
+        if (byte)
+            buf_u8(b, (uint8_t)r);
+        else
+            buf_add(b, enc, str_utf8_put(enc, r));
+    }
+    return true;
+}
+
+bool str_go_unquote_rune(str q, int64_t *ret)
+{
+    uint32_t r;
+    bool byte;
+    if (q.n < 3 || q.p[0] != '\'' || q.p[q.n - 1] != '\'')
+        return false;
+    q = str_n(q.p + 1, q.n - 2);
+    if (!unquote_one(&q, '\'', &r, &byte) || q.n)
+        return false;
+    *ret = r;
+    return true;
+}

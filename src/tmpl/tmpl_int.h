@@ -144,10 +144,7 @@ struct tmpl_set {
 const struct tmpl_func *set_func(const struct tmpl_set *set, str name);
 const struct tree *set_tree(const struct tmpl_set *set, str name);
 
-/* ---- numbers and strings of the language ---- */
 bool num_literal(str s, struct node *n); /* Go's literals into n->num */
-bool unquote(struct arena *a, str s, str *ret);
-bool unquote_rune(str s, int64_t *ret);
 
 /* ---- built-in functions ---- */
 const struct tmpl_func *builtin_func(str name);

@@ -107,87 +107,13 @@ static int digit(char c)
                                   : 99;
 }
 
-/* One character of a quoted string; value > 255 or is_rune: a code point, else a byte. */
-static bool unquote_char(str *io, char quote, uint32_t *ret, bool *ret_rune)
+static bool unquote(struct arena *a, str s, str *ret)
 {
-    static const char simple[] = "a\ab\bf\fn\nr\rt\tv\v\\\\";
-    *ret_rune = true;
-    if (io->n == 0 || io->p[0] == quote || io->p[0] == '\n')
-        return false;
-    if (io->p[0] != '\\') {
-        size_t w = str_utf8_get(*io, ret);
-        if (w == 1 && (unsigned char)io->p[0] >= 0x80) {
-            *ret = (unsigned char)io->p[0];
-            *ret_rune = false;
-        }
-        *io = str_skip(*io, w);
-        return true;
-    }
-    if (io->n < 2)
-        return false;
-    char c = io->p[1];
-    *io = str_skip(*io, 2);
-    for (size_t i = 0; i + 1 < sizeof(simple); i += 2)
-        if (simple[i] == c)
-            return *ret = (uint32_t)simple[i + 1], true;
-    if (c == '\'' || c == '"')
-        return *ret = (uint32_t)c, c == quote;
-    unsigned n = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0, base = 16;
-    uint64_t v = 0;
-    if (c >= '0' && c <= '7') {
-        base = 8;
-        n = 2;
-        v = (uint64_t)digit(c);
-    }
-    if (!n || io->n < n)
-        return false;
-    for (unsigned i = 0; i < n; i++) {
-        if (digit(io->p[i]) >= (int)base)
-            return false;
-        v = v * base + (uint64_t)digit(io->p[i]);
-    }
-    *io = str_skip(*io, n);
-    *ret_rune = n > 2;
-    *ret = (uint32_t)v;
-    return n > 2 ? v <= 0x10ffff && !(v >= 0xd800 && v < 0xe000) : v <= 255;
-}
-
-bool unquote_rune(str s, int64_t *ret)
-{
-    uint32_t r;
-    bool is_rune;
-    if (s.n < 3)
-        return false;
-    s = str_n(s.p + 1, s.n - 2);
-    if (!unquote_char(&s, '\'', &r, &is_rune) || s.n)
-        return false;
-    *ret = r;
-    return true;
-}
-
-bool unquote(struct arena *a, str s, str *ret)
-{
-    char *out = arena_alloc(a, s.n * 2 + 4), *w = out;
-    if (s.p[0] == '`') { /* raw: carriage returns go */
-        for (size_t i = 1; i + 1 < s.n; i++)
-            if (s.p[i] != '\r')
-                *w++ = s.p[i];
-        *ret = str_n(out, (size_t)(w - out));
-        return true;
-    }
-    s = str_n(s.p + 1, s.n - 2);
-    while (s.n) {
-        uint32_t r;
-        bool is_rune;
-        if (!unquote_char(&s, '"', &r, &is_rune))
-            return false;
-        if (is_rune)
-            w += str_utf8_put(w, r);
-        else
-            *w++ = (char)r;
-    }
-    *ret = str_n(out, (size_t)(w - out));
-    return true;
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    bool ok = buf_go_unquote(&b, s);
+    *ret = arena_str(a, buf_str(&b));
+    return ok;
 }
 
 /* Underscores only between digits or behind a base prefix; taken out into out. */
@@ -366,7 +292,7 @@ static struct node *parse_term(struct parser *p)
     case T_RUNE:
         n = node_new(p, N_NUMBER, t);
         n->num.is_rune = n->num.is_int = n->num.is_float = true;
-        if (!unquote_rune(t.s, &n->num.i))
+        if (!str_go_unquote_rune(t.s, &n->num.i))
             fail_at(p, t.pos, "malformed character constant: " STR_FMT, STR_ARG(t.s));
         n->num.f = (double)n->num.i;
         return n;
