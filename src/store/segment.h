@@ -80,9 +80,12 @@ uint32_t segment_page_add(struct segment_writer *w, str raw, unsigned flags);
 /* The same page as in another segment, without inflating it. Its checksum is verified on the way. */
 uint32_t segment_page_copy(struct segment_writer *w, const struct segment *from, uint32_t page);
 void segment_section_end(struct segment_writer *w, uint64_t rows, int64_t min, int64_t max, uint64_t nulls);
-uint64_t segment_writer_bytes(const struct segment_writer *w); /* so far */
+uint64_t segment_writer_bytes(const struct segment_writer *w);                  /* so far */
+const struct segment_meta *segment_writer_meta(const struct segment_writer *w); /* complete once it is finished */
 /* meta: time range, LSNs and rows are read; id, signal, level and bytes are filled in. */
 enum err segment_finish(struct segment_writer *w, struct segment_meta *meta, struct err_text *reterr) MUST_CHECK;
+/* Give a finished segment a new id: the greatest so far. */
+enum err segment_renumber(struct segment_writer *w, struct err_text *reterr) MUST_CHECK;
 void segment_abort(struct segment_writer *w); /* deletes the .tmp file; at any time before a commit; NULL is fine */
 
 /* ---- reading ---- */

@@ -270,3 +270,51 @@ enum err segment_finish(struct segment_writer *w, struct segment_meta *meta, str
     *meta = w->meta;
     return OK;
 }
+
+const struct segment_meta *segment_writer_meta(const struct segment_writer *w)
+{
+    return &w->meta;
+}
+
+/* The header is hashed last: the bytes before the trailer are read once more, nothing else changes. */
+static enum err header_change(struct fs_file *f, const struct segment_header *h)
+{
+    struct segment_trailer t;
+    struct segment_header now;
+    str map;
+    TRY(fs_map(f, &map));
+    size_t end = map.n - sizeof(t);
+    memcpy(&t, map.p + end, sizeof(t));
+    memcpy(&now, map.p, sizeof(now));
+    unsigned faults = atomic_load(fs_map_faults(map));
+    uint64_t was = segment_hash(map);
+    XXH3_state_t *x = XXH3_createState();
+    ASSERT(x);
+    XXH3_64bits_reset(x);
+    XXH3_64bits_update(x, map.p + sizeof(now), end - sizeof(now));
+    XXH3_64bits_update(x, h, sizeof(*h));
+    bool sound = was == t.hash && atomic_load(fs_map_faults(map)) == faults;
+    t.hash = XXH3_64bits_digest(x);
+    XXH3_freeState(x);
+    fs_unmap(f, map);
+    if (!sound)
+        return ERR_CORRUPT;
+    TRY(fs_pwrite(f, &t, sizeof(t), end));
+    TRY(fs_pwrite(f, h, sizeof(*h), 0));
+    return fs_datasync(f);
+}
+
+enum err segment_renumber(struct segment_writer *w, struct err_text *reterr)
+{
+    ASSERT(w->finished && !w->renamed);
+    AUTO_FS_FILE struct fs_file *f = NULL;
+    w->meta.id = store_segment_id_next(w->st, (enum store_signal)w->meta.signal);
+    struct segment_header h = header_make(w);
+    enum err e = fs_open(w->fs, w->tmp, FS_WRITE, &f);
+    e = e ? e : header_change(f, &h);
+    if (e)
+        return err_fail(reterr, e, "%s: %s", w->tmp, err_describe(e));
+    mem_free(w->path);
+    w->path = segment_path_make(store_dir(w->st), (enum store_signal)w->meta.signal, w->meta.id, "vseg");
+    return OK;
+}

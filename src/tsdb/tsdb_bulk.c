@@ -230,7 +230,11 @@ static enum err publish(struct tsdb_bulk *b, struct err_text *reterr)
         return OK;
     struct store_edit edit = { .signal = STORE_METRICS, .add = b->done.p, .n_add = b->done.n };
     mtx_lock(&db->flush_mu);
-    enum err e = store_commit(db->st, &edit, reterr);
+    enum err e = OK;
+    for (size_t i = 0; i < b->done.n && !e; i++) /* what a delete looked at was written before it; this comes after */
+        if (tombs_reach(db, segment_writer_meta(b->done.p[i])))
+            e = segment_renumber(b->done.p[i], reterr);
+    e = e ? e : store_commit(db->st, &edit, reterr);
     mtx_unlock(&db->flush_mu);
     if (!e)
         b->done.n = 0; /* they belong to the store now */

@@ -265,7 +265,7 @@ const char *tsdb_dir(const struct tsdb *db)
 
 enum err tsdb_snapshot(struct tsdb *db, const char *dest, bool skip_head, struct err_text *reterr)
 {
-    if (atomic_load(&db->closing))
+    if (atomic_load(&db->closing) || !replay_await(db))
         return err_fail(reterr, ERR_CLOSED, "the store is closing");
     struct store_snapshot *s = NULL;
     mtx_lock(&db->flush_mu);

@@ -824,6 +824,7 @@ size_t tombs_left(const struct seg_tomb *t, uint32_t row, int64_t from, int64_t 
 /* REQUIRES flush_mu */
 bool seg_has_deleted(struct tsdb *db, struct segment *seg);
 size_t tombs_count(const struct tsdb *db);
+bool tombs_reach(const struct tsdb *db, const struct segment_meta *m); /* a segment that is not published yet */
 enum err tombs_drop_unneeded(struct tsdb *db, struct err_text *reterr);
 
 /* ---- upkeep (tsdb_flush.c, tsdb_compact.c) ---- */

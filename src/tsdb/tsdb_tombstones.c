@@ -477,6 +477,14 @@ static uint64_t newest_id(const struct segment_set *set)
     return id;
 }
 
+bool tombs_reach(const struct tsdb *db, const struct segment_meta *m)
+{
+    for (size_t i = 0; i < tombs_count(db); i++)
+        if (concerns(db->tombs->p[i], m))
+            return true;
+    return false;
+}
+
 static enum err commit_add(struct tsdb *db, struct tomb **v, size_t n, struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;

@@ -2,6 +2,7 @@
  * compaction or power cut; what was written after the delete stays, with the same timestamps too. */
 #include "sim_fs.h"
 #include "tsdb/fixture.h"
+#include "tsdb/tsdb_bulk.h"
 
 #define N_SERIES 6
 #define N_TIMES  400
@@ -347,6 +348,54 @@ static void in_rounds(void **state)
     fx_deinit(&f);
 }
 
+/* A delete between the beginning of an import and its end: what is imported came after it. */
+static void import_beside(void **state)
+{
+    (void)state;
+    static struct world w;
+    struct fixture f;
+    begin(&w, &f);
+    for (int t = 0; t < 20; t++)
+        assert_ok(put(&w, 0, t, t + 1));
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    struct tsdb_bulk *b;
+    struct tsdb_bulk_result r;
+    struct err_text why = { 0 };
+    int64_t ts[3];
+    double v[3];
+    for (int k = 0; k < 3; k++) {
+        ts[k] = BASE + (30 + k) * STEP;
+        v[k] = 100 + k;
+    }
+    struct tsdb_bulk_series s = { .labels = mk_labels(&a, "m0", "i1"), .points = { .ts = ts, .v = v, .n = 3 } };
+    assert_ok(tsdb_bulk_open(f.db, 0, &b));
+    assert_ok(tsdb_bulk_add(b, &s, &why));
+    assert_ok(tsdb_flush(f.db));
+    for (int t = 20; t < 40; t++)
+        assert_ok(put(&w, 0, t, t + 1));
+    assert_ok(del(&w, 0, 0, 0, N_TIMES - 1));
+    assert_int_equal(n_tombstones(&w), 1);
+    verify(&w);
+    assert_ok(tsdb_bulk_commit(b, &r, &why));
+    assert_int_equal(r.samples, 3);
+    for (int k = 0; k < 3; k++)
+        w.m[1][30 + k] = (struct cell){ .have = true, .v = v[k] };
+    verify(&w);
+    fx_crash(&f);
+    open_again(&w, &f);
+    verify(&w);
+    const struct segment_set *set = store_segments_ref(f.st, STORE_METRICS);
+    for (size_t i = 0; i < set->n; i++)
+        assert_ok(segment_verify(set->p[i], &why));
+    segment_set_unref(set);
+    assert_ok(tsdb_clean_tombstones(f.db, &why));
+    assert_int_equal(n_tombstones(&w), 0);
+    verify(&w);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
 static size_t n_exemplars(struct world *w)
 {
     AUTO_ARENA struct arena a;
@@ -543,6 +592,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(written_again), cmocka_unit_test(nothing_to_hide),
                                         cmocka_unit_test(in_rounds),     cmocka_unit_test(exemplars),
-                                        cmocka_unit_test(at_random),     cmocka_unit_test(power_cuts) };
+                                        cmocka_unit_test(import_beside), cmocka_unit_test(at_random),
+                                        cmocka_unit_test(power_cuts) };
     return cmocka_run_group_tests_name("tsdb delete", tests, NULL, NULL);
 }
