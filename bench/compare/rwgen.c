@@ -3,7 +3,8 @@
  * (60 % constant, counters, gauges with decimals), so that no store gains from copies.
  *
  *   rwgen --url http://127.0.0.1:9090/api/v1/write --targets 50 --series 600 --interval 15 --duration 6h
- *         [--end UNIX_SECONDS] [--connections 2] [--per-request 2000] [--seed N]
+ *         [--end UNIX_SECONDS] [--connections 2] [--per-request 2000] [--seed N] [--first-target N] [--churn PERCENT]
+ * --churn: so many of the series are replaced by new ones every hour of the stream.
  * Prints one JSON object: samples acknowledged, requests, wall seconds, acknowledgement latencies.
  * Loopback only; ends by itself. */
 #include <arpa/inet.h>
@@ -27,7 +28,7 @@ enum { CONNECTIONS_MAX = 16, LABELS = 6 };
 
 static struct {
     char path[256];
-    unsigned port, targets, series, connections, per_request;
+    unsigned port, targets, series, connections, per_request, first_target, churn;
     int64_t interval_ms, duration_ms, end_ms;
     uint64_t seed;
 } cfg = { .targets = 50,
@@ -81,6 +82,13 @@ static void series_make(struct gen_series *s, unsigned target, unsigned i)
               : dice < 95 ? GAUGE_BYTES
                           : GAUGE_RATIO;
     s->v = s->kind == GAUGE_RATIO ? rng_unit(&s->rng) : (double)rng_below(&s->rng, 1000000);
+}
+
+/* Another pod, another build: the same series under a new label value. */
+static void series_replace(struct gen_series *s, unsigned i, int64_t hour)
+{
+    int mode = snprintf(s->text + 128, 32, "mode-%u-%u", i, (unsigned)hour);
+    s->labels[5].value = str_n(s->text + 128, (size_t)mode);
 }
 
 static double series_next(struct gen_series *s)
@@ -181,6 +189,11 @@ static void worker_main(void *ctx)
     w->latency_ns = mem_alloc(rounds * per_round * sizeof(*w->latency_ns));
     for (size_t r = 0; r < rounds; r++) {
         int64_t ts = cfg.end_ms - cfg.duration_ms + (int64_t)(r + 1) * cfg.interval_ms;
+        int64_t hour = ts / 3600000, slots = cfg.churn ? 100 / cfg.churn : 0;
+        if (slots && hour != (ts - cfg.interval_ms) / 3600000)
+            for (unsigned i = 0; i < n; i++)
+                if (i % slots == hour % slots)
+                    series_replace(&w->series[i], i % cfg.series, hour);
         for (unsigned i = 0; i < n; i++)
             samples[i] =
                 (struct sample){ ts + ((w->first + i / cfg.series) * 37 + 13) % cfg.interval_ms - cfg.interval_ms,
@@ -218,11 +231,10 @@ static int by_value(const void *a, const void *b)
 static void read_options(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "url", 1, NULL, 'u' },         { "targets", 1, NULL, 't' },
-        { "series", 1, NULL, 's' },      { "interval", 1, NULL, 'i' },
-        { "duration", 1, NULL, 'd' },    { "end", 1, NULL, 'e' },
-        { "connections", 1, NULL, 'c' }, { "per-request", 1, NULL, 'p' },
-        { "seed", 1, NULL, 'S' },        { 0 },
+        { "url", 1, NULL, 'u' },          { "targets", 1, NULL, 't' },     { "series", 1, NULL, 's' },
+        { "interval", 1, NULL, 'i' },     { "duration", 1, NULL, 'd' },    { "end", 1, NULL, 'e' },
+        { "connections", 1, NULL, 'c' },  { "per-request", 1, NULL, 'p' }, { "seed", 1, NULL, 'S' },
+        { "first-target", 1, NULL, 'f' }, { "churn", 1, NULL, 'C' },       { 0 },
     };
     cfg.end_ms = os_now_ms() / 1000 * 1000;
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -255,6 +267,12 @@ static void read_options(int argc, char **argv)
         case 'p':
             cfg.per_request = (unsigned)MAX(atoi(optarg), 1);
             break;
+        case 'f':
+            cfg.first_target = (unsigned)atoi(optarg);
+            break;
+        case 'C':
+            cfg.churn = (unsigned)MIN(MAX(atoi(optarg), 0), 100);
+            break;
         case 'S':
             cfg.seed = (uint64_t)atol(optarg);
             break;
@@ -277,7 +295,7 @@ int main(int argc, char **argv)
     struct gen_series *series = mem_zalloc((size_t)cfg.targets * cfg.series * sizeof(*series));
     for (unsigned t = 0; t < cfg.targets; t++)
         for (unsigned i = 0; i < cfg.series; i++)
-            series_make(&series[(size_t)t * cfg.series + i], t, i);
+            series_make(&series[(size_t)t * cfg.series + i], cfg.first_target + t, i);
     uint64_t t0 = os_mono_ns();
     for (unsigned i = 0; i < cfg.connections; i++) {
         workers[i].first = cfg.targets * i / cfg.connections;

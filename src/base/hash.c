@@ -15,6 +15,11 @@ uint64_t hash64(str s)
     return XXH3_64bits(s.n ? s.p : "", s.n);
 }
 
+uint64_t hash_xxh64(str s)
+{
+    return XXH64(s.n ? s.p : "", s.n, 0);
+}
+
 uint64_t hash64_seed(str s, uint64_t seed)
 {
     return XXH3_64bits_withSeed(s.n ? s.p : "", s.n, seed);

@@ -10,6 +10,7 @@ typedef struct hash128 {
 
 uint64_t hash64(str s);
 uint64_t hash64_seed(str s, uint64_t seed);
+uint64_t hash_xxh64(str s); /* the older XXH64, seed 0: where others have chosen it */
 hash128 hash128_seed(str s, uint64_t seed);
 /* hash128_seed(s, 0) over pieces. */
 struct hash128_state;

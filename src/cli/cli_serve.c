@@ -232,6 +232,7 @@ static enum err open_http(struct serve *s, struct err_text *reterr)
     }
     serve_api_deps(s, &deps);
     TRY(api_open(&deps, &s->api, reterr));
+    serve_otlp(s, cfg);
     struct http_server_config http = {
         .listeners = listeners,
         .n_listeners = n,

@@ -60,6 +60,7 @@ struct serve {
     struct compat *compat;
     struct cli_self *self;
     struct api *api;
+    str otlp_text; /* what the API's OTLP options were made of */
     struct api_scrape api_scrape;
     struct api_forward api_forward;
     struct api_process api_process;
@@ -71,6 +72,7 @@ struct serve {
 /* cli_serve_reload.c: configuration and its use by the running pieces */
 enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report, struct err_text *reterr) MUST_CHECK;
 enum err serve_reload(struct serve *s, struct err_text *reterr) MUST_CHECK;
+void serve_otlp(struct serve *s, const struct cli_config *cfg);
 enum err serve_users(struct serve *s, const struct cli_config *cfg, struct err_text *reterr) MUST_CHECK;
 void serve_log_setup(const struct serve *s, const struct cli_config *cfg); /* level and format, options first */
 void serve_ingest_config(const struct serve *s, const struct cli_config *cfg, struct ingest_config *ret);

@@ -88,6 +88,56 @@ static enum err apply_guards(struct serve *s, const struct cli_config *cfg, stru
     return serve_users(s, cfg, reterr);
 }
 
+static const str *strs_copy(struct arena *a, const str *p, size_t n)
+{
+    str *out = arena_array(a, str, n + 1);
+    for (size_t i = 0; i < n; i++)
+        out[i] = arena_str(a, p[i]);
+    return out;
+}
+
+/* Everything that counts, to see a change. */
+static void otlp_text(const struct otlp_config *c, struct buf *b)
+{
+    const bool flags[] = { c->promote_all,        c->keep_identifying,
+                           c->convert_histograms, c->promote_scope_metadata,
+                           c->label_underscores,  c->label_multiple_underscores };
+    buf_add(b, flags, sizeof(flags));
+    buf_lstr(b, c->translation_strategy);
+    buf_uvarint(b, c->promote.n);
+    for (size_t i = 0; i < c->promote.n; i++)
+        buf_lstr(b, c->promote.p[i]);
+    for (size_t i = 0; i < c->ignore.n; i++)
+        buf_lstr(b, c->ignore.p[i]);
+}
+
+/* The section otlp. Requests may use the old options still, so those stay in memory: only a change makes new ones. */
+void serve_otlp(struct serve *s, const struct cli_config *cfg)
+{
+    const struct otlp_config *c = &cfg->prom->otlp;
+    struct otlp_options *o;
+    AUTO_BUF struct buf text = { 0 };
+    otlp_text(c, &text);
+    if (str_eq(s->otlp_text, buf_str(&text)))
+        return;
+    s->otlp_text = arena_str(&s->a, buf_str(&text));
+    o = arena_new(&s->a, struct otlp_options);
+    *o = OTLP_OPTIONS_DEFAULT;
+    o->promote_resource_attributes = strs_copy(&s->a, c->promote.p, c->promote.n);
+    o->n_promote = c->promote.n;
+    o->promote_all_resource_attributes = c->promote_all;
+    o->ignore_resource_attributes = strs_copy(&s->a, c->ignore.p, c->ignore.n);
+    o->n_ignore = c->ignore.n;
+    o->keep_identifying_resource_attributes = c->keep_identifying;
+    o->convert_histograms_to_custom = c->convert_histograms;
+    o->promote_scope_metadata_off = !c->promote_scope_metadata;
+    o->label_name_underscore_sanitization = c->label_underscores;
+    o->label_name_preserve_multiple_underscores = c->label_multiple_underscores;
+    if (c->translation_strategy.n && !otlp_naming_parse(c->translation_strategy, &o->naming))
+        LOG_WARN("unknown otlp.translation_strategy", "name", LOG_STR(c->translation_strategy));
+    api_set_otlp(s->api, o);
+}
+
 static void log_report(const struct buf *report)
 {
     str rest = buf_str(report), line;
@@ -118,6 +168,7 @@ static enum err serve_apply(struct serve *s, struct cli_config *cfg, struct err_
     struct ingest_config ingest;
     serve_ingest_config(s, cfg, &ingest);
     ingest_reload(s->ingest, &ingest);
+    serve_otlp(s, cfg);
     serve_log_setup(s, cfg);
     return OK;
 }

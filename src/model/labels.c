@@ -94,6 +94,30 @@ uint64_t labels_hash(struct labels ls)
     return h;
 }
 
+static void put_sized(struct buf *b, str s)
+{
+    if (s.n < 255) {
+        buf_u8(b, (uint8_t)s.n);
+    } else {
+        buf_u8(b, 255);
+        buf_u8(b, (uint8_t)s.n);
+        buf_u8(b, (uint8_t)(s.n >> 8));
+        buf_u8(b, (uint8_t)(s.n >> 16));
+    }
+    buf_str_add(b, s);
+}
+
+uint64_t labels_hash_prometheus(struct labels ls)
+{
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    labels_each (l, ls) {
+        put_sized(&b, l->name);
+        put_sized(&b, l->value);
+    }
+    return hash_xxh64(buf_str(&b));
+}
+
 static bool valid_name(str name, bool colon)
 {
     if (name.n == 0 || (name.p[0] >= '0' && name.p[0] <= '9'))

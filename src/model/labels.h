@@ -39,6 +39,9 @@ struct labels labels_copy(struct arena *a, struct labels ls); /* strings too */
 /* Canonical identity: hash over name, 0xff, value, 0xff for each label in order. */
 hash128 labels_hash128(struct labels ls, uint64_t seed);
 uint64_t labels_hash(struct labels ls);
+/* Labels.Hash() of Prometheus 3 as it is released ("stringlabels"): XXH64 of each name and value behind its length (a byte; from
+ * 255 on 0xff and three bytes, little endian). What limit_ratio chooses by. */
+uint64_t labels_hash_prometheus(struct labels ls);
 /* Hash / equality over, or without, the given names (sorted or not; few). For grouping and vector matching. */
 bool labels_valid_name(str name);        /* legacy [a-zA-Z_][a-zA-Z0-9_]* */
 bool labels_valid_metric_name(str name); /* legacy, with ':' */

@@ -35,6 +35,7 @@ struct picking {
     const double *param;
     struct pq_heap heap;
     struct pq_pick *tmp;
+    double *places;        /* limit_ratio, by input series */
     struct pq_series *out; /* by input series; v NULL until picked */
     struct pq_vec *ret;
 };
@@ -160,11 +161,19 @@ static void pick_limit(struct picking *p, size_t group, size_t step, size_t k)
         }
 }
 
-/* A series' place in [0, 1) by the hash of its labels: a ratio r takes those below r, -r the others. */
-static bool ratio_takes(const struct labels ls, double r)
+/* A series' place in [0, 1] by the hash of its labels, the same as Prometheus': a ratio r takes those below r, -r the
+ * others. */
+static double *ratio_places(struct arena *a, const struct pq_vec *in)
 {
-    double at = (double)(labels_hash(ls) >> 11) * 0x1p-53;
-    return r >= 0 ? at < r : at >= 1 + r;
+    double *places = arena_array(a, double, in->n + 1);
+    for (size_t i = 0; i < in->n; i++)
+        places[i] = (double)labels_hash_prometheus(in->p[i].labels) / 0x1p64;
+    return places;
+}
+
+static bool ratio_takes(double place, double r)
+{
+    return r >= 0 ? place < r : place >= 1 + r;
 }
 
 static void pick_ratio(struct picking *p, size_t group, size_t step, double r)
@@ -172,7 +181,7 @@ static void pick_ratio(struct picking *p, size_t group, size_t step, double r)
     r = r > 1 ? 1 : r < -1 ? -1 : r;
     for (size_t i = p->members.first[group]; i < p->members.first[group + 1]; i++) {
         const struct pq_series *m = &p->in->p[p->members.series[i]];
-        if (pq_row_has(m, step) && ratio_takes(m->labels, r))
+        if (pq_row_has(m, step) && ratio_takes(p->places[p->members.series[i]], r))
             keep(p, p->members.series[i], step);
     }
 }
@@ -231,6 +240,8 @@ static enum err eval_picking(struct picking *p)
     p->heap =
         (struct pq_heap){ .p = arena_array(a, struct pq_pick, p->in->n + 1), .largest_first = p->op == PQ_AGG_BOTTOMK };
     p->tmp = arena_array(a, struct pq_pick, p->in->n + 1);
+    if (p->op == PQ_AGG_LIMIT_RATIO)
+        p->places = ratio_places(a, p->in);
     p->out = arena_zarray(a, struct pq_series, p->in->n + 1);
     p->ret->p = arena_array(a, struct pq_series, p->in->n + 1);
     for (size_t g = 0; g < p->groups->n; g++) {

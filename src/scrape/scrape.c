@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/num.h"
 #include "base/stats.h"
 #include "scrape/scrape_config_sd.h"
@@ -15,6 +16,9 @@
 #define MAP_HASH(k)  ((k).lo)
 #define MAP_EQ(a, b) hash128_eq(a, b)
 #include "base/map.h"
+
+static struct stat failure_log_errors =
+    STAT_COUNTER("vane_scrape_failure_log_errors_total", "Failures that could not be written to their file.", "");
 
 /* ---- heap of idle targets ---- */
 
@@ -243,6 +247,33 @@ static void status_set(struct target *t, const struct scrape_outcome *o, double 
     t->last_series = t->cache.n_series;
 }
 
+/* One JSON line to scrape_failure_log_file, as Prometheus writes it. The file is opened for each: it may be moved away at
+ * any time, and jobs may share it. */
+static void log_failure(const struct scrape *s, const struct target *t, struct arena *a, const char *error)
+{
+    AUTO_BUF struct buf b = { 0 };
+    AUTO_FS_FILE struct fs_file *f = NULL;
+    struct json_out j = json_out_init(&b);
+    json_obj(&j);
+    AUTO_BUF struct buf now = { 0 };
+    buf_rfc3339_ms(&now, clock_now_ms(s->clock));
+    json_kstr(&j, "time", buf_str(&now));
+    json_kstr(&j, "level", STR("ERROR"));
+    json_kstr(&j, "msg", str_c(error));
+    json_kstr(&j, "job_name", t->cfg->job_name);
+    json_kstr(&j, "target", t->url);
+    json_obj_end(&j);
+    buf_u8(&b, '\n');
+    const char *path = arena_cstr(a, t->cfg->failure_log_file);
+    enum err e = fs_open(fs_os(), path, FS_APPEND, &f);
+    e = e ? e : fs_append(f, buf_str(&b));
+    if (e) {
+        stat_add(&failure_log_errors, 1);
+        LOG_WARN("scrape_failure_log_file cannot be written, that failure is not in it", "file", path, "err",
+                 err_describe(e));
+    }
+}
+
 /* Under mu, which is given up meanwhile. */
 static void work_on(struct scrape *s, struct target *t, struct arena *scratch)
 {
@@ -253,6 +284,8 @@ static void work_on(struct scrape *s, struct target *t, struct arena *scratch)
         mtx_unlock(&s->mu);
         arena_reset(scratch);
         target_process(t, scratch, &o);
+        if (o.error[0] && t->cfg->failure_log_file.n)
+            log_failure(s, t, scratch, o.error);
         double duration_s = (double)(clock_mono_ns(s->clock) - t->start_ns) / 1e9;
         mtx_lock(&s->mu);
         status_set(t, &o, duration_s);

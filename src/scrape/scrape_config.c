@@ -251,9 +251,6 @@ static void check_global_given(struct conf_ctx *cx, const struct conf_node *n, v
         g->scrape_timeout_ms = 0;
     if (g->query_log_file.n)
         conf_warn(cx, conf_get(n, STR("query_log_file")), "queries are not written to a file yet");
-    if (g->failure_log_file.n)
-        conf_warn(cx, conf_get(n, STR("scrape_failure_log_file")),
-                  "failures are not written to a file yet: see the targets' status and scrape_* series");
     check_global(cx, n, obj);
 }
 static SCHEMA(global_schema, struct global_config, "config.plain", global_fields, .defaults = &global_defaults,
@@ -279,9 +276,6 @@ static void check_scrape_config(struct conf_ctx *cx, const struct conf_node *n, 
         FAIL("job_name is empty");
     if (c->relabel.n == 0)
         scrape_check_static_targets(cx, n, &c->sd);
-    if (c->failure_log_file.n)
-        conf_warn(cx, conf_get(n, STR("scrape_failure_log_file")),
-                  "failures are not written to a file yet: see the targets' status and scrape_* series");
 }
 
 #define F(m, key, t, ...) CF(struct scrape_config, m, key, t, ##__VA_ARGS__)

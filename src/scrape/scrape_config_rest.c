@@ -287,12 +287,13 @@ static const struct conf_field otlp_fields[] = {
     F(translation_strategy, "translation_strategy", CONF_STR),
     F(keep_identifying, "keep_identifying_resource_attributes", CONF_BOOL),
     F(convert_histograms, "convert_histograms_to_nhcb", CONF_BOOL),
-    F(promote_scope_metadata, "promote_scope_metadata", CONF_BOOL),
+    F(promote_scope_metadata, "promote_scope_metadata", CONF_BOOL, .flags = CONF_ALWAYS),
     F(label_underscores, "label_name_underscore_sanitization", CONF_BOOL),
     F(label_multiple_underscores, "label_name_preserve_multiple_underscores", CONF_BOOL),
 };
 #undef F
 static const struct otlp_config otlp_defaults = { .translation_strategy = STR_INIT("UnderscoreEscapingWithSuffixes"),
+                                                  .promote_scope_metadata = true, /* as OpenTelemetry specifies it */
                                                   .label_underscores = true,
                                                   .label_multiple_underscores = true };
 SCHEMA(otlp_schema, struct otlp_config, "config.plain", otlp_fields, .defaults = &otlp_defaults, .check = check_otlp);

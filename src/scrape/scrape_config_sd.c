@@ -584,12 +584,13 @@ KIND(vultr, DEF(.number[0] = 80, .refresh_ms = 60000), N(0, "port"), REFRESH, HT
 
 /* ---- all of them ---- */
 
-#define OTHERS(X)                                                                                                  \
-    X(azure)                                                                                                       \
-    X(consul)                                                                                                      \
-    X(digitalocean) X(docker) X(dockerswarm) X(ec2) X(lightsail) X(aws) X(eureka) X(gce) X(hetzner) X(ionos)       \
-        X(kubernetes) X(kuma) X(linode) X(marathon) X(nerve) X(serverset) X(nomad) X(oci) X(openstack) X(outscale) \
-            X(ovhcloud) X(puppetdb) X(scaleway) X(stackit) X(triton) X(uyuni) X(vultr)
+#define OTHERS(X)                                                                                                    \
+    X(azure)                                                                                                         \
+    X(consul)                                                                                                        \
+    X(digitalocean)                                                                                                  \
+    X(docker) X(dockerswarm) X(ec2) X(lightsail) X(aws) X(eureka) X(gce) X(hetzner) X(ionos) X(kubernetes) X(kuma)   \
+        X(linode) X(marathon) X(nerve) X(serverset) X(nomad) X(oci) X(openstack) X(outscale) X(ovhcloud) X(puppetdb) \
+            X(scaleway) X(stackit) X(triton) X(uyuni) X(vultr)
 enum {
 #define X(kind) OTHER_##kind,
     OTHERS(X)

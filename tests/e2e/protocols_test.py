@@ -2,6 +2,7 @@
 import base64
 import json
 import shutil
+import json
 import socket
 import struct
 import time
@@ -310,6 +311,26 @@ def graphite_and_statsd_listeners():
         assert "vane_statsd_packets_dropped_total 0" in own
 
 
-run([import_of_text, pushed_groups_stay_until_they_are_deleted, pushed_groups_are_written_every_interval,
+def otlp_section_of_the_configuration():
+    """Promoted attributes, translation and scopes as prometheus.yml says; another reload, other names."""
+    def send(v):
+        point = {"asInt": "3", "timeUnixNano": str(time.time_ns())}
+        body = {"resourceMetrics": [{
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "s"}},
+                                        {"key": "cloud.region", "value": {"stringValue": "eu"}}]},
+            "scopeMetrics": [{"scope": {"name": "lib"}, "metrics": [{"name": "my.gauge", "unit": "By", "gauge": {"dataPoints": [point]}}]}]}]}
+        a = http("POST", v.otlp_url + "/v1/metrics", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        assert a.status == 200, a.body
+
+    with Vane("otlp: {promote_resource_attributes: [cloud.region], promote_scope_metadata: false}\n") as v:
+        send(v)
+        assert v.query('my_gauge_bytes{cloud_region="eu",otel_scope_name=""}')
+        v.config.write_text("otlp: {translation_strategy: NoTranslation}\n")
+        assert http("POST", v.url + "/-/reload").status == 200
+        send(v)
+        assert v.query('{"my.gauge","otel_scope_name"="lib"}')
+
+
+run([otlp_section_of_the_configuration, import_of_text, pushed_groups_stay_until_they_are_deleted, pushed_groups_are_written_every_interval,
      federation_into_another_vane, remote_read_streams_chunks, debians_prometheus_reads_through_us,
      influx_lines, graphite_and_statsd_listeners])

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "model/histogram_math.h"
@@ -495,6 +496,35 @@ static void bad_targets_are_down(void **state)
     assert_true(str_contains(st.active[0].last_error, STR("target_limit exceeded (number of targets: 2, limit: 1)")));
 }
 
+/* A JSON line for each failure, at the end of what is there; jobs may share a file, and inherit it. */
+static void failures_are_written_down(void **state)
+{
+    struct rig *r = *state;
+    AUTO_ARENA struct arena a;
+    char path[] = "/tmp/vane_failures_XXXXXX", yaml[1024];
+    arena_init(&a, 0);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, "before\n", 7) == 7);
+    close(fd);
+    snprintf(yaml, sizeof(yaml),
+             "global: {scrape_interval: 100ms, scrape_timeout: 90ms, scrape_failure_log_file: %s}\nscrape_configs:\n"
+             "- {job_name: down, static_configs: [{targets: ['127.0.0.1:1']}]}\n"
+             "- {job_name: gone, metrics_path: /nowhere, static_configs: [{targets: ['127.0.0.1:$PORT']}]}\n"
+             "- {job_name: fine, metrics_path: /echo, static_configs: [{targets: ['127.0.0.1:$PORT']}]}\n",
+             path);
+    configure(r, yaml);
+    wait_for(&r->sink, "job=\"gone\"", 15);
+    wait_for(&r->sink, "job=\"down\"", 15);
+    str text = STR_NONE;
+    assert_int_equal(fs_read_file(fs_os(), path, 1 << 20, &a, &text, NULL), OK);
+    assert_true(str_has_prefix(text, STR("before\n{\"time\":\"20")));
+    assert_true(str_contains(text, STR("\"level\":\"ERROR\",\"msg\":\"server returned HTTP status 404 Not Found\","
+                                       "\"job_name\":\"gone\",\"target\":\"http://127.0.0.1:")));
+    assert_true(str_contains(text, STR("onnection refused")));
+    assert_false(str_contains(text, STR("\"fine\"")));
+    unlink(path);
+}
+
 static void a_slow_target_delays_no_other(void **state)
 {
     struct rig *r = *state;
@@ -865,6 +895,7 @@ int main(void)
         T(good_target),
         T(own_metrics),
         T(bad_targets_are_down),
+        T(failures_are_written_down),
         T(a_slow_target_delays_no_other),
         T(disappearing_series_get_markers),
         T(churn),
