@@ -10,11 +10,11 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
 
 from vane_e2e import PATIENCE, Vane, http, run
 
@@ -35,10 +35,17 @@ QUERIES = [
 ]
 
 
+def rss_bytes(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
 class Soak:
     def __init__(self, v):
         self.v, self.trouble, self.end = v, [], time.monotonic() + SECONDS
-        self.samples = self.queries = self.busy = self.checks = 0
+        self.samples = self.queries = self.busy = self.checks = self.snapshots = 0
         self.acknowledged = 0
 
     def going(self):
@@ -113,23 +120,26 @@ class Soak:
             self.queries += 1
         time.sleep(0.05)
 
+    def snapshot(self):
+        """Writes the head, besides."""
+        a = http("POST", self.v.url + "/api/v1/admin/tsdb/snapshot", timeout=300)
+        assert a.status == 200, f"{a.status} {a.body[:300]}"
+        shutil.rmtree(self.v.data / "snapshots" / a.json["data"]["name"])
+        self.snapshots += 1
+        for _ in range(20):
+            time.sleep(1 if self.going() else 0)
+
     def metric(self, name):
         return sum(float(line.rsplit(" ", 1)[1]) for line in self.v.get("/metrics").body.decode().splitlines()
                    if line.split("{")[0].split(" ")[0] == name)
 
 
-def rss_bytes(pid):
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
 def soak():
-    with Vane("retention: {time: 1d}\nlimits: {memory: 512MB, out_of_order_window: 12h}\n", self_metrics=True) as v:
+    with Vane("retention: {time: 1d}\nlimits: {memory: 512MB, out_of_order_window: 12h}\n", self_metrics=True,
+              args=["--enable-admin-api"]) as v:
         s = Soak(v)
         s.start_ms = int(time.time() * 1000) // 1000 * 1000 - 3600 * 1000
-        threads = [s.guarded(f) for f in (s.ingest, s.canary, s.check, s.ask, s.ask)]
+        threads = [s.guarded(f) for f in (s.ingest, s.canary, s.check, s.ask, s.ask, s.snapshot)]
         for t in threads:
             t.start()
         largest = 0
@@ -144,7 +154,7 @@ def soak():
             raise AssertionError("; ".join(s.trouble) + "\n" + v.log_text()[-4000:])
         flushes, compactions = s.metric("vane_tsdb_flushes_total"), s.metric("vane_tsdb_compactions_total")
         print(f"# {s.metric('vane_tsdb_samples_appended_total') / 1e6:.1f} M samples, {s.queries} queries, {s.checks} checks of "
-              f"{s.acknowledged} canaries, {s.busy} refusals, {flushes:.0f} flushes, {compactions:.0f} compactions, "
+              f"{s.acknowledged} canaries, {s.busy} refusals, {s.snapshots} snapshots, {flushes:.0f} flushes, {compactions:.0f} compactions, "
               f"{largest / 1e6:.0f} MB RSS at most", flush=True)
         assert s.queries and s.checks and flushes, "nothing happened"
         for line in v.log_text().splitlines():

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -31,5 +32,19 @@
         if (got_err_ != (want))                                                         \
             fail_msg("%s: got %s, want %s", #expr, err_name(got_err_), err_name(want)); \
     } while (0)
+
+/* Seeds of a crash test: those of VANE_SEEDS ("7" or "10-19": a long run), else first to last. True: a long run. */
+static inline bool test_seeds(uint64_t *first, uint64_t *last)
+{
+    const char *env = getenv("VANE_SEEDS");
+    char *end;
+    if (!env)
+        return false;
+    *first = *last = strtoull(env, &end, 10);
+    if (*end == '-')
+        *last = strtoull(end + 1, NULL, 10);
+    print_message("# seeds %llu to %llu\n", (unsigned long long)*first, (unsigned long long)*last);
+    return true;
+}
 
 #endif
