@@ -50,9 +50,14 @@ static void on_problem(void *ctx, const char *path, const char *text)
 }
 
 /* ---- a running server ---- */
+struct server {
+    const char *url, *user, *password_file, *ca_file;
+};
+
 /* The document at URL/api/v1/PATH, or NULL after a message. */
-static json_t *ask(const char *base, const char *path, enum http_method method)
+static json_t *ask(const struct server *server, const char *path, enum http_method method)
 {
+    const char *base = server->url;
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
     struct http_client *client;
@@ -62,6 +67,16 @@ static json_t *ask(const char *base, const char *path, enum http_method method)
     size_t n = strlen(base);
     str url = arena_printf(&a, "%.*s/api/v1/%s", (int)(n && base[n - 1] == '/' ? n - 1 : n), base, path);
     struct http_fetch fetch = { .url = url, .method = method, .timeout_ms = 600000, .body_bytes_max = 1u << 20 };
+    struct http_tls tls = { .ca_file = server->ca_file ? str_c(server->ca_file) : STR_NONE };
+    fetch.tls = server->ca_file ? &tls : NULL;
+    if (server->user) {
+        fetch.basic_user = str_c(server->user);
+        if (fs_read_file(fs_os(), server->password_file, 4096, &a, &fetch.basic_password, &why)) {
+            cli_fail("%s", why.msg);
+            return NULL;
+        }
+        fetch.basic_password = str_trim(fetch.basic_password);
+    }
     if (http_client_open(NULL, &client) != OK) {
         cli_fail("cannot start an HTTP client");
         return NULL;
@@ -84,10 +99,10 @@ static json_t *ask(const char *base, const char *path, enum http_method method)
 }
 
 /* Where the server keeps its data; NULL after a message. */
-static const char *server_data(const char *base, struct arena *a)
+static const char *server_data(const struct server *server, struct arena *a)
 {
-    json_t *flags = ask(base, "status/flags", HTTP_GET),
-           *info = flags ? ask(base, "status/runtimeinfo", HTTP_GET) : NULL;
+    json_t *flags = ask(server, "status/flags", HTTP_GET),
+           *info = flags ? ask(server, "status/runtimeinfo", HTTP_GET) : NULL;
     const char *dir = json_string_value(json_object_get(json_object_get(flags, "data"), "storage.tsdb.path")),
                *cwd = json_string_value(json_object_get(json_object_get(info, "data"), "CWD")), *ret = NULL;
     if (dir && dir[0] == '/')
@@ -95,7 +110,7 @@ static const char *server_data(const char *base, struct arena *a)
     else if (dir && cwd)
         ret = arena_printf(a, "%s/%s", cwd, dir).p;
     else if (info)
-        cli_fail("%s does not say where its data is: name the folder with --data", base);
+        cli_fail("%s does not say where its data is: name the folder with --data", server->url);
     json_decref(flags);
     json_decref(info);
     return ret;
@@ -129,14 +144,14 @@ static void leftover_remove(const char *dest)
 }
 
 /* Make a snapshot: its folder, or NULL after a message. */
-static const char *snapshot_make(const char *base, const char *data, const char *dest, struct arena *a)
+static const char *snapshot_make(const struct server *server, const char *data, const char *dest, struct arena *a)
 {
-    json_t *doc = ask(base, "admin/tsdb/snapshot", HTTP_POST);
+    json_t *doc = ask(server, "admin/tsdb/snapshot", HTTP_POST);
     const char *name = json_string_value(json_object_get(json_object_get(doc, "data"), "name")), *path = NULL;
     if (name && is_name(name))
         path = arena_printf(a, "%s/snapshots/%s", data, name).p;
     else if (doc)
-        cli_fail("%s made a snapshot with a strange name", base);
+        cli_fail("%s made a snapshot with a strange name", server->url);
     json_decref(doc);
     if (path && access(path, R_OK | X_OK) != 0) {
         cli_fail("cannot read %s: a backup of a running server is made on its machine, by a user who may read its data "
@@ -151,7 +166,8 @@ static const char *snapshot_make(const char *base, const char *data, const char 
 
 /* ---- the command ---- */
 struct options {
-    const char *dest, *url, *data;
+    const char *dest, *data;
+    struct server server; /* url NULL: a folder */
     uint64_t keep;
     bool verify, list, url_given;
     enum cli_output output;
@@ -236,14 +252,14 @@ static int make(struct backup *b, const struct options *o, struct run *r)
     int64_t now = clock_now_ms(os_clock());
     const char *source = o->data, *name = new_name(&a, now);
     leftover_remove(o->dest);
-    if (o->url) {
-        const char *data = o->data ? o->data : server_data(o->url, &a);
-        source = data ? snapshot_make(o->url, data, o->dest, &a) : NULL;
+    if (o->server.url) {
+        const char *data = o->data ? o->data : server_data(&o->server, &a);
+        source = data ? snapshot_make(&o->server, data, o->dest, &a) : NULL;
         if (!source)
             return CLI_FAILED;
     }
     enum err e = backup_make(b, source, name, now, &res, &why);
-    if (o->url)
+    if (o->server.url)
         leftover_remove(o->dest);
     cli_progress_end(&r->progress);
     if (e && e != ERR_CORRUPT)
@@ -269,6 +285,9 @@ static int make(struct backup *b, const struct options *o, struct run *r)
 static int run_backup(const struct cli_command *self, int argc, char **argv)
 {
     static const struct option options[] = { { "url", required_argument, NULL, 'u' },
+                                             { "user", required_argument, NULL, 'U' },
+                                             { "password-file", required_argument, NULL, 'P' },
+                                             { "ca-file", required_argument, NULL, 'C' },
                                              { "data", required_argument, NULL, 'd' },
                                              { "keep", required_argument, NULL, 'k' },
                                              { "limit-rate", required_argument, NULL, 'r' },
@@ -283,7 +302,13 @@ static int run_backup(const struct cli_command *self, int argc, char **argv)
         if (cli_option_ends(self, opt, &code))
             return code;
         if (opt == 'u')
-            o.url = optarg;
+            o.server.url = optarg;
+        else if (opt == 'U')
+            o.server.user = optarg;
+        else if (opt == 'P')
+            o.server.password_file = optarg;
+        else if (opt == 'C')
+            o.server.ca_file = optarg;
         else if (opt == 'd')
             o.data = optarg;
         else if (opt == 'k' && (!str_to_u64(str_c(optarg), &o.keep) || !o.keep))
@@ -301,8 +326,10 @@ static int run_backup(const struct cli_command *self, int argc, char **argv)
         return cli_usage(self, "name the folder of backups");
     o.dest = argv[optind];
     bool makes = !o.verify && !o.list;
-    if (makes && !o.url && !o.data)
-        o.url = "http://127.0.0.1:9090";
+    if (!o.server.user != !o.server.password_file)
+        return cli_usage(self, "--user and --password-file go together");
+    if (makes && !o.server.url && !o.data)
+        o.server.url = "http://127.0.0.1:9090";
     struct backup_hooks hooks = { .ctx = &r, .progress = on_progress, .problem = on_problem };
     struct backup *b;
     struct err_text why = { 0 };
@@ -327,6 +354,7 @@ const struct cli_command cli_backup = {
         "earlier ones as they are. vane restore puts one back.\n"
         "\n"
         "  -u, --url URL         a server that runs here with --enable-admin-api (default http://127.0.0.1:9090)\n"
+        "      --user NAME, --password-file FILE, --ca-file FILE   who asks it, and whom it must be signed by\n"
         "  -d, --data DIR        a data folder that no process has open; with --url: where the server's is, if it has\n"
         "                        another path here\n"
         "  -k, --keep N          then delete all but the newest N backups, and what only they held\n"

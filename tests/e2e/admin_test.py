@@ -1,4 +1,6 @@
 """Deletes, snapshots, backup and restore of a real process, as an administrator would use them."""
+import ctypes
+import ctypes.util
 import json
 import pathlib
 import shutil
@@ -253,6 +255,31 @@ def backup_under_ingest():
         shutil.rmtree(tmp)
 
 
+def backup_with_a_password():
+    tmp = pathlib.Path(tempfile.mkdtemp(prefix="vane-e2e-backup-"))
+    lib = ctypes.CDLL(ctypes.util.find_library("crypt") or "libcrypt.so.1")
+    lib.crypt.restype = ctypes.c_char_p
+    (tmp / "web.yml").write_text(f"basic_auth_users: {{ann: '{lib.crypt(b'to:mato', b'$2y$05$abcdefghijklmnopqrstuu').decode()}'}}\n")
+    (tmp / "right").write_text("to:mato\n")
+    (tmp / "wrong").write_text("tomato")
+    v = Vane(args=[*ADMIN, "--web.config.file", str(tmp / "web.yml")])
+    try:
+        v.ready = lambda: http("GET", v.url + "/-/ready", timeout=2).status == 401
+        v.start()
+        who = ["--url", v.url, "--user", "ann", "--password-file"]
+        assert "401" in command("backup", tmp / "b", "--url", v.url, code=1).stderr
+        assert "401" in command("backup", tmp / "b", *who, tmp / "wrong", code=1).stderr
+        assert "go together" in command("backup", tmp / "b", "--user", "ann", code=2).stderr
+        command("backup", tmp / "b", *who, tmp / "right")
+        command("restore", tmp / "b", tmp / "r")
+        v.stop()
+    finally:
+        if v.process:
+            v.kill()
+        shutil.rmtree(v.folder)
+        shutil.rmtree(tmp)
+
+
 def refusals_and_damage():
     tmp = pathlib.Path(tempfile.mkdtemp(prefix="vane-e2e-backup-"))
     dest = tmp / "backups"
@@ -306,4 +333,4 @@ def refusals_and_damage():
         shutil.rmtree(tmp)
 
 
-run([off_by_default, delete_and_snapshot, backup_under_ingest, refusals_and_damage])
+run([off_by_default, delete_and_snapshot, backup_under_ingest, backup_with_a_password, refusals_and_damage])
