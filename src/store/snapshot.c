@@ -71,10 +71,11 @@ static enum err take_segments(const struct store_snapshot *s, enum store_signal 
     return OK;
 }
 
-/* What other rooms keep in the directory (pushed groups, ...): small files that change by rename. */
+/* What other rooms keep in the directory (pushed groups, ...): small files that change by rename. Not forward/: places
+ * in a log that the copy does not have. */
 static enum err take_rest(struct fs *fs, const char *from, const char *to, unsigned depth, struct err_text *reterr)
 {
-    static const char *const own[] = { "LOCK", "FORMAT", "MANIFEST", "wal", "seg", "snapshots" };
+    static const char *const own[] = { "LOCK", "FORMAT", "MANIFEST", "wal", "seg", "snapshots", "forward" };
     enum { DEPTH = 8 };
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
