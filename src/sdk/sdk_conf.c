@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -166,7 +165,8 @@ static vane_status set_text(vane_config *c, const struct row *r, const char *tex
         return VANE_E_ARG;
     }
     double v;
-    if (!sdk_parse_f64(text, strlen(text), &v) || v < r->min || v > r->max || (r->type != T_F64 && v != floor(v)))
+    if (!sdk_parse_f64(text, strlen(text), &v) || v < r->min || v > r->max ||
+        (r->type != T_F64 && v != (double)(uint64_t)v))
         return VANE_E_ARG;
     if (r->type == T_F64)
         *(double *)f = v;

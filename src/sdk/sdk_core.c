@@ -10,7 +10,11 @@
 #include <stdio.h>
 
 /* In the order of starting: lower ones are used by those behind. */
+extern const struct sdk_module sdk_mem_module, sdk_metric_module, sdk_collect_module;
 static const struct sdk_module *const modules[] = {
+    &sdk_mem_module,
+    &sdk_metric_module,
+    &sdk_collect_module,
     NULL,
 };
 
@@ -25,7 +29,7 @@ _Atomic uint64_t sdk_counters[SDK_COUNTERS_N];
 static size_t n_started;
 
 /* Slab pointers of a thread without a shard: all NULL, so that its adds take the slow branch. */
-uint64_t *const sdk_no_segs[SDK_SEGS_MAX];
+const sdk_seg sdk_no_segs[SDK_SEGS_MAX];
 __thread struct sdk_tls sdk_tls = { .segs = sdk_no_segs };
 
 /* ---- texts ---- */

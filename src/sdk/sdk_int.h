@@ -72,11 +72,13 @@ extern size_t sdk_resource_n;
 struct sdk_log_thread;  /* sdk_log.c */
 struct sdk_prof_thread; /* sdk_profile.c */
 struct sdk_metric_cache;
+struct sdk_shard;
+typedef _Atomic(uint64_t *) sdk_seg; /* a block of slots of one shard, or NULL */
 
 /* One per thread, in static TLS so that reaching it is one instruction and safe in signal handlers. Keep it under 256
  * bytes: a library opened with dlopen() gets its static TLS from a small surplus. */
 struct sdk_tls {
-    uint64_t *const *segs;          /* slab pointers of the thread's shard; never NULL (sdk_no_segs before attach) */
+    const sdk_seg *segs;            /* slab pointers of the thread's shard; never NULL (sdk_no_segs before attach) */
     struct sdk_shard *shard;        /* NULL before attach */
     vane_context context;           /* current context: owned by sdk_trace.c */
     vane_span *span;                /* the recorded span with that context, or NULL: owned by sdk_trace.c */
@@ -88,7 +90,7 @@ struct sdk_tls {
     bool attached;                  /* the exit hook is set: sdk_thread_hook() */
 };
 #define SDK_SEGS_MAX 2048
-extern uint64_t *const sdk_no_segs[SDK_SEGS_MAX];
+extern const sdk_seg sdk_no_segs[SDK_SEGS_MAX];
 extern __thread struct sdk_tls sdk_tls __attribute__((tls_model("initial-exec")));
 
 /* Have the modules' thread_exit called when this thread ends. Cheap when it is set already. Not for signal handlers. */
@@ -184,8 +186,8 @@ void sdk_free_str(char *s);
 extern _Atomic uint64_t sdk_alloc_fail_at;
 
 /* Memory of at least n bytes for a ring or a table that shall survive the process when blackbox_dir or multiproc_dir is
- * set (then in a mapped file, named so in it), plain zeroed memory otherwise. At start only; lives until the next start.
- * In a child of fork it is zeroed. kind: 4 letters. Returns NULL, counted, when there is none. (sdk_mem.c) */
+ * set (then in a mapped file, named so in it), plain zeroed memory otherwise. Lives until the next start.
+ * In a child of fork it is zeroed. Not in signal handlers. kind: 4 letters. Returns NULL, counted, when there is none. (sdk_mem.c) */
 void *sdk_region(const char kind[4], uint32_t index, size_t n) SDK_MUST_CHECK;
 
 /* ---- growing buffer --------------------------------------------------------------------------------------------- */
@@ -315,6 +317,9 @@ struct sdk_point {
     const struct sdk_exemplar *exemplars;
     size_t n_exemplars;
 };
+
+/* Upper bound of bucket `key` of a schema from -4 to 6. */
+double sdk_bucket_bound(int32_t key, int schema);
 
 /* Walk everything there is: family_begin, its points, family_end, in order of creation. Runs callbacks of the host first.
  * One walk at a time; writers go on. A non-zero answer stops the walk and is returned. */
