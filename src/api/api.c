@@ -27,6 +27,8 @@ void api_close(struct api *api)
     if (!api)
         return;
     api_self_close(api);
+    mem_free(api->guarded);
+    mem_free(api->handlers);
     mem_free(api);
 }
 
@@ -40,6 +42,7 @@ size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struc
     const struct http_table query[] = {
         { api_query_routes, api_query_routes_n, api, mask_main },
         { api_meta_routes, api_meta_routes_n, api, mask_main },
+        { api_cardinality_routes, api_cardinality_routes_n, api, mask_main },
         { api_admin_routes, api_admin_routes_n, api, mask_main },
         { api_transfer_routes, api_transfer_routes_n, api, mask_main },
         { api_federate_routes, api_federate_routes_n, api, mask_main },
@@ -61,5 +64,6 @@ size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struc
     memcpy(tables, rows, sizeof(rows));
     size_t n = api->d.agent ? ARRAY_LEN(agent) : ARRAY_LEN(query);
     memcpy(tables + ARRAY_LEN(rows), api->d.agent ? agent : query, n * sizeof(*tables));
+    api_tenant_guard(api, tables, ARRAY_LEN(rows) + n);
     return ARRAY_LEN(rows) + n;
 }

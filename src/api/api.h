@@ -24,6 +24,8 @@
  *   api_self.c               /metrics
  *   api_agent.c              /api/v1/status/forwarding; what an agent answers to queries
  *   api_files.c              the web UI, /api/openapi.yaml
+ *   api_tenant.c             X-Scope-OrgID: who asks, and the store as it sees it
+ *   api_cardinality.c        /api/v1/status/tsdb, /api/v1/status/cardinality
  *   api_source.c             promql_source and api_store over tsdb
  *   api_classic_histograms.c native view of classic histograms, over any promql_source
  *
@@ -57,6 +59,11 @@ struct api_store {
                           struct arena *a, struct tsdb_exemplars **ret, size_t *ret_n);
     enum err (*metadata)(void *ctx, str name, size_t limit, struct arena *a, struct tsdb_metadata **ret, size_t *ret_n);
     enum err (*stats)(void *ctx, bool with_top, struct arena *a, struct tsdb_stats *ret);
+    /* As tsdb_cardinality. NULL: stats' tops are all there is. */
+    enum err (*cardinality)(void *ctx, const struct matcher *m, size_t n_matchers, size_t top, struct arena *a,
+                            struct tsdb_cardinality *ret);
+    void (*usage)(void *ctx, str tenant, size_t top, struct arena *a,
+                  struct ingest_status *ret); /* as ingest_status; NULL: nothing is limited */
     uint64_t (*known)(void *ctx, str bytes, uint64_t salt, uint32_t *io_hint,
                       hash128 *ret_key);                          /* tsdb_known(); NULL = nothing is */
     uint64_t (*salt)(void *ctx, const struct ingest_source *who); /* as ingest_salt; NULL = 0 */
@@ -177,6 +184,8 @@ struct api_deps {
     int64_t start_ms;
     str storage_retention; /* "15d", "15d or 10GiB": runtimeinfo */
     str cwd, hostname;
+    bool tenants; /* X-Scope-OrgID is asked for; default_tenant: whose scrapes and this machine's metrics are */
+    str default_tenant;
     int64_t lookback_ms; /* the engine's, for limits of lookback_delta */
     struct wire_limits write_limits;
     size_t write_body_bytes_max;     /* decoded; 0 = 64 MiB */

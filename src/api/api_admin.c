@@ -44,7 +44,6 @@ static void log_delete(const struct tsdb_selector *sel, size_t n, int64_t from, 
 
 static void delete_series(struct http_request *rq, struct http_response *rs)
 {
-    const struct api *api = api_of(rq);
     struct api_selector *s;
     size_t n;
     int64_t from, to;
@@ -55,7 +54,7 @@ static void delete_series(struct http_request *rq, struct http_response *rs)
         for (size_t i = 0; i < n; i++)
             sel[i] = (struct tsdb_selector){ s[i].m, s[i].n };
         struct err_text why = { .msg = "" };
-        enum err e = api->d.store.delete_series(api->d.store.ctx, sel, n, from, to, &why);
+        enum err e = api_store(rq)->delete_series(api_store(rq)->ctx, sel, n, from, to, &why);
         if (e) {
             LOG_WARN("deleting series failed", "err", why.msg);
             api_fail_err(rs, e, &why);
@@ -67,13 +66,22 @@ static void delete_series(struct http_request *rq, struct http_response *rs)
     api_selectors_deinit(s, n);
 }
 
+/* What concerns the store as a whole is the default tenant's. */
+static bool not_mine(const struct http_request *rq, struct http_response *rs)
+{
+    if (api_tenant_is_default(rq))
+        return false;
+    api_fail(rs, API_BAD_DATA, "this concerns all tenants: only the default tenant may do it");
+    rs->status = 403;
+    return true;
+}
+
 static void clean_tombstones(struct http_request *rq, struct http_response *rs)
 {
-    const struct api *api = api_of(rq);
     struct err_text why = { .msg = "" };
-    if (refused(rq, rs))
+    if (refused(rq, rs) || not_mine(rq, rs))
         return;
-    enum err e = api->d.store.clean_tombstones(api->d.store.ctx, &why);
+    enum err e = api_store(rq)->clean_tombstones(api_store(rq)->ctx, &why);
     if (e) {
         LOG_WARN("cleaning tombstones failed", "err", why.msg);
         api_fail_err(rs, e, &why);
@@ -114,7 +122,7 @@ static void snapshot(struct http_request *rq, struct http_response *rs)
     struct err_text why = { .msg = "" };
     str skip = http_param(rq, STR("skip_head"));
     bool skip_head = false;
-    if (refused(rq, rs))
+    if (refused(rq, rs) || not_mine(rq, rs))
         return;
     if (skip.n && !parse_bool(skip, &skip_head)) {
         AUTO_BUF struct buf b;
@@ -127,7 +135,7 @@ static void snapshot(struct http_request *rq, struct http_response *rs)
         return;
     }
     str name = snapshot_name(api, rq->a);
-    enum err e = api->d.store.snapshot(api->d.store.ctx, name, skip_head, &why);
+    enum err e = api_store(rq)->snapshot(api_store(rq)->ctx, name, skip_head, &why);
     if (e && e != ERR_CORRUPT) {
         LOG_WARN("snapshot failed", "name", arena_cstr(rq->a, name), "err", why.msg);
         api_fail_err(rs, e, &why);

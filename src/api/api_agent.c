@@ -15,7 +15,7 @@ static void status_forwarding(struct http_request *rq, struct http_response *rs)
     struct api *api = api_of(rq);
     const struct api_forward_row *rows = NULL;
     size_t n = 0;
-    if (api->d.forwarding)
+    if (api->d.forwarding && api_tenant_is_default(rq))
         api->d.forwarding->status(api->d.forwarding->ctx, rq->a, &rows, &n);
     struct json_out j = api_begin(rs);
     json_arr(&j);

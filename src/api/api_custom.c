@@ -33,7 +33,7 @@ static void custom(struct http_request *rq, struct http_response *rs)
 {
     struct api *api = api_of(rq);
     struct batch batch = { .a = rq->a };
-    const struct ingest_source who = { 0 };
+    const struct ingest_source who = api_sender(rq, 0);
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
     if (api_not_taking(api, rs))
@@ -44,7 +44,7 @@ static void custom(struct http_request *rq, struct http_response *rs)
     }
     enum err e = custom_decode(rq->a, rq->body, api_now_ms(api), &api->d.write_limits, &batch, &why);
     if (e == OK)
-        e = api_store_write(api, &batch, &who, &result, &why);
+        e = api_store_write(api_store(rq), &batch, &who, &result, &why);
     if (e == OK) {
         custom_answer(rs, &result);
         return;

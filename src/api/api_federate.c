@@ -15,6 +15,7 @@ struct federated {
     double v;
 };
 struct federation {
+    struct promql_source *source;
     struct promql_view *view;
     struct promql_reader *reader;
     int64_t from_ms, to_ms;
@@ -36,13 +37,13 @@ static int by_name(const void *x, const void *y)
     return c ? c : labels_cmp(a->labels, b->labels);
 }
 
-static enum err take_series(struct federation *f, const struct api *api, const struct promql_series *s)
+static enum err take_series(struct federation *f, const struct promql_series *s)
 {
     struct promql_points p;
     str name = labels_name(s->labels);
     if (!name.n)
         return OK;
-    TRY(api->d.source->read(f->reader, s->id, f->from_ms, f->to_ms, &p));
+    TRY(f->source->read(f->reader, s->id, f->from_ms, f->to_ms, &p));
     if (p.n == 0)
         return OK;
     size_t last = p.n - 1;
@@ -52,15 +53,14 @@ static enum err take_series(struct federation *f, const struct api *api, const s
     return OK;
 }
 
-static enum err select_all(struct federation *f, const struct api *api, const struct api_selector *s, size_t n,
-                           const struct http_request *rq)
+static enum err select_all(struct federation *f, const struct api_selector *s, size_t n, const struct http_request *rq)
 {
     for (size_t i = 0; i < n; i++) {
         struct promql_series *series;
         size_t n_series;
-        TRY(api->d.source->select(f->view, s[i].m, s[i].n, f->from_ms, f->to_ms, SIZE_MAX, f->a, &series, &n_series));
+        TRY(f->source->select(f->view, s[i].m, s[i].n, f->from_ms, f->to_ms, SIZE_MAX, f->a, &series, &n_series));
         for (size_t k = 0; k < n_series; k++) {
-            TRY(take_series(f, api, &series[k]));
+            TRY(take_series(f, &series[k]));
             if (arena_over(f->a))
                 return ERR_LIMIT;
             if (atomic_load_explicit(rq->cancelled, memory_order_relaxed))
@@ -70,24 +70,24 @@ static enum err select_all(struct federation *f, const struct api *api, const st
     return OK;
 }
 
-static enum err federation_read(struct federation *f, const struct api *api, const struct api_selector *s, size_t n,
+static enum err federation_read(struct federation *f, const struct api_selector *s, size_t n,
                                 const struct http_request *rq)
 {
-    struct promql_source *src = api->d.source;
+    struct promql_source *src = f->source;
     TRY(src->open(src, f->from_ms, f->to_ms, &f->view));
     f->reader = src->reader_new(f->view);
-    enum err e = select_all(f, api, s, n, rq);
+    enum err e = select_all(f, s, n, rq);
     if (f->v.n)
         qsort(f->v.p, f->v.n, sizeof(*f->v.p), by_name);
     return e;
 }
 
-static void federation_close(struct federation *f, const struct api *api)
+static void federation_close(struct federation *f)
 {
     if (f->reader)
-        api->d.source->reader_free(f->reader);
+        f->source->reader_free(f->reader);
     if (f->view)
-        api->d.source->close(f->view);
+        f->source->close(f->view);
 }
 
 /* The series' own labels, then the external ones that it lacks, then instance="". */
@@ -129,9 +129,9 @@ static void federate(struct http_request *rq, struct http_response *rs)
     if (api_not_ready(api, rs) || !api_selector_params(rq, rs, false, &s, &n))
         return;
     int64_t now = api_now_ms(api), lookback = api->d.lookback_ms ? api->d.lookback_ms : 300000;
-    struct federation f = { .from_ms = now - lookback, .to_ms = now, .a = rq->a };
+    struct federation f = { .source = api_source(rq), .from_ms = now - lookback, .to_ms = now, .a = rq->a };
     enum expo_format format = expo_accepts_openmetrics(http_header(rq, STR("Accept"))) ? EXPO_OPENMETRICS : EXPO_TEXT;
-    enum err e = federation_read(&f, api, s, n, rq);
+    enum err e = federation_read(&f, s, n, rq);
     if (e == OK) {
         api_external_labels(api, rq->a, &external);
         rs->content_type =
@@ -140,7 +140,7 @@ static void federate(struct http_request *rq, struct http_response *rs)
     } else {
         api_fail_err(rs, e, NULL);
     }
-    federation_close(&f, api);
+    federation_close(&f);
     api_selectors_deinit(s, n);
 }
 

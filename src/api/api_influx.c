@@ -50,7 +50,7 @@ static void influx_write(struct http_request *rq, struct http_response *rs)
     struct api *api = api_of(rq);
     struct batch batch = { .a = rq->a };
     struct wire_rejects rejects = { 0 };
-    const struct ingest_source who = { 0 };
+    const struct ingest_source who = api_sender(rq, 0);
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
     struct influx_options opt = { .now_ms = api_now_ms(api), .db = http_param(rq, STR("db")) };
@@ -64,7 +64,7 @@ static void influx_write(struct http_request *rq, struct http_response *rs)
     }
     enum err e = influx_decode(rq->a, rq->body, &opt, &api->d.write_limits, &batch, &rejects, &why);
     if (e == OK)
-        e = api_store_write(api, &batch, &who, &result, &why);
+        e = api_store_write(api_store(rq), &batch, &who, &result, &why);
     if (rejects.series)
         stat_add(&lines_refused, (int64_t)rejects.series);
     if (e != OK)

@@ -13,7 +13,9 @@
 #include "promql/ast.h"
 
 struct api {
-    struct api_deps d;
+    struct api_deps d;          /* handlers reach store and source through api_store() and api_source() only */
+    struct http_route *guarded; /* all routes, those that ask for a tenant with another handler; else NULL */
+    void (**handlers)(struct http_request *rq, struct http_response *rs); /* their own ones */
     _Atomic(const struct otlp_options *) otlp;
 };
 static inline struct api *api_of(const struct http_request *rq)
@@ -103,6 +105,7 @@ void api_external_labels(const struct api *api, struct arena *a, struct labels *
 API_TABLE(query_routes)
 API_TABLE(meta_routes)
 API_TABLE(status_routes)
+API_TABLE(cardinality_routes)
 API_TABLE(admin_routes)
 API_TABLE(transfer_routes)
 
@@ -127,8 +130,21 @@ void api_metrics(struct http_request *rq, struct http_response *rs); /* api_self
 void api_self_open(struct api *api);
 void api_self_close(struct api *api);
 
+/* ---- api_tenant.c ---- */
+str api_tenant(const struct http_request *rq);              /* whose request it is; "" while there are no tenants */
+bool api_tenant_is_default(const struct http_request *rq);  /* true while there are none */
+const struct api_store *api_store(struct http_request *rq); /* as the request's tenant sees it; lives as long as rq */
+struct promql_source *api_source(struct http_request *rq);
+struct ingest_source api_sender(const struct http_request *rq, unsigned flags);
+/* For requests that are not HTTP/1.1: ERR_PERMISSION (none given), ERR_INVALID. */
+enum err api_tenant_check(const struct api *api, str tenant, struct err_text *why) MUST_CHECK;
+void api_tenant_guard(struct api *api, struct http_table *tables, size_t n);
+bool api_tenant_open_route(const char *pattern); /* nothing of any tenant is in its answer */
+struct api_store *api_tenant_store(struct arena *a, const struct api_store *inner, str tenant);
+struct promql_source *api_tenant_source(struct arena *a, struct promql_source *inner, str tenant);
+
 /* Write a decoded batch and wait until it is durable. On trouble the store's error. */
-enum err api_store_write(struct api *api, const struct batch *b, const struct ingest_source *who,
+enum err api_store_write(const struct api_store *st, const struct batch *b, const struct ingest_source *who,
                          struct tsdb_write_result *ret, struct err_text *reterr) MUST_CHECK;
 /* 400 with the first refusal in words: of the decoder, or of the store with the reference receiver's phrase in front. */
 void api_partial_fail(struct http_response *rs, const struct wire_rejects *rejects, const struct tsdb_write_result *r);

@@ -54,12 +54,12 @@ static uint64_t refused(struct arena *a, const struct wire_rejects *rejects, con
 
 /* One ExportMetricsServiceRequest, whatever brought it: decode, store, wait until it is durable, and the answer to it. On
  * failure why says something. */
-static enum err metrics_take(struct api *api, struct arena *a, str body, enum otlp_coding coding, struct buf *answer,
-                             struct err_text *why)
+static enum err metrics_take(struct api *api, const struct api_store *st, str tenant, struct arena *a, str body,
+                             enum otlp_coding coding, struct buf *answer, struct err_text *why)
 {
     struct batch batch = { .a = a };
     struct wire_rejects rejects = { 0 };
-    const struct ingest_source who = { .flags = INGEST_REPLICAS };
+    const struct ingest_source who = { tenant, INGEST_REPLICAS };
     struct tsdb_write_result result = { 0 };
     str reason;
     if (!api_taking(api))
@@ -68,7 +68,7 @@ static enum err metrics_take(struct api *api, struct arena *a, str body, enum ot
         atomic_load_explicit(&api->otlp, memory_order_acquire); /* pairs with api_set_otlp */
     enum err e = otlp_metrics_decode(a, body, coding, opt, &batch, &rejects, why);
     if (e == OK)
-        e = api_store_write(api, &batch, &who, &result, why);
+        e = api_store_write(st, &batch, &who, &result, why);
     if (e != OK)
         return why->msg[0] ? e : err_fail(why, e, "%s", err_describe(e));
     uint64_t n = refused(a, &rejects, &result, &reason);
@@ -88,7 +88,7 @@ static void http_metrics(struct http_request *rq, struct http_response *rs)
         return;
     }
     rs->content_type = str_c(otlp_content_type(coding));
-    e = metrics_take(api_of(rq), rq->a, rq->body, coding, &rs->body, &why);
+    e = metrics_take(api_of(rq), api_store(rq), api_tenant(rq), rq->a, rq->body, coding, &rs->body, &why);
     if (e != OK)
         http_fail(rq, rs, coding, e, why.msg);
 }
@@ -96,7 +96,13 @@ static void http_metrics(struct http_request *rq, struct http_response *rs)
 static void grpc_metrics(struct grpc_request *rq, struct grpc_response *rs)
 {
     struct err_text why = { .msg = "" };
-    enum err e = metrics_take(rq->ctx, rq->a, rq->message, OTLP_PROTOBUF, &rs->message, &why);
+    struct api *api = rq->ctx;
+    str tenant = api->d.tenants ? grpc_metadata(rq, STR("x-scope-orgid")) : STR("");
+    if (api_tenant_check(api, tenant, &why) != OK) {
+        grpc_fail(rs, tenant.n ? GRPC_INVALID_ARGUMENT : GRPC_UNAUTHENTICATED, 0, "%s", why.msg);
+        return;
+    }
+    enum err e = metrics_take(api, &api->d.store, tenant, rq->a, rq->message, OTLP_PROTOBUF, &rs->message, &why);
     if (e != OK) {
         struct verdict v = verdict_of(e);
         grpc_fail(rs, v.code, v.retry_ms, "%s", why.msg);

@@ -46,7 +46,7 @@ static void strs_answer(struct http_response *rs, const str *p, size_t n, size_t
 static enum err series_collect(struct http_request *rq, const struct api_selector *sel, size_t n_sel, int64_t from,
                                int64_t to, size_t limit, struct labels **ret, size_t *ret_n)
 {
-    const struct api_store *st = &api_of(rq)->d.store;
+    const struct api_store *st = api_store(rq);
     VEC(struct labels) all = { 0 };
     for (size_t i = 0; i < n_sel && from <= to; i++) {
         struct labels *found;
@@ -100,7 +100,7 @@ static void series(struct http_request *rq, struct http_response *rs)
 static enum err names_collect(struct http_request *rq, const str *value_of, const struct api_selector *sel,
                               size_t n_sel, int64_t from, int64_t to, size_t limit, str **ret, size_t *ret_n)
 {
-    const struct api_store *st = &api_of(rq)->d.store;
+    const struct api_store *st = api_store(rq);
     VEC(str) all = { 0 };
     size_t rounds = n_sel ? n_sel : 1;
     for (size_t i = 0; i < rounds && from <= to; i++) {
@@ -212,7 +212,7 @@ static int metadata_order(const void *pa, const void *pb)
 
 static void metadata(struct http_request *rq, struct http_response *rs)
 {
-    const struct api_store *st = &api_of(rq)->d.store;
+    const struct api_store *st = api_store(rq);
     int64_t limit, per_metric;
     size_t n;
     struct tsdb_metadata *all;

@@ -97,7 +97,7 @@ static void run(struct http_request *rq, struct http_response *rs, const struct 
     struct promql_result result = { 0 };
     struct err_text why = { .msg = "" };
     uint64_t t0 = os_mono_ns();
-    enum err e = promql_exec(api->d.engine, api->d.source, q, rq->a, &result, &why);
+    enum err e = promql_exec(api->d.engine, api_source(rq), q, rq->a, &result, &why);
     stat_hist_observe_ns(&query_seconds, os_mono_ns() - t0);
     if (e != OK) {
         query_failed(rs, q, e, &why);
@@ -237,7 +237,7 @@ static bool seen_before(const struct tsdb_exemplars *all, size_t n, struct label
 static void exemplars_answer(struct http_request *rq, struct http_response *rs, const struct selectors *sel,
                              int64_t from, int64_t to)
 {
-    const struct api_store *st = &api_of(rq)->d.store;
+    const struct api_store *st = api_store(rq);
     VEC(struct tsdb_exemplars) all = { 0 };
     for (size_t i = 0; i < sel->n; i++) {
         struct tsdb_exemplars *found;

@@ -71,7 +71,7 @@ static void targets(struct http_request *rq, struct http_response *rs)
     bool any = state.n == 0 || str_ieq(state, STR("any"));
     bool active = any || str_ieq(state, STR("active")), dropped = any || str_ieq(state, STR("dropped"));
     struct api_targets t = { 0 };
-    enum err e = sc ? sc->targets(sc->ctx, active, dropped, rq->a, &t) : OK;
+    enum err e = sc && api_tenant_is_default(rq) ? sc->targets(sc->ctx, active, dropped, rq->a, &t) : OK;
     if (e != OK) {
         api_fail_err(rs, e, NULL);
         return;
@@ -96,7 +96,7 @@ static void scrape_pools(struct http_request *rq, struct http_response *rs)
     const struct api_scrape *sc = api_of(rq)->d.scrape;
     str *names = NULL;
     size_t n = 0;
-    enum err e = sc ? sc->pools(sc->ctx, rq->a, &names, &n) : OK;
+    enum err e = sc && api_tenant_is_default(rq) ? sc->pools(sc->ctx, rq->a, &names, &n) : OK;
     if (e != OK) {
         api_fail_err(rs, e, NULL);
         return;
@@ -135,7 +135,7 @@ static void targets_metadata(struct http_request *rq, struct http_response *rs)
     }
     enum err e = OK;
     str metric = http_param(rq, STR("metric"));
-    if (sc && sc->metadata && limit != 0)
+    if (sc && sc->metadata && limit != 0 && api_tenant_is_default(rq))
         e = sc->metadata(sc->ctx, metric.p ? metric : STR(""), match.n ? selector_matches : NULL, &sel,
                          limit < 0 ? 0 : (size_t)limit, rq->a, &rows, &n);
     if (match.n)
@@ -216,7 +216,7 @@ static void status_config(struct http_request *rq, struct http_response *rs)
 {
     const struct api_process *p = api_of(rq)->d.process;
     str text = STR("");
-    enum err e = p->config_text ? p->config_text(p->ctx, rq->a, &text) : OK;
+    enum err e = p->config_text && api_tenant_is_default(rq) ? p->config_text(p->ctx, rq->a, &text) : OK;
     if (e != OK) {
         api_fail_err(rs, e, NULL);
         return;
@@ -285,63 +285,6 @@ static void status_runtimeinfo(struct http_request *rq, struct http_response *rs
     json_kstr(&j, "GOGC", STR(""));
     json_kstr(&j, "GODEBUG", STR(""));
     json_kstr(&j, "storageRetention", api->d.storage_retention);
-    json_obj_end(&j);
-    api_end(&j, NULL, 0);
-}
-
-static void top_json(struct json_out *j, str key, const struct tsdb_top *p, size_t n, size_t limit)
-{
-    json_key(j, key);
-    json_arr(j);
-    for (size_t i = 0; i < n && i < limit; i++) {
-        json_obj(j);
-        json_kstr(j, "name", p[i].name);
-        json_ku64(j, "value", p[i].value);
-        json_obj_end(j);
-    }
-    json_arr_end(j);
-}
-
-static void status_tsdb(struct http_request *rq, struct http_response *rs)
-{
-    const struct api_store *st = &api_of(rq)->d.store;
-    struct tsdb_stats s = { 0 };
-    int64_t limit;
-    if (!api_count_param(rq, rs, "limit", &limit))
-        return;
-    if (limit < 1 && http_param(rq, STR("limit")).n) {
-        api_fail(rs, API_BAD_DATA, "limit must be a positive number");
-        return;
-    }
-    size_t rows = limit < 1 ? 10 : (size_t)limit;
-    enum err e = st->stats(st->ctx, true, rq->a, &s);
-    if (e != OK) {
-        api_fail_err(rs, e, NULL);
-        return;
-    }
-    struct json_out j = api_begin(rs);
-    json_obj(&j);
-    json_key(&j, STR("headStats"));
-    json_obj(&j);
-    json_ku64(&j, "numSeries", s.head_series);
-    json_ku64(&j, "numLabelPairs", s.label_pairs);
-    json_ku64(&j, "chunkCount", s.head_chunks);
-    json_ki64(&j, "minTime", s.head_min_ms);
-    json_ki64(&j, "maxTime", s.head_max_ms);
-    json_obj_end(&j);
-    top_json(&j, STR("seriesCountByMetricName"), s.top_metrics, s.n_top_metrics, rows);
-    top_json(&j, STR("labelValueCountByLabelName"), s.top_labels, s.n_top_labels, rows);
-    top_json(&j, STR("memoryInBytesByLabelName"), s.top_label_bytes, s.n_top_label_bytes, rows);
-    top_json(&j, STR("seriesCountByLabelValuePair"), s.top_pairs, s.n_top_pairs, rows);
-    json_key(&j, STR("storage")); /* ours: what lies on disk */
-    json_obj(&j);
-    json_ku64(&j, "segments", s.segments);
-    json_ku64(&j, "segmentBytes", s.segment_bytes);
-    json_ku64(&j, "walBytes", s.wal_bytes);
-    json_ku64(&j, "headBytes", s.head_bytes);
-    json_ki64(&j, "minTime", s.min_ms);
-    json_ki64(&j, "maxTime", s.max_ms);
-    json_obj_end(&j);
     json_obj_end(&j);
     api_end(&j, NULL, 0);
 }
@@ -459,7 +402,6 @@ const struct http_route api_status_routes[] = {
     { GET, "/api/v1/status/flags", status_flags, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/status/buildinfo", status_buildinfo, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/status/runtimeinfo", status_runtimeinfo, HTTP_CONTROL, NULL, HTTP_CORS },
-    { GET, "/api/v1/status/tsdb", status_tsdb, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/status/walreplay", status_walreplay, HTTP_CONTROL, NULL, HTTP_CORS },
     { DO, "/-/reload", reload, HTTP_CONTROL, NULL, 0 },
     { DO, "/-/quit", quit, HTTP_CONTROL, NULL, 0 },

@@ -62,7 +62,7 @@ static void import_prometheus(struct http_request *rq, struct http_response *rs)
     struct api *api = api_of(rq);
     struct batch batch = { .a = rq->a };
     struct wire_rejects rejects = { 0 };
-    const struct ingest_source who = { 0 };
+    const struct ingest_source who = api_sender(rq, 0);
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
     enum expo_format format;
@@ -70,7 +70,7 @@ static void import_prometheus(struct http_request *rq, struct http_response *rs)
         return;
     enum err e = import_batch(rq, format, &batch, &rejects, &why);
     if (e == OK)
-        e = api_store_write(api, &batch, &who, &result, &why);
+        e = api_store_write(api_store(rq), &batch, &who, &result, &why);
     if (e != OK) {
         api_write_fail(rs, e, why.msg);
         return;
@@ -99,8 +99,16 @@ static bool push_key(struct http_request *rq, struct http_response *rs, struct l
         api_write_fail(rs, ERR_NOT_FOUND, "pushed groups are switched off");
         return false;
     }
-    if (push_key_parse(rq->a, str_skip(rq->path, sizeof("/metrics/") - 1), ret, &why) == OK)
+    if (push_key_parse(rq->a, str_skip(rq->path, sizeof("/metrics/") - 1), ret, &why) == OK) {
+        if (api->d.tenants) { /* a tenant's group: its rounds go on without a request */
+            struct label_builder b;
+            lb_init(&b, rq->a);
+            lb_reset(&b, *ret);
+            lb_set(&b, LABEL_TENANT, api_tenant(rq));
+            *ret = lb_labels(&b);
+        }
         return true;
+    }
     push_failed(rs, ERR_INVALID, &why);
     return false;
 }

@@ -17,6 +17,7 @@ static struct stat reads = STAT_COUNTER("vane_remote_read_queries_total", "Queri
 
 struct remote_read {
     struct api *api;
+    struct promql_source *source;
     struct arena *a; /* the request's */
     struct rr_request request;
     struct labels external;
@@ -34,9 +35,9 @@ struct remote_read {
 static void query_close(struct remote_read *r)
 {
     if (r->reader)
-        r->api->d.source->reader_free(r->reader);
+        r->source->reader_free(r->reader);
     if (r->view)
-        r->api->d.source->close(r->view);
+        r->source->close(r->view);
     r->reader = NULL;
     r->view = NULL;
 }
@@ -55,7 +56,7 @@ static size_t without_external(struct remote_read *r, const struct rr_query *q, 
 
 static enum err query_open(struct remote_read *r)
 {
-    struct promql_source *src = r->api->d.source;
+    struct promql_source *src = r->source;
     const struct rr_query *q = &r->request.queries[r->query];
     struct matcher *m = arena_array(r->a, struct matcher, q->n_matchers + 1);
     size_t n = without_external(r, q, m);
@@ -92,7 +93,7 @@ static bool series_next(struct remote_read *r, struct labels *ret, struct rr_poi
         if (atomic_load_explicit(r->cancelled, memory_order_relaxed))
             *ret_err = ERR_CANCELLED;
         else
-            *ret_err = r->api->d.source->read(r->reader, s->id, q->from_ms, q->to_ms, &p);
+            *ret_err = r->source->read(r->reader, s->id, q->from_ms, q->to_ms, &p);
         if (*ret_err != OK)
             return false;
         if (p.n == 0)
@@ -187,6 +188,7 @@ static void remote_read(struct http_request *rq, struct http_response *rs)
         return;
     struct remote_read *r = arena_new(rq->a, struct remote_read);
     r->api = api;
+    r->source = api_source(rq);
     r->a = rq->a;
     r->cancelled = rq->cancelled;
     enum err e = rr_decode(rq->a, rq->body, BODY_BYTES_MAX, &r->request, &why);

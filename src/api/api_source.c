@@ -220,6 +220,17 @@ static struct tsdb *store_db(void *ctx)
     return ((struct api_store_pair *)ctx)->db;
 }
 
+static enum err store_cardinality(void *ctx, const struct matcher *m, size_t n_matchers, size_t top, struct arena *a,
+                                  struct tsdb_cardinality *ret)
+{
+    return tsdb_cardinality(db_of(ctx), m, n_matchers, top, a, ret);
+}
+
+static void store_usage(void *ctx, str tenant, size_t top, struct arena *a, struct ingest_status *ret)
+{
+    ingest_status(ingest_of(ctx), tenant, top, a, ret);
+}
+
 struct api_store api_store_tsdb(struct api_store_pair *pair)
 {
     return (struct api_store){ .ctx = pair,
@@ -231,6 +242,8 @@ struct api_store api_store_tsdb(struct api_store_pair *pair)
                                .exemplars = store_exemplars,
                                .metadata = store_metadata,
                                .stats = store_stats,
+                               .cardinality = store_cardinality,
+                               .usage = store_usage,
                                .known = store_known,
                                .salt = store_salt,
                                .delete_series = store_delete,

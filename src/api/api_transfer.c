@@ -24,6 +24,13 @@ static struct tsdb *store_of(const struct http_request *rq, struct http_response
         rs->status = 500;
         return NULL;
     }
+    if (api->d.tenants) { /* they know the store as a whole, with every tenant's label */
+        api_fail(rs, API_BAD_DATA,
+                 "import and export are not offered while there are tenants: use remote write, "
+                 "/api/v1/read or a snapshot");
+        rs->status = 403;
+        return NULL;
+    }
     return api_not_ready(api, rs) ? NULL : api->d.store.db(api->d.store.ctx);
 }
 
@@ -103,7 +110,8 @@ static void import_samples(struct http_request *rq, struct http_response *rs)
         return;
     }
     stat_add(&imports, 1);
-    LOG_INFO("samples imported", "samples", LOG_I64((int64_t)result.samples), "segments", LOG_I64((int64_t)result.segments));
+    LOG_INFO("samples imported", "samples", LOG_I64((int64_t)result.samples), "segments",
+             LOG_I64((int64_t)result.segments));
     import_answer(rs, &result, &rejects);
 }
 
@@ -137,8 +145,9 @@ static bool export_next(void *ctx, struct buf *out)
         return false;
     }
     if (!more)
-        LOG_INFO("exported", "samples", LOG_I64((int64_t)r.samples), "series", LOG_I64((int64_t)r.series), "left_out_histograms",
-                 LOG_I64((int64_t)r.left_out_histograms), "left_out_stale", LOG_I64((int64_t)r.left_out_stale));
+        LOG_INFO("exported", "samples", LOG_I64((int64_t)r.samples), "series", LOG_I64((int64_t)r.series),
+                 "left_out_histograms", LOG_I64((int64_t)r.left_out_histograms), "left_out_stale",
+                 LOG_I64((int64_t)r.left_out_stale));
     return more;
 }
 

@@ -36,10 +36,9 @@ const char *api_reject_text(const struct tsdb_write_result *r)
     return NULL;
 }
 
-enum err api_store_write(struct api *api, const struct batch *b, const struct ingest_source *who,
+enum err api_store_write(const struct api_store *st, const struct batch *b, const struct ingest_source *who,
                          struct tsdb_write_result *ret, struct err_text *reterr)
 {
-    const struct api_store *st = &api->d.store;
     memset(ret, 0, sizeof(*ret));
     reterr->msg[0] = 0;
     if (b->series.n == 0 && b->families.n == 0)
@@ -87,10 +86,11 @@ static enum err decode(struct http_request *rq, const struct ingest_source *who,
 {
     const struct api_deps *d = &api_of(rq)->d;
     size_t plain_max = d->write_body_bytes_max ? d->write_body_bytes_max : RW_BODY_BYTES_MAX;
-    struct salted salted = { &d->store, d->store.salt ? d->store.salt(d->store.ctx, who) : 0 };
+    const struct api_store *st = api_store(rq);
+    struct salted salted = { st, st->salt ? st->salt(st->ctx, who) : 0 };
     const struct wire_known known = { &salted, known_salted };
     struct wire_limits limits = d->write_limits;
-    limits.known = d->store.known ? &known : NULL;
+    limits.known = st->known ? &known : NULL;
     enum rw_version version;
     TRY(rw_version_of(http_header(rq, STR("Content-Type")), rq->content_encoding, &version, why));
     return (version == RW_V2 ? rw2_decode : rw1_decode)(rq->a, rq->body, plain_max, &limits, batch, rejects, why);
@@ -129,7 +129,7 @@ static void remote_write(struct http_request *rq, struct http_response *rs)
     struct wire_rejects rejects = { 0 };
     struct tsdb_write_result result = { 0 };
     struct err_text why = { .msg = "" };
-    const struct ingest_source who = { .flags = INGEST_REPLICAS };
+    const struct ingest_source who = api_sender(rq, INGEST_REPLICAS);
     if (api_not_taking(api, rs)) {
         written_headers(rs, ERR_BUSY, &result);
         count(rs, false);
@@ -137,7 +137,7 @@ static void remote_write(struct http_request *rq, struct http_response *rs)
     }
     enum err e = decode(rq, &who, &batch, &rejects, &why);
     if (e == OK)
-        e = api_store_write(api, &batch, &who, &result, &why);
+        e = api_store_write(api_store(rq), &batch, &who, &result, &why);
     written_headers(rs, e, &result);
     if (e != OK) {
         api_write_fail(rs, e, why.msg);

@@ -153,6 +153,93 @@ static const struct conf_field push_fields[] = {
 SCHEMA(push_schema, struct cli_push, "pushed_groups", push_fields, .defaults = &push_defaults,
        .from_scalar = push_from_scalar);
 
+/* A mapping switches it on. */
+static bool is_on(const struct conf_node *n, bool enabled)
+{
+    return enabled || (n && n->kind == CONF_MAP && !conf_has(n, "enabled"));
+}
+
+static enum err ha_from_scalar(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    return conf_read_bool(cx, n, &((struct cli_ha_dedup *)obj)->enabled);
+}
+static void check_ha(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    struct cli_ha_dedup *h = obj;
+    h->enabled = is_on(n, h->enabled);
+    if (!h->replica_label.n || !h->cluster_label.n)
+        FAIL("replica_label and cluster_label must not be empty");
+    else if (str_eq(h->replica_label, h->cluster_label))
+        FAIL("replica_label and cluster_label must be two labels");
+    else if (str_eq(h->replica_label, LABEL_NAME) || str_eq(h->replica_label, LABEL_TENANT))
+        FAIL("replica_label must not be " STR_FMT ": it is dropped", STR_ARG(h->replica_label));
+}
+#define F(m, key, t, ...) CF(struct cli_ha_dedup, m, key, t, ##__VA_ARGS__)
+static const struct cli_ha_dedup ha_defaults = { .replica_label = STR_INIT("__replica__"),
+                                                 .cluster_label = STR_INIT("cluster"),
+                                                 .failover_ms = 30000 };
+static const struct conf_field ha_fields[] = {
+    F(enabled, "enabled", CONF_BOOL, .flags = CONF_ALWAYS),
+    F(replica_label, "replica_label", CONF_STR),
+    F(cluster_label, "cluster_label", CONF_STR),
+    F(failover_ms, "failover_timeout", CONF_DURATION, .flags = CONF_POSITIVE),
+};
+#undef F
+SCHEMA(ha_schema, struct cli_ha_dedup, "ha_dedup", ha_fields, .defaults = &ha_defaults, .from_scalar = ha_from_scalar,
+       .check = check_ha);
+
+#define UNSAID UINT64_MAX
+static const struct ingest_limits tenant_limits_defaults = { UNSAID, UNSAID, UNSAID, UNSAID };
+#define F(m, key) CF(struct ingest_limits, m, key, CONF_UINT, .flags = CONF_ALWAYS)
+static const struct conf_field tenant_limits_fields[] = {
+    F(tenant, "series_per_tenant"),
+    F(job, "series_per_job"),
+    F(target, "series_per_target"),
+    F(metric, "series_per_metric"),
+};
+#undef F
+SCHEMA(tenant_limits_schema, struct ingest_limits, "tenants.limits", tenant_limits_fields,
+       .defaults = &tenant_limits_defaults);
+
+static enum err tenants_from_scalar(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    return conf_read_bool(cx, n, &((struct cli_tenants *)obj)->enabled);
+}
+static void check_tenants(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    struct cli_tenants *t = obj;
+    struct err_text why;
+    t->enabled = is_on(n, t->enabled);
+    if (!ingest_tenant_valid(t->default_tenant, &why))
+        FAIL("default: %s", why.msg);
+    for (size_t i = 0; i < t->limits.n; i++)
+        if (!ingest_tenant_valid(t->limits.keys[i], &why))
+            FAIL("limits: %s", why.msg);
+}
+#define F(m, key, t, ...) CF(struct cli_tenants, m, key, t, ##__VA_ARGS__)
+static const struct cli_tenants tenants_defaults = { .default_tenant = STR_INIT("anonymous") };
+static const struct conf_field tenants_fields[] = {
+    F(enabled, "enabled", CONF_BOOL, .flags = CONF_ALWAYS),
+    F(default_tenant, "default", CONF_STR),
+    F(limits, "limits", CONF_DICT, .of = CONF_STRUCT, .schema = &tenant_limits_schema),
+};
+#undef F
+SCHEMA(tenants_schema, struct cli_tenants, "tenants", tenants_fields, .defaults = &tenants_defaults,
+       .from_scalar = tenants_from_scalar, .check = check_tenants);
+
+/* What is not said of a tenant is as for all. */
+static void inherit_limits(struct cli_config *c)
+{
+    for (size_t i = 0; i < c->tenants.limits.n; i++) {
+        struct ingest_limits *l = &c->tenants.limits.p[i];
+        const struct ingest_limits *all = &c->limits.ingest;
+        l->tenant = l->tenant == UNSAID ? all->tenant : l->tenant;
+        l->job = l->job == UNSAID ? all->job : l->job;
+        l->target = l->target == UNSAID ? all->target : l->target;
+        l->metric = l->metric == UNSAID ? all->metric : l->metric;
+    }
+}
+
 static const char *const level_names[] = { "debug", "info", "warn", "error", NULL };
 static const char *const format_names[] = { "logfmt", "json", NULL };
 static const struct cli_log log_defaults = { .level = CLI_LOG_INFO };
@@ -259,6 +346,8 @@ static const struct conf_field fields[] = {
     F(host, "host_metrics", CONF_STRUCT, .schema = &host_schema),
     F(compat, "compat_listeners", CONF_STRUCT, .schema = &compat_schema),
     F(push, "pushed_groups", CONF_STRUCT, .schema = &push_schema),
+    F(ha_dedup, "ha_dedup", CONF_STRUCT, .schema = &ha_schema),
+    F(tenants, "tenants", CONF_STRUCT, .schema = &tenants_schema),
     F(self_metrics, "self_metrics", CONF_BOOL, .flags = CONF_ALWAYS),
     F(log, "log", CONF_STRUCT, .schema = &log_schema),
     F(query, "query", CONF_STRUCT, .schema = &query_schema),
@@ -388,6 +477,7 @@ static enum err load(struct conf_ctx *cx, const char *path, struct cli_config **
     TRY(conf_decode(cx, root, &cli_config_schema, f));
     struct cli_config *c = &f->c;
     c->ctx = cx;
+    inherit_limits(c);
     c->file = arena_str(cx->a, str_c(path));
     c->web.tls_cert_file = cli_path_beside(cx->a, c->file, c->web.tls_cert_file);
     c->web.tls_key_file = cli_path_beside(cx->a, c->file, c->web.tls_key_file);

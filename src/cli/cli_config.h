@@ -15,6 +15,8 @@
  *   host_metrics: true              # or {enabled: true, interval: 15s}
  *   compat_listeners: {graphite: "", statsd: "", statsd_flush: 10s, statsd_idle: 5m, statsd_max_series: 100000}
  *   pushed_groups: {enabled: true, interval: 15s, max_groups: 10000, max_bytes: 256MB}   # Pushgateway paths
+ *   ha_dedup: {replica_label: __replica__, cluster_label: cluster, failover_timeout: 30s}      # off without this key
+ *   tenants: {default: anonymous, limits: {acme: {series_per_tenant: 100000}}}                 # off without this key
  *   self_metrics: true              # vane's own metrics are stored, too
  *   log: {level: info, format: logfmt}
  *   query: {timeout: 2m, max_samples: 50000000, max_series: 0, memory: 0, concurrency: 0, lookback_delta: 5m}
@@ -85,6 +87,16 @@ struct cli_config {
         int64_t interval_ms;
         uint64_t groups_max, bytes_max;
     } push;
+    struct cli_ha_dedup { /* on when the key is there */
+        bool enabled;
+        str replica_label, cluster_label;
+        int64_t failover_ms;
+    } ha_dedup;
+    struct cli_tenants { /* on when the key is there */
+        bool enabled;
+        str default_tenant;
+        CONF_DICT_OF(struct ingest_limits) limits; /* by tenant; what is not said: as in limits */
+    } tenants;
     bool self_metrics;
     struct cli_log {
         int level;  /* enum cli_log_level: the numbers of enum log_level */

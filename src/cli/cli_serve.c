@@ -38,7 +38,7 @@ static enum err host_append(void *ctx, const struct batch *b)
 static enum err push_append(void *ctx, const struct batch *b, uint64_t *ret_lsn, struct err_text *reterr)
 {
     struct tsdb_write_result result;
-    const struct ingest_source who = { 0 };
+    const struct ingest_source who = { .flags = INGEST_LABELLED };
     enum err e = ingest_append(((struct serve *)ctx)->ingest, b, &who, &result);
     if (e != OK)
         return err_fail(reterr, e, "not stored: %s", err_describe(e));

@@ -245,6 +245,8 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .start_ms = s->start_ms,
         .storage_retention = retention_text(s),
         .lookback_ms = s->cfg->query.lookback_ms,
+        .tenants = s->cfg->tenants.enabled,
+        .default_tenant = arena_str(&s->a, s->cfg->tenants.default_tenant),
         .write_limits = WIRE_LIMITS_DEFAULT,
         .ui_find = serve_file,
         .ui_csp = STR(UI_CSP),

@@ -61,8 +61,20 @@ void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, stru
 
 void serve_ingest_config(const struct serve *s, const struct cli_config *cfg, struct ingest_config *ret)
 {
-    (void)s;
-    *ret = (struct ingest_config){ .limits = cfg->limits.ingest, .clock = os_clock() };
+    struct ingest_tenant_limits *over = arena_array(cfg->ctx->a, struct ingest_tenant_limits, cfg->tenants.limits.n);
+    for (size_t i = 0; i < cfg->tenants.limits.n; i++)
+        over[i] = (struct ingest_tenant_limits){ cfg->tenants.limits.keys[i], cfg->tenants.limits.p[i] };
+    *ret = (struct ingest_config){
+        .limits = cfg->limits.ingest,
+        .overrides = over,
+        .n_overrides = cfg->tenants.limits.n,
+        .ha = { cfg->ha_dedup.enabled, cfg->ha_dedup.replica_label, cfg->ha_dedup.cluster_label,
+                cfg->ha_dedup.failover_ms },
+        .tenants = cfg->tenants.enabled,
+        .default_tenant = cfg->tenants.default_tenant,
+        .dir = arena_cstr(cfg->ctx->a, s->cfg->data_dir),
+        .clock = os_clock(),
+    };
 }
 
 enum err serve_users(struct serve *s, const struct cli_config *cfg, struct err_text *reterr)

@@ -29,8 +29,24 @@ struct ingest;
 struct ingest_limits { /* active series; 0 = no limit */
     uint64_t tenant, job, target, metric;
 };
-struct ingest_config {
+struct ingest_tenant_limits {
+    str tenant;
     struct ingest_limits limits;
+};
+struct ingest_ha { /* replicas of one Prometheus: one of them is taken at a time (ingest_ha.c) */
+    bool on;
+    str replica_label, cluster_label;
+    int64_t failover_ms; /* without a word from the elected replica */
+};
+struct ingest_config { /* copied */
+    struct ingest_limits limits;
+    const struct ingest_tenant_limits *overrides;
+    size_t n_overrides;
+    struct ingest_ha ha;
+    bool tenants;        /* fixed at ingest_open */
+    str default_tenant;  /* of what comes without one: scrapes, this machine */
+    struct fs *fs;       /* NULL: fs_os() */
+    const char *dir;     /* folder for the elected replicas; NULL: they are not kept */
     struct clock *clock; /* NULL: os_clock() */
 };
 #define INGEST_LIMITS_DEFAULT                                                   \
@@ -51,6 +67,7 @@ struct ingest_source {
 enum ingest_flags {
     INGEST_SCRAPES = 1 << 0,  /* a scrape: the series that report on it (up, scrape_...) are always taken */
     INGEST_REPLICAS = 1 << 1, /* replicas of one cluster may be sending: remote write, OTLP */
+    INGEST_LABELLED = 1 << 2, /* series may carry their tenant as LABEL_TENANT: pushed groups. Nobody else may set it */
 };
 /* As tsdb_write; then tsdb_wait(ret->lsn). Folded samples count as accepted. */
 enum err ingest_append(struct ingest *in, const struct batch *b, const struct ingest_source *who,
@@ -58,7 +75,15 @@ enum err ingest_append(struct ingest *in, const struct batch *b, const struct in
 /* What else decides about the meaning of a sender's label bytes: to be mixed into the salt of tsdb_known(). */
 uint64_t ingest_salt(struct ingest *in, const struct ingest_source *who);
 
+/* Is it a tenant's name? 1 to 150 of A-Z a-z 0-9 ! - _ . * ' ( ), neither "." nor "..": as Grafana Mimir. */
+bool ingest_tenant_valid(str tenant, struct err_text *reterr);
+
 /* ---- facts ---- */
+struct ingest_replica { /* that is taken for its cluster */
+    str cluster, replica;
+    int64_t seen_ms, elected_ms;
+    uint64_t changes, dropped; /* elections after the first; samples of other replicas */
+};
 enum ingest_kind { INGEST_TENANT, INGEST_JOB, INGEST_TARGET, INGEST_METRIC, INGEST_KINDS, INGEST_STORE = INGEST_KINDS };
 const char *ingest_kind_name(unsigned kind); /* "tenant" ... "store": all series together, or memory */
 struct ingest_count {
@@ -96,6 +121,8 @@ struct ingest_status {
     struct ingest_overflow *overflows; /* newest first */
     size_t n_overflows;
     uint64_t folded_series, overflow_series; /* remembered, of all tenants */
+    struct ingest_replica *replicas;
+    size_t n_replicas;
 };
 /* Of one tenant; at most top rows of each kind. Everything in a. */
 void ingest_status(struct ingest *in, str tenant, size_t top, struct arena *a, struct ingest_status *ret);

@@ -214,6 +214,7 @@ void ingest_status(struct ingest *in, str tenant, size_t top, struct arena *a, s
     ret->job_churn = top_done(&churn[INGEST_JOB], a, &ret->n_job_churn);
     ret->metric_churn = top_done(&churn[INGEST_METRIC], a, &ret->n_metric_churn);
     mtx_unlock(&c->mu);
+    ha_copy(in, tenant, a, ret);
     mtx_lock(&in->fold.mu);
     culprits_copy(&in->fold.culprits, tenant, now, a, &ret->overflows, &ret->n_overflows);
     ret->folded_series = in->fold.entries.n;

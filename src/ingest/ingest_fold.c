@@ -565,7 +565,7 @@ static struct place place_of(struct work *w, const struct batch_series *bs, stru
 
 static struct labels labels_of(const struct batch *b, const struct batch_series *bs, struct arena *a)
 {
-    return bs->labels.n || !bs->key ? bs->labels : b->labels_of(a, bs->key->bytes);
+    return bs->labels.n || !bs->key ? bs->labels : batch_key_labels(b, a, bs->key->bytes);
 }
 
 static void gather(struct work *w, const struct batch *b, const struct folded *folded, size_t n)

@@ -134,10 +134,45 @@ void fold_deinit(struct ingest *in);
 enum err fold_batch(struct ingest *in, const struct batch *b, const struct folded *f, size_t n,
                     struct tsdb_write_result *ret) MUST_CHECK;
 
+/* ---- ingest_ha.c: the replica that is taken, per tenant and cluster ---- */
+struct ha_cluster;
+#define MAP_NAME     hamap
+#define MAP_KEY      uint64_t
+#define MAP_VALUE    struct ha_cluster *
+#define MAP_HASH(k)  (k)
+#define MAP_EQ(a, b) ((a) == (b))
+#include "base/map.h"
+struct ha {
+    struct mtx mu; /* not ranked: held alone */
+    struct hamap clusters;
+    struct fs *fs;
+    char *path; /* NULL: not kept */
+};
+void ha_init(struct ingest *in, const struct ingest_config *cfg);
+void ha_deinit(struct ingest *in);
+enum ha_verdict { HA_NONE, HA_TAKEN, HA_OTHER }; /* no replica; the elected one; not the elected one */
+enum ha_verdict ha_ask(struct ingest *in, const struct ingest_ha *cfg, str tenant, struct labels first, size_t samples);
+void ha_copy(struct ingest *in, str tenant, struct arena *a, struct ingest_status *ret);
+
+/* ---- ingest_prepare.c: the tenant's label on, the replica's label off ---- */
+struct settings;
+struct fix {     /* what is done to labels */
+    str tenant;  /* empty: no tenants */
+    str replica; /* label to drop; empty: none */
+    bool labelled;
+};
+/* *b, or a changed copy in a. ERR_EXISTS: nothing is to be written (another replica is taken). */
+enum err prepare(struct ingest *in, const struct settings *s, const struct ingest_source *who, struct arena *a,
+                 struct fix *fix, const struct batch **b, struct tsdb_write_result *ret) MUST_CHECK;
+
 /* ---- ingest.c ---- */
 struct settings { /* of the configuration; immutable */
     struct settings *older;
+    struct arena a;
     struct ingest_limits limits;
+    struct ingest_tenant_limits *overrides;
+    size_t n_overrides;
+    struct ingest_ha ha;
 };
 struct ingest {
     struct tsdb *db;
@@ -145,6 +180,9 @@ struct ingest {
     _Atomic(struct settings *) settings;
     struct counts counts;
     struct fold fold;
+    struct ha ha;
+    bool tenants;
+    str default_tenant; /* owned */
 };
 static inline const struct settings *settings_of(struct ingest *in)
 {

@@ -88,7 +88,9 @@ struct batch_series {
     enum temporality temporality;
     const struct labels *resource; /* OTLP resource attributes: outside identity; NULL = none */
 };
-/* Metadata of a family without samples (remote write metadata). */
+/* Metadata of a family without samples (remote write metadata). While there are tenants (LABEL_TENANT), the name of a
+ * family in the store has the tenant in front: tenant, METRIC_FAMILY_TENANT_END, name. */
+#define METRIC_FAMILY_TENANT_END 0x1f
 struct batch_family {
     str name;
     struct metric_meta meta;
@@ -98,7 +100,16 @@ struct batch {
     VEC(struct batch_series) series; /* array in the arena (avec_push) */
     VEC(struct batch_family) families;
     struct labels (*labels_of)(struct arena *a, str bytes); /* of batch_key.bytes; NULL = no keys */
+    /* What is done to them then, as was done to all labels here (room ingest); NULL = nothing. */
+    struct labels (*fix)(const void *fix_ctx, struct arena *a, struct labels ls);
+    const void *fix_ctx;
     size_t n_samples, n_exemplars;                          /* kept by whoever fills it; histograms count as samples */
 };
+/* The labels of a key, in a. */
+static inline struct labels batch_key_labels(const struct batch *b, struct arena *a, str bytes)
+{
+    struct labels ls = b->labels_of(a, bytes);
+    return b->fix ? b->fix(b->fix_ctx, a, ls) : ls;
+}
 
 #endif

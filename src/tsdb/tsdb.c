@@ -308,70 +308,21 @@ void tsdb_set_limits(struct tsdb *db, const struct tsdb_config *cfg)
 
 /* ---- facts ---- */
 #define TOP 10
-static void top_put(struct tsdb_top *top, size_t *n, str name, uint64_t value)
+static size_t top_copy(struct tsdb_top *to, const struct tsdb_top *from, size_t n)
 {
-    size_t i = *n;
-    if (i == TOP) {
-        if (value <= top[TOP - 1].value)
-            return;
-        i--;
-    } else {
-        ++*n;
-    }
-    for (; i && top[i - 1].value < value; i--)
-        top[i] = top[i - 1];
-    top[i] = (struct tsdb_top){ name, value };
+    memcpy(to, from, n * sizeof(*to));
+    return n;
 }
 
-static void top_copy(struct tsdb_top *top, size_t n, struct arena *a)
+static enum err tops(struct tsdb *db, struct arena *a, struct tsdb_stats *st)
 {
-    for (size_t i = 0; i < n; i++)
-        top[i].name = arena_str(a, top[i].name);
-}
-
-static void tops(struct tsdb *db, struct arena *a, struct tsdb_stats *st)
-{
-    mtx_lock(&db->idx.mu);
-    struct {
-        uint32_t name, value;
-        uint64_t n;
-    } pairs[TOP];
-    size_t n_pairs = 0;
-    uint32_t metric = sym_find(db, LABEL_NAME);
-    map_each (namemap, s, &db->idx.names) {
-        uint64_t bytes = 0;
-        vec_each (uint32_t, v, &s->value.v) {
-            const struct plist *l = pairmap_get(&db->idx.pairs, (uint64_t)s->key << 32 | *v);
-            bytes += sym_at(db, *v).n * l->n;
-            if (s->key == metric)
-                top_put(st->top_metrics, &st->n_top_metrics, sym_at(db, *v), l->n);
-            size_t i = n_pairs;
-            if (i == TOP) {
-                if (l->n <= pairs[TOP - 1].n)
-                    continue;
-                i--;
-            } else {
-                n_pairs++;
-            }
-            for (; i && pairs[i - 1].n < l->n; i--)
-                pairs[i] = pairs[i - 1];
-            pairs[i].name = s->key;
-            pairs[i].value = *v;
-            pairs[i].n = l->n;
-        }
-        top_put(st->top_labels, &st->n_top_labels, sym_at(db, s->key), s->value.v.n);
-        top_put(st->top_label_bytes, &st->n_top_label_bytes, sym_at(db, s->key), bytes);
-    }
-    for (size_t i = 0; i < n_pairs; i++) {
-        str n = sym_at(db, pairs[i].name), v = sym_at(db, pairs[i].value);
-        st->top_pairs[i] =
-            (struct tsdb_top){ arena_printf(a, STR_FMT "=" STR_FMT, STR_ARG(n), STR_ARG(v)), pairs[i].n };
-    }
-    st->n_top_pairs = n_pairs;
-    top_copy(st->top_metrics, st->n_top_metrics, a);
-    top_copy(st->top_labels, st->n_top_labels, a);
-    top_copy(st->top_label_bytes, st->n_top_label_bytes, a);
-    mtx_unlock(&db->idx.mu);
+    struct tsdb_cardinality c;
+    TRY(tsdb_cardinality(db, NULL, 0, TOP, a, &c));
+    st->n_top_metrics = top_copy(st->top_metrics, c.metrics, c.n_metrics);
+    st->n_top_labels = top_copy(st->top_labels, c.labels, c.n_labels);
+    st->n_top_label_bytes = top_copy(st->top_label_bytes, c.label_bytes, c.n_label_bytes);
+    st->n_top_pairs = top_copy(st->top_pairs, c.pairs, c.n_pairs);
+    return OK;
 }
 
 enum err tsdb_stats(struct tsdb *db, bool with_top, struct arena *a, struct tsdb_stats *ret)
@@ -404,7 +355,7 @@ enum err tsdb_stats(struct tsdb *db, bool with_top, struct arena *a, struct tsdb
     s.symbols = db->idx.syms.n;
     mtx_unlock(&db->idx.mu);
     if (with_top)
-        tops(db, a, &s);
+        TRY(tops(db, a, &s));
     *ret = s;
     return OK;
 }

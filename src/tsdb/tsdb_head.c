@@ -543,7 +543,7 @@ static struct series *by_labels(struct write *w, struct part *p, struct series *
     if (bs->ref && *bs->ref) { /* a stale one */
         arena_reset(&w->say);
         if (!ls.n && bs->key)
-            ls = w->b->labels_of(&w->say, bs->key->bytes);
+            ls = batch_key_labels(w->b, &w->say, bs->key->bytes);
         if (!ls.n)
             return NULL;
         h = series_hash(db, ls);
@@ -628,6 +628,16 @@ static str family_name(str name, enum metric_type t)
     return name;
 }
 
+/* The family's key: each tenant has its own. */
+static str family_of(struct write *w, str name, enum metric_type t, struct labels ls)
+{
+    str tenant = labels_get(ls, LABEL_TENANT);
+    name = family_name(name, t);
+    if (!tenant.n)
+        return name;
+    return arena_printf(&w->say, STR_FMT "%c" STR_FMT, STR_ARG(tenant), METRIC_FAMILY_TENANT_END, STR_ARG(name));
+}
+
 static void put_meta(struct write *w, struct part *p, struct series *s, uint32_t id, const struct batch_series *bs)
 {
     if (bs->meta.type || bs->resource || bs->temporality)
@@ -635,10 +645,11 @@ static void put_meta(struct write *w, struct part *p, struct series *s, uint32_t
     if (s->info_gen == p->gen || (!bs->meta.type && !bs->meta.help.n && !bs->meta.unit.n))
         return;
     s->info_gen = p->gen;
-    str name = labels_name(bs->labels.n ? bs->labels : labels_again(w, s, &w->say));
+    struct labels ls = bs->labels.n ? bs->labels : labels_again(w, s, &w->say);
+    str name = labels_name(ls);
     if (!name.n)
         return;
-    name = family_name(name, bs->meta.type);
+    name = family_of(w, name, bs->meta.type, ls);
     if (meta_family_put(w->db, name, &bs->meta, p->gen))
         tsdb_wal_put_family(p, name, &bs->meta);
 }
@@ -867,7 +878,7 @@ static void late_meta(struct late *l, const struct batch_series *bs, struct labe
     str name = labels_name(ls);
     if (!name.n || (!bs->meta.type && !bs->meta.help.n && !bs->meta.unit.n))
         return;
-    name = family_name(name, bs->meta.type);
+    name = family_of(l->w, name, bs->meta.type, ls);
     if (meta_family_put(db, name, &bs->meta, l->p->gen))
         tsdb_wal_put_family(l->p, name, &bs->meta);
 }
@@ -920,7 +931,7 @@ static enum err late_series(struct late *l, const struct batch_series *bs)
     struct labels ls = bs->labels;
     struct err_text why;
     if (!ls.n && bs->key)
-        ls = w->b->labels_of(&w->defs[w->defs_i++ % 2], bs->key->bytes);
+        ls = batch_key_labels(w->b, &w->defs[w->defs_i++ % 2], bs->key->bytes);
     if (series_check_labels(w->db, ls, &why)) {
         reject(w, TSDB_REJECT_LABELS, MAX(samples_of(bs), 1), ls, "%s", why.msg);
         return OK;

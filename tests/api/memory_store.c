@@ -274,7 +274,13 @@ void memory_store_deinit(struct memory_store *m)
 }
 struct api_store memory_store_api(struct memory_store *m)
 {
-    return (struct api_store){ m,           store_write,  store_wait,      store_series,
-                               store_names, store_values, store_exemplars, store_metadata,
-                               store_stats, NULL,         NULL };
+    return (struct api_store){ .ctx = m,
+                               .write = store_write,
+                               .wait = store_wait,
+                               .series = store_series,
+                               .label_names = store_names,
+                               .label_values = store_values,
+                               .exemplars = store_exemplars,
+                               .metadata = store_metadata,
+                               .stats = store_stats };
 }

@@ -103,7 +103,7 @@ static bool ui_find(str path, struct http_file *ret)
     return true;
 }
 
-static void tsdb_plug(void)
+static void tsdb_plug(bool tenants)
 {
     struct err_text why;
     struct tsdb_config cfg;
@@ -118,7 +118,9 @@ static void tsdb_plug(void)
     ASSERT(mkdtemp(site.dir) != NULL);
     ASSERT(store_open(fs_os(), site.dir, &scfg, &site.clock, &site.disk, &why) == OK);
     ASSERT(tsdb_open(&cfg, site.disk, &site.clock, &site.db, &why) == OK);
-    ASSERT(ingest_open(&(struct ingest_config){ .clock = &site.clock }, site.db, &site.ingest, &why) == OK);
+    ASSERT(ingest_open(
+               &(struct ingest_config){ .clock = &site.clock, .tenants = tenants, .default_tenant = STR("anonymous") },
+               site.db, &site.ingest, &why) == OK);
     site.pair = (struct api_store_pair){ site.db, site.ingest };
     site.db_source = api_source_tsdb_new(site.db);
 }
@@ -149,7 +151,7 @@ void site_copy_to_tsdb(void)
     ASSERT(tsdb_wait(site.db, r.lsn) == OK);
 }
 
-static int open_with(bool tsdb)
+static int open_with(bool tsdb, bool tenants)
 {
     memset(&site, 0, sizeof(site));
     arena_init(&site.a, 0);
@@ -158,7 +160,7 @@ static int open_with(bool tsdb)
     site.now_ms = 1700000900000;
     site.clock = (struct clock){ now_ms, mono_ns };
     if (tsdb)
-        tsdb_plug();
+        tsdb_plug(tenants);
     site.source = api_classic_histograms_new(tsdb ? site.db_source : &site.store.source);
     struct promql_engine_config ec;
     promql_engine_config_defaults(&ec);
@@ -176,6 +178,8 @@ static int open_with(bool tsdb)
                           .n_flags = 1,
                           .build = { .version = STR("0.1.0"), .revision = STR("abc"), .compiler = STR("gcc") },
                           .clock = &site.clock,
+                          .tenants = tenants,
+                          .default_tenant = STR("anonymous"),
                           .start_ms = 1700000000000,
                           .storage_retention = STR("15d"),
                           .cwd = STR("/"),
@@ -199,13 +203,19 @@ static int open_with(bool tsdb)
 int site_open(void **state)
 {
     (void)state;
-    return open_with(false);
+    return open_with(false, false);
+}
+
+int site_open_tenants(void **state)
+{
+    (void)state;
+    return open_with(true, true);
 }
 
 int site_open_tsdb(void **state)
 {
     (void)state;
-    return open_with(true);
+    return open_with(true, false);
 }
 
 int site_close(void **state)

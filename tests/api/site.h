@@ -31,6 +31,7 @@ extern struct site site;
 
 int site_open(void **state);
 int site_open_tsdb(void **state);
+int site_open_tenants(void **state); /* the same, with tenants; the default one is "anonymous" */
 void site_copy_to_tsdb(void); /* what the memory store holds */
 int site_close(void **state);
 

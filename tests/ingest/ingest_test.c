@@ -10,6 +10,8 @@
 #include "store/store.h"
 #include "tsdb/tsdb_int.h"
 
+#define OVER "otel_metric_overflow=\"true\""
+
 static struct {
     struct store *st;
     struct tsdb *db;
@@ -62,7 +64,7 @@ static int setup(void **state)
     memset(&t, 0, sizeof(t));
     t.now_ms = 1700000000000;
     t.clock = (struct clock){ now_ms, mono_ns };
-    t.cfg.clock = &t.clock;
+    t.cfg = (struct ingest_config){ .clock = &t.clock, .dir = t.dir };
     arena_init(&t.a, 0);
     t.b.a = &t.a;
     snprintf(t.dir, sizeof(t.dir), "/tmp/vane_ingest_test_XXXXXX");
@@ -122,15 +124,19 @@ static struct batch_series *add(enum metric_type type, double v, const char *fmt
     return &vec_last(&t.b.series);
 }
 
-static void send_as(unsigned flags)
+static void send_for(const char *tenant, unsigned flags)
 {
-    const struct ingest_source who = { .flags = flags };
+    const struct ingest_source who = { .tenant = str_c(tenant), .flags = flags };
     assert_int_equal(ingest_append(t.in, &t.b, &who, &t.r), OK);
     if (t.r.first.msg[0])
         print_message("%s\n", t.r.first.msg);
     assert_int_equal(tsdb_wait(t.db, t.r.lsn), OK);
     arena_reset(&t.a);
     t.b = (struct batch){ .a = &t.a };
+}
+static void send_as(unsigned flags)
+{
+    send_for("", flags);
 }
 static void send(void)
 {
@@ -182,7 +188,146 @@ static struct ingest_status status(void)
     return s;
 }
 
-#define OVER "otel_metric_overflow=\"true\""
+/* As a replica of a cluster; how many samples were stored. */
+static size_t replica(const char *name, double v)
+{
+    add(METRIC_GAUGE, v, "m{__replica__=\"%s\",cluster=\"a\",job=\"j\"}", name);
+    add(METRIC_GAUGE, v, "n{__replica__=\"%s\",cluster=\"a\",job=\"j\"}", name);
+    send_as(INGEST_REPLICAS);
+    t.now_ms += 1000;
+    return t.r.samples;
+}
+
+static void one_replica_is_taken(void **state)
+{
+    (void)state;
+    t.cfg.ha = (struct ingest_ha){ true, STR("__replica__"), STR("cluster"), 30000 };
+    ingest_reload(t.in, &t.cfg);
+    assert_int_equal(replica("r0", 1), 2);
+    assert_int_equal(replica("r1", 2), 0);
+    assert_int_equal(t.r.duplicates, 2); /* as good as written */
+    assert_int_equal(t.r.rejected[TSDB_REJECT_LABELS], 0);
+    assert_value("m{cluster=\"a\",job=\"j\"}", 1);
+    assert_none("m{__replica__=\"r0\",cluster=\"a\",job=\"j\"}");
+    assert_int_equal(replica("r0", 3), 2);
+    /* Another cluster, no cluster, and senders that are no replicas are not touched. */
+    add(METRIC_GAUGE, 1, "m{__replica__=\"r1\",cluster=\"b\"}");
+    send_as(INGEST_REPLICAS);
+    assert_value("m{cluster=\"b\"}", 1);
+    add(METRIC_GAUGE, 1, "m{__replica__=\"r1\"}");
+    send_as(INGEST_REPLICAS);
+    assert_value("m{__replica__=\"r1\"}", 1);
+    add(METRIC_GAUGE, 1, "m{__replica__=\"r9\",cluster=\"a\"}");
+    send();
+    assert_value("m{__replica__=\"r9\",cluster=\"a\"}", 1);
+    /* r0 falls silent: r1 within 30 s is still dropped, then taken, then r0 is dropped. */
+    t.now_ms += 25000;
+    assert_int_equal(replica("r1", 4), 0);
+    t.now_ms += 5000;
+    assert_int_equal(replica("r1", 5), 2);
+    assert_int_equal(replica("r0", 6), 0);
+    assert_value("m{cluster=\"a\",job=\"j\"}", 5);
+    /* A restart keeps the election. */
+    close_all();
+    open_all();
+    assert_int_equal(replica("r0", 7), 0);
+    assert_int_equal(replica("r1", 8), 2);
+    struct ingest_status s = status();
+    assert_int_equal(s.n_replicas, 2);
+    const struct ingest_replica *r = &s.replicas[str_eq(s.replicas[0].cluster, STR("b"))];
+    assert_string_equal(r->cluster.p, "a");
+    assert_string_equal(r->replica.p, "r1");
+    assert_int_equal(r->dropped, 2);
+    /* A damaged file is said and begun anew. */
+    close_all();
+    char path[100];
+    snprintf(path, sizeof(path), "%s/ha-replicas.json", t.dir);
+    assert_int_equal(fs_write_file_atomic(fs_os(), path, STR("[{\"cluster\":\"a\",")), OK);
+    open_all();
+    assert_int_equal(replica("r0", 9), 2);
+}
+
+static void tenants_have_their_own(void **state)
+{
+    (void)state;
+    close_all();
+    static const struct ingest_tenant_limits over = { STR_INIT("b"), { .target = 1 } };
+    t.cfg.tenants = true;
+    t.cfg.default_tenant = STR("anonymous");
+    t.cfg.limits = (struct ingest_limits){ .target = 2 };
+    t.cfg.overrides = &over;
+    t.cfg.n_overrides = 1;
+    open_all();
+    for (int i = 0; i < 3; i++) {
+        static const char *const who[] = { "a", "b", "" };
+        for (int k = 0; k < 3; k++)
+            add(METRIC_COUNTER, i * 10 + 1, "c_total{Z=\"%d\",instance=\"i\",job=\"j\"}", k)->meta.help = STR("h");
+        avec_push(&t.a, &t.b.families, ((struct batch_family){ STR("fam"), { METRIC_GAUGE, STR("x"), STR("") } }));
+        send_for(who[i], 0);
+    }
+    assert_value("c_total{Z=\"1\",__tenant__=\"a\",instance=\"i\",job=\"j\"}", 1);
+    assert_none("c_total{Z=\"1\",__tenant__=\"b\",instance=\"i\",job=\"j\"}");
+    assert_value("c_total{Z=\"1\",__tenant__=\"anonymous\",instance=\"i\",job=\"j\"}", 21);
+    assert_value("c_total{__tenant__=\"a\",instance=\"i\",job=\"j\"," OVER "}", 1);
+    assert_value("c_total{__tenant__=\"b\",instance=\"i\",job=\"j\"," OVER "}", 22);
+    struct tsdb_metadata *m;
+    size_t n;
+    assert_int_equal(tsdb_metadata(t.db, STR_NONE, 0, &t.a, &m, &n), OK);
+    assert_int_equal(n, 6);
+    assert_string_equal(m[0].name.p, "a\x1f"
+                                     "c_total");
+    assert_string_equal(m[1].name.p, "a\x1f"
+                                     "fam");
+    /* Nobody sets the label but pushed groups. */
+    add(METRIC_GAUGE, 1, "g{__tenant__=\"a\"}");
+    add(METRIC_GAUGE, 1, "g2{}");
+    send_for("b", 0);
+    assert_int_equal(t.r.rejected[TSDB_REJECT_LABELS], 1);
+    assert_non_null(strstr(t.r.first.msg, "reserved"));
+    assert_none("g{__tenant__=\"a\"}");
+    assert_value("g2{__tenant__=\"b\"}", 1);
+    add(METRIC_GAUGE, 1, "g{__tenant__=\"a\"}");
+    add(METRIC_GAUGE, 1, "g3{}");
+    send_as(INGEST_LABELLED);
+    assert_value("g{__tenant__=\"a\"}", 1);
+    assert_value("g3{__tenant__=\"anonymous\"}", 1);
+    assert_true(ingest_salt(t.in, &(struct ingest_source){ .tenant = STR("a") }) !=
+                ingest_salt(t.in, &(struct ingest_source){ .tenant = STR("b") }));
+    assert_true(ingest_salt(t.in, &(struct ingest_source){ 0 }) ==
+                ingest_salt(t.in, &(struct ingest_source){ .tenant = STR("anonymous") }));
+}
+
+static void the_label_is_reserved(void **state)
+{
+    (void)state;
+    add(METRIC_GAUGE, 1, "g{__tenant__=\"a\"}");
+    add(METRIC_GAUGE, 1, "g{}");
+    send();
+    assert_int_equal(t.r.rejected[TSDB_REJECT_LABELS], 1);
+    assert_none("g{__tenant__=\"a\"}");
+    assert_value("g{}", 1);
+}
+
+static void names_of_tenants(void **state)
+{
+    (void)state;
+    static char longest[152];
+    memset(longest, 'x', 151);
+    struct err_text why;
+    static const struct {
+        const char *name;
+        bool ok;
+    } rows[] = { { "a", true },         { "team-1_x.y*'(!)", true },
+                 { "", false },         { ".", false },
+                 { "..", false },       { "...", true },
+                 { "a|b", false },      { "a b", false },
+                 { "a\x1f", false },    { "a/b", false },
+                 { "\xc3\xa4", false }, { longest, false },
+                 { longest + 1, true } };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (ingest_tenant_valid(str_c(rows[i].name), &why) != rows[i].ok)
+            fail_msg("%s", rows[i].name);
+}
 
 static void counters_fold(void **state)
 {
@@ -496,6 +641,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(budget_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(totals_survive_a_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(deltas_add_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_replica_is_taken, setup, teardown),
+        cmocka_unit_test_setup_teardown(tenants_have_their_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_label_is_reserved, setup, teardown),
+        cmocka_unit_test(names_of_tenants),
         cmocka_unit_test_setup_teardown(a_flood, setup, teardown),
         cmocka_unit_test_setup_teardown(overflow_series_are_bounded, setup, teardown),
     };
