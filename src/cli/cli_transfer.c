@@ -39,6 +39,7 @@ enum err cli_folder_open(const char *dir, bool must_exist, const struct cli_conf
     TRY(e);
     tsdb_config_defaults(&c);
     c.retention_ms = 0;
+    c.no_upkeep = true;
     c.labels_max = (unsigned)cfg->limits.labels;
     c.label_name_bytes_max = cfg->limits.label_name_bytes;
     c.label_value_bytes_max = cfg->limits.label_value_bytes;

@@ -253,6 +253,7 @@ enum err tsdb_open(const struct tsdb_config *cfg, struct store *st, struct clock
     }
     atomic_store(&db->given_up, store_retention_mark(st, STORE_METRICS));
     load_families(db);
+    atomic_store(&db->families_new, false); /* what the log has comes with the replay */
     head_stats_register();
     upkeep_stats_register();
     replay_stats_register();

@@ -47,6 +47,7 @@ struct tsdb_config {
     bool replay_behind; /* tsdb_open returns at once; the log is replayed beside writes, queries wait for it */
     const struct tsdb_rollup_config *rollups; /* copied by tsdb_open() and tsdb_set_limits(); default none */
     size_t n_rollups;
+    bool no_upkeep; /* no compaction, retention or rollups: a tool has the folder, without its configuration */
     const struct tsdb_keep_config *keeps; /* the first that matches a series decides; copied; default none */
     size_t n_keeps;
 };

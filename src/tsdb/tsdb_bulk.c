@@ -228,17 +228,42 @@ static enum err publish(struct tsdb_bulk *b, struct err_text *reterr)
     struct tsdb *db = b->db;
     if (!b->done.n)
         return OK;
-    struct store_edit edit = { .signal = STORE_METRICS, .add = b->done.p, .n_add = b->done.n };
     mtx_lock(&db->flush_mu);
+    const struct segment_set *set = store_segments_ref(db->st, STORE_METRICS);
+    AUTO_FREE uint64_t *ids = mem_alloc((set->n + 1) * sizeof(*ids));
+    struct store_edit edit = { .signal = STORE_METRICS,
+                               .add = b->done.p,
+                               .n_add = b->done.n,
+                               .remove = ids,
+                               .n_remove = rollup_outdated(db, set, b->r.min_ms, b->r.max_ms, ids) };
     enum err e = OK;
     for (size_t i = 0; i < b->done.n && !e; i++) /* what a delete looked at was written before it; this comes after */
         if (tombs_reach(db, segment_writer_meta(b->done.p[i])))
             e = segment_renumber(b->done.p[i], reterr);
     e = e ? e : store_commit(db->st, &edit, reterr);
+    segment_set_unref(set);
     mtx_unlock(&db->flush_mu);
     if (!e)
         b->done.n = 0; /* they belong to the store now */
     return e;
+}
+
+/* To those who ask now; and into the log, for a bulk that had no segment to put them into. */
+static enum err tell_families(struct tsdb_bulk *b, struct err_text *reterr)
+{
+    struct tsdb_write_result r;
+    struct batch batch = { .a = &b->a };
+    if (b->r.segments) {
+        vec_each (struct family_row, f, &b->families)
+            (void)meta_family_put(b->db, f->name, &f->meta, 0);
+        return OK;
+    }
+    vec_each (struct family_row, f, &b->families)
+        avec_push(&b->a, &batch.families, ((struct batch_family){ f->name, f->meta }));
+    enum err e = batch.families.n ? tsdb_write(b->db, &batch, &r) : OK;
+    if (!e && batch.families.n)
+        e = tsdb_wait(b->db, r.lsn);
+    return e ? err_fail(reterr, e, "metadata: %s", err_describe(e)) : OK;
 }
 
 enum err tsdb_bulk_commit(struct tsdb_bulk *b, struct tsdb_bulk_result *ret, struct err_text *reterr)
@@ -247,9 +272,9 @@ enum err tsdb_bulk_commit(struct tsdb_bulk *b, struct tsdb_bulk_result *ret, str
     enum err e = cut(b, reterr);
     if (!e)
         e = publish(b, reterr);
+    if (!e)
+        e = tell_families(b, reterr);
     if (!e) {
-        vec_each (struct family_row, f, &b->families)
-            (void)meta_family_put(b->db, f->name, &f->meta, 0);
         stat_add(&bulk_samples, (int64_t)b->r.samples);
         *ret = b->r;
     }

@@ -259,7 +259,7 @@ static void upkeep(struct tsdb *db, int64_t *io_slow_ns, int64_t *io_gc_ns, int6
         }
         flush_unlink_try(db);
     }
-    if (now - *io_slow_ns > SLOW_UPKEEP_MS * 1000000LL) {
+    if (!db->cfg.no_upkeep && now - *io_slow_ns > SLOW_UPKEEP_MS * 1000000LL) {
         *io_slow_ns = now;
         slow_upkeep(db);
     }

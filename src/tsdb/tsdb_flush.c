@@ -224,9 +224,13 @@ enum err flush_locked(struct tsdb *db, uint64_t cut, uint64_t low_water, struct 
     if (db->slots.n > 1)
         qsort(db->slots.p, db->slots.n, sizeof(*db->slots.p), cmp_i64);
     struct flushed f = { 0 };
+    bool families = !db->cfg.log_only && atomic_exchange(&db->families_new, false);
     enum err e = db->cfg.log_only ? OK : write_slots(db, gen, cut, &f, reterr); /* else the log is all there is */
-    if (!e && (f.n || low_water > store_wal_low_water(db->st, STORE_METRICS)))
+    /* metadata that no segment has yet stays in the log */
+    if (!e && (f.n || (!families && low_water > store_wal_low_water(db->st, STORE_METRICS))))
         e = publish(db, gen, cut, low_water, &f, reterr);
+    if (families && (e || !f.n))
+        atomic_store(&db->families_new, true);
     if (e) {
         for (size_t i = 0; i < f.n; i++)
             segment_abort(f.w[i]);

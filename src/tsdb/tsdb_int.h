@@ -312,6 +312,7 @@ struct tsdb {
     struct infomap info_ids;
     VEC(struct series_info) infos;
     struct fammap families;
+    atomic_bool families_new; /* since the last segment: a flush without samples leaves them in the log */
     struct ex_ring ex;
 
     /* account */
@@ -693,6 +694,8 @@ struct seg_keeps { /* rows of a segment by rule of retention */
 };
 enum err seg_keeps_get(struct tsdb_seg *s, const struct policy *p, const struct seg_keeps **ret) MUST_CHECK;
 /* Are its windows wanted for answers: have samples of its time been given up? */
+/* Rollups of the days from..to that can be made anew and would lack what is about to be added to those days: their ids. */
+size_t rollup_outdated(struct tsdb *db, const struct segment_set *set, int64_t from_ms, int64_t to_ms, uint64_t *ids);
 bool rollup_active(struct tsdb *db, const struct segment_set *set, const struct rollup_span *span);
 bool rollup_wanted(struct tsdb *db, const struct segment_set *set, const struct segment_meta *m); /* the same, unread */
 /* Write what is missing or outdated, drop what is too old; one day at a time. */

@@ -75,6 +75,7 @@ bool meta_family_put(struct tsdb *db, str name, const struct metric_meta *m, uin
     if (!f && db->families.n < FAMILIES_MAX)
         f = fammap_put(&db->families, mem_dup(name), NULL);
     if (f && changed) {
+        atomic_store(&db->families_new, true);
         if (help.n) {
             mem_free((void *)(uintptr_t)f->help.p);
             f->help = mem_dup(help);

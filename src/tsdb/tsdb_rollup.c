@@ -66,6 +66,18 @@ bool rollup_wanted(struct tsdb *db, const struct segment_set *set, const struct 
     return rollup_active(db, set, &(struct rollup_span){ .from_ms = day_of(m->min_time) });
 }
 
+size_t rollup_outdated(struct tsdb *db, const struct segment_set *set, int64_t from_ms, int64_t to_ms, uint64_t *ids)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < set->n; i++) {
+        const struct segment_meta *m = segment_meta(set->p[i]);
+        int64_t day = meta_is_rollup(m) ? span_of(set->p[i])->from_ms : 0;
+        if (meta_is_rollup(m) && day <= to_ms && day + DAY_MS >= from_ms && !rollup_active(db, set, span_of(set->p[i])))
+            ids[n++] = m->id;
+    }
+    return n;
+}
+
 static struct segment *find_rollup(const struct segment_set *set, int64_t day, int64_t res)
 {
     for (size_t i = 0; i < set->n; i++)
