@@ -61,6 +61,55 @@ static void histogram_again(str in)
     ASSERT(str_eq(buf_str(&b), buf_str(&b2)));
 }
 
+/* Who follows the log is told only what was defined, and takes no record whose structure is bad. */
+struct heard {
+    uint32_t defined[64];
+    size_t n;
+};
+static void on_define(void *ctx, uint32_t id, struct labels ls)
+{
+    struct heard *h = ctx;
+    ASSERT(ls.n > 0);
+    h->defined[h->n++ % 64] = id;
+}
+static void heard_of(struct heard *h, uint32_t id)
+{
+    bool found = h->n > 64;
+    for (size_t i = 0; i < h->n && i < 64; i++)
+        found |= h->defined[i] == id;
+    ASSERT(found);
+}
+static void on_sample(void *ctx, uint32_t id, int64_t ts, double v, int64_t start)
+{
+    (void)ts, (void)v, (void)start;
+    heard_of(ctx, id);
+}
+static void on_histogram(void *ctx, uint32_t id, int64_t ts, const struct histogram *h, int64_t start)
+{
+    (void)ts, (void)start;
+    ASSERT(h->pos.n_buckets <= HIST_BUCKETS_MAX);
+    heard_of(ctx, id);
+}
+static void on_exemplar(void *ctx, uint32_t id, const struct exemplar *e)
+{
+    labels_each (l, e->labels)
+        ASSERT(l->name.n + l->value.n <= 1u << 20);
+    heard_of(ctx, id);
+}
+static void on_info(void *ctx, uint32_t id, enum metric_type type, enum temporality t)
+{
+    (void)type, (void)t;
+    heard_of(ctx, id);
+}
+static void followed(const struct store_replayed *rec, bool good)
+{
+    struct heard h = { 0 };
+    struct tsdb_follow_sink sink = { &h, on_define, on_sample, on_histogram, on_exemplar, on_info, NULL };
+    struct tsdb_follow *f = tsdb_follow_new(&sink);
+    ASSERT(tsdb_follow_record(f, rec) != OK || good);
+    tsdb_follow_free(f);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2)
@@ -74,7 +123,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     switch (data[0] % 5) {
     case 0: {
         struct store_replayed rec = { .type = WAL_FRAME, .payload = in };
-        IGNORE_ERR(tsdb_record_verify(&rec, &why));
+        bool good = tsdb_record_verify(&rec, &why) == OK;
+        followed(&rec, good);
         break;
     }
     case 1:

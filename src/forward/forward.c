@@ -26,7 +26,8 @@ static void positions_text(struct forward *f, struct buf *b, uint64_t *ret_hold)
     {
         uint64_t place = remote_place(r), from = remote_from(r, place);
         *ret_hold = MIN(*ret_hold, from);
-        buf_printf(b, "%llu %llu %u %s\n", (unsigned long long)place, (unsigned long long)from, r->n_shards, r->key);
+        buf_printf(b, "%llu %llu %u %s\n", (unsigned long long)place, (unsigned long long)from, remote_shards(r),
+                   r->key);
     }
 }
 
@@ -239,7 +240,7 @@ static void render(void *ctx, struct buf *out)
                LOAD(r->waits))
     PER_REMOTE("log_records_lost_total", "counter",
                "Log records that were missing or damaged when they were to be sent", LOAD(r->records_lost))
-    PER_REMOTE("shards", "gauge", "Shards that send in parallel", r->n_shards)
+    PER_REMOTE("shards", "gauge", "Shards that send in parallel", remote_shards(r))
     PER_REMOTE("shards_desired", "gauge", "Shards that the queue wants by its rates", LOAD(r->want_shards))
     PER_REMOTE("shards_min", "gauge", "queue_config.min_shards", (double)r->cfg->queue.min_shards)
     PER_REMOTE("shards_max", "gauge", "queue_config.max_shards", (double)r->cfg->queue.max_shards)
@@ -275,7 +276,7 @@ void forward_status(struct forward *f, struct arena *a, struct forward_status **
             .name = arena_str(a, str_c(r->name)),
             .url = arena_str(a, str_c(r->url)),
             .protocol = arena_str(a, r->cfg->protobuf_message),
-            .shards = r->n_shards,
+            .shards = remote_shards(r),
             .shards_desired = atomic_load(&r->want_shards),
             .lag_bytes = store_wal_bytes_after(f->opt.store, place),
             .lag_seconds = remote_lag_seconds(r, place, atomic_load(&f->newest_ms)),

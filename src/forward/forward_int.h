@@ -19,6 +19,7 @@
 #include "store/store.h"
 #include "tsdb/tsdb.h"
 
+enum { FWD_PAGE = 1024, FWD_PAGES = 1 << 18 }; /* ids of the log: 28 bits */
 enum fwd_kind { FWD_SAMPLE, FWD_HISTOGRAM, FWD_EXEMPLAR, FWD_KINDS };
 
 /* ---- series (forward_series.c): the reader's, but what is marked ---- */
@@ -52,8 +53,8 @@ struct fwd_retired {
 };
 struct fwd_table {
     struct relabel_rules rules;
-    struct labels external; /* added where the name is not there yet */
-    VEC(struct fwd_known) known;
+    struct labels external;   /* added where the name is not there yet */
+    struct fwd_known **pages; /* by id, FWD_PAGES of FWD_PAGE */
     struct fwd_families families;
     VEC(struct fwd_retired) retired; /* ascending */
     size_t retired_done;
@@ -68,7 +69,8 @@ void fwd_table_free_retired(struct fwd_table *t, uint64_t place);
 struct metric_meta fwd_series_meta(const struct fwd_series *s); /* any thread */
 static inline struct fwd_series *fwd_table_series(const struct fwd_table *t, uint32_t id)
 {
-    return id < t->known.n ? t->known.p[id].s : NULL;
+    const struct fwd_known *page = t->pages[id / FWD_PAGE];
+    return page ? page[id % FWD_PAGE].s : NULL;
 }
 
 /* ---- items and shards (forward_shard.c) ---- */
@@ -149,6 +151,7 @@ struct remote {
     struct fwd_table table;
     VEC(struct fwd_item) *staged; /* per shard: of one record */
     unsigned n_staged;
+    uint32_t epoch; /* of the last record */
 
     struct fwd_counts counts[FWD_KINDS];
     atomic_uint_least64_t bytes, metadata, metadata_failed, send_ns, requests, enqueued, acked, records_lost, waits;
@@ -170,6 +173,7 @@ void remote_stop(struct remote *r);                               /* asks; remot
 void remote_close(struct remote *r, struct remote_start *ret_at); /* ret_at: where to go on; may be NULL */
 uint64_t remote_place(struct remote *r);                          /* everything up to here is done */
 uint64_t remote_from(struct remote *r, uint64_t place); /* LSN after which the log has to be read to go on at place */
+unsigned remote_shards(struct remote *r);
 void remote_reshard(struct remote *r, int64_t newest_ms);
 double remote_lag_seconds(struct remote *r, uint64_t place, int64_t newest_ms);
 uint64_t remote_identity(const struct prom_config *prom, const struct remote_write_config *cfg);

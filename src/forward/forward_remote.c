@@ -69,6 +69,14 @@ uint64_t remote_from(struct remote *r, uint64_t place)
     return from;
 }
 
+unsigned remote_shards(struct remote *r)
+{
+    mtx_lock(&r->mu);
+    unsigned n = r->n_shards;
+    mtx_unlock(&r->mu);
+    return n;
+}
+
 double remote_lag_seconds(struct remote *r, uint64_t place, int64_t newest_ms)
 {
     if (place >= store_wal_durable_lsn(r->f->opt.store))
@@ -284,8 +292,9 @@ static void record_read(struct remote *r, struct tsdb_follow *fo, const struct s
         LOG_ERROR("log records that were to be forwarded are missing; going on with what follows", "remote", r->name,
                   "records", LOG_I64(lost), "before_lsn", LOG_I64(rec->lsn));
     }
-    if (!r->epochs.n || vec_last(&r->epochs).epoch != rec->epoch) {
+    if (r->epoch != rec->epoch) {
         struct fwd_epoch e = { rec->epoch, rec->lsn };
+        r->epoch = rec->epoch;
         mtx_lock(&r->mu);
         vec_push(&r->epochs, e);
         mtx_unlock(&r->mu);

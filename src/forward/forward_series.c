@@ -5,13 +5,17 @@ void fwd_table_init(struct fwd_table *t, struct relabel_rules rules, struct labe
 {
     *t = (struct fwd_table){ .rules = rules, .external = external };
     arena_init(&t->scratch, 0);
+    t->pages = mem_zalloc(FWD_PAGES * sizeof(*t->pages));
 }
 
 void fwd_table_deinit(struct fwd_table *t)
 {
-    vec_each (struct fwd_known, k, &t->known)
-        mem_free(k->s);
-    vec_free(&t->known);
+    for (size_t i = 0; i < FWD_PAGES; i++) {
+        for (size_t k = 0; t->pages[i] && k < FWD_PAGE; k++)
+            mem_free(t->pages[i][k].s);
+        mem_free(t->pages[i]);
+    }
+    mem_free(t->pages);
     for (size_t i = t->retired_done; i < t->retired.n; i++)
         mem_free(t->retired.p[i].p);
     vec_free(&t->retired);
@@ -114,13 +118,11 @@ static struct fwd_series *series_make(struct fwd_table *t, struct labels ls)
 
 void fwd_table_define(struct fwd_table *t, uint32_t id, struct labels ls)
 {
-    if (id >= t->known.n) {
-        size_t n = MAX((size_t)id + 1, t->known.n * 2);
-        vec_reserve(&t->known, n);
-        memset(t->known.p + t->known.n, 0, (n - t->known.n) * sizeof(*t->known.p));
-        t->known.n = n;
-    }
-    struct fwd_known *k = &t->known.p[id];
+    ASSERT(id < (uint32_t)FWD_PAGE * FWD_PAGES);
+    struct fwd_known **page = &t->pages[id / FWD_PAGE];
+    if (!*page)
+        *page = mem_zalloc(FWD_PAGE * sizeof(**page));
+    struct fwd_known *k = &(*page)[id % FWD_PAGE];
     hash128 key = labels_hash128(ls, 0x9ae16a3b2f90404full);
     if (k->is_known && hash128_eq(k->key, key))
         return; /* a new log file says again what is known */

@@ -125,6 +125,15 @@ static void space_look_locked(struct wal *w)
     stat_set(&stat_live, (int64_t)w->used_bytes);
 }
 
+/* Does a signal itself still need file i? */
+static bool flush_needs_locked(const struct wal *w, size_t i)
+{
+    for (int s = 0; s < STORE_SIGNAL_MAX; s++)
+        if (w->files.p[i + 1].h.before[s] > w->low_water[s])
+            return true;
+    return false;
+}
+
 /* Who follows the log never stops those who write it: when the log is over its size, or the disk full, and a mark keeps
  * what the signals themselves no longer need, its owner is told up to which LSN to let go. */
 static void hold_pressure_locked(struct wal *w)
@@ -134,6 +143,8 @@ static void hold_pressure_locked(struct wal *w)
         return;
     uint64_t left = w->used_bytes, lsn = 0;
     for (size_t i = 0; i + 1 < w->files.n && (left > w->cfg.wal_bytes_max || (w->no_space && i == 0)); i++) {
+        if (flush_needs_locked(w, i))
+            break; /* giving it up would free nothing */
         left -= w->files.p[i].bytes;
         lsn = MAX(lsn, w->files.p[i + 1].h.base_lsn);
     }

@@ -14,7 +14,7 @@ struct follow_part {
 };
 struct tsdb_follow {
     struct tsdb_follow_sink sink;
-    VEC(struct follow_id) ids;
+    struct follow_id **pages; /* by id, SERIES_PAGES_MAX of SERIES_PAGE */
     struct follow_part *parts;
     uint32_t n_parts, next_context;
     struct arena a; /* one record */
@@ -30,13 +30,10 @@ struct frame { /* being read */
 
 static struct follow_id *id_at(struct tsdb_follow *r, uint32_t id)
 {
-    if (id >= r->ids.n) {
-        size_t n = MAX((size_t)id + 1, r->ids.n * 2);
-        vec_reserve(&r->ids, n);
-        memset(r->ids.p + r->ids.n, 0, (n - r->ids.n) * sizeof(*r->ids.p));
-        r->ids.n = n;
-    }
-    return &r->ids.p[id];
+    struct follow_id **page = &r->pages[id / SERIES_PAGE];
+    if (!*page)
+        *page = mem_zalloc(SERIES_PAGE * sizeof(**page));
+    return &(*page)[id % SERIES_PAGE];
 }
 
 static bool frame_front(struct frame *f, str before, str *ret)
@@ -84,7 +81,7 @@ static bool frame_def(struct frame *f)
 
 static struct follow_id *frame_defined(struct frame *f)
 {
-    struct follow_id *x = f->id < f->r->ids.n ? &f->r->ids.p[f->id] : NULL;
+    struct follow_id *page = f->r->pages[f->id / SERIES_PAGE], *x = page ? &page[f->id % SERIES_PAGE] : NULL;
     return x && x->context == f->rp->context ? x : NULL;
 }
 
@@ -229,6 +226,7 @@ struct tsdb_follow *tsdb_follow_new(const struct tsdb_follow_sink *sink)
 {
     struct tsdb_follow *f = mem_zalloc(sizeof(*f));
     f->sink = *sink;
+    f->pages = mem_zalloc(SERIES_PAGES_MAX * sizeof(*f->pages));
     arena_init(&f->a, 0);
     return f;
 }
@@ -237,7 +235,9 @@ void tsdb_follow_free(struct tsdb_follow *f)
 {
     if (!f)
         return;
-    vec_free(&f->ids);
+    for (size_t i = 0; i < SERIES_PAGES_MAX; i++)
+        mem_free(f->pages[i]);
+    mem_free(f->pages);
     mem_free(f->parts);
     arena_deinit(&f->a);
     mem_free(f);
