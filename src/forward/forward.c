@@ -223,6 +223,8 @@ static void render(void *ctx, struct buf *out)
             row(&o, r, ",reason=\"too_old\"", LOAD(r->counts[k].dropped_old));
             row(&o, r, ",reason=\"log_full\"", LOAD(r->counts[k].dropped_full));
             row(&o, r, ",reason=\"resent\"", LOAD(r->counts[k].dropped_again));
+            if (k == FWD_EXEMPLAR)
+                row(&o, r, ",reason=\"no_sample\"", LOAD(r->counts[k].dropped_alone));
         }
     }
 #define PER_REMOTE(name_, type, help_, value) \

@@ -119,7 +119,8 @@ struct fwd_epoch {
     uint64_t first_lsn;
 };
 struct fwd_counts {
-    atomic_uint_least64_t pending, sent, failed, retried, dropped_old, dropped_full, dropped_rule, dropped_again;
+    atomic_uint_least64_t pending, sent, failed, retried, dropped_old, dropped_full, dropped_rule, dropped_again,
+        dropped_alone;
 };
 struct remote {
     struct forward *f;

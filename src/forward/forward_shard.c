@@ -123,6 +123,21 @@ static void queue_pop(struct fwd_shard *s, uint32_t n)
 
 /* ---- a batch ---- */
 
+/* 2.0 knows no series without samples: an exemplar whose sample was there before is not sent. */
+static void alone_drop(struct remote *r, struct batch *b, uint64_t io_n[FWD_KINDS])
+{
+    size_t k = 0;
+    for (size_t i = 0; i < b->series.n; i++) {
+        const struct batch_series *bs = &b->series.p[i];
+        if (bs->n_samples + bs->n_hists == 0) {
+            atomic_fetch_add_explicit(&r->counts[FWD_EXEMPLAR].dropped_alone, bs->n_exemplars, memory_order_relaxed);
+            io_n[FWD_EXEMPLAR] -= bs->n_exemplars;
+        } else
+            b->series.p[k++] = *bs;
+    }
+    b->series.n = k;
+}
+
 /* Items first..first+n of the queue as a batch: samples of a series together. ret_n: items of each kind in it. */
 static void batch_make(struct fwd_shard *s, uint32_t first, uint32_t n, struct batch *b, uint64_t ret_n[FWD_KINDS])
 {
@@ -182,6 +197,8 @@ static void batch_make(struct fwd_shard *s, uint32_t first, uint32_t n, struct b
         if (r->v2 && !bs->meta.type && !bs->meta.help.p)
             bs->meta = fwd_series_meta(it->s);
     }
+    if (r->v2)
+        alone_drop(r, b, ret_n);
     b->n_samples = ret_n[FWD_SAMPLE] + ret_n[FWD_HISTOGRAM];
     b->n_exemplars = ret_n[FWD_EXEMPLAR];
 }
@@ -404,7 +421,7 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, enum sen
     arena_reset(&s->a);
     batch_make(s, first, n, &b, kinds);
     if (b.series.n == 0)
-        return true; /* all too old */
+        return true; /* nothing to send */
     if (r->v2)
         rw2_encode(&plain, &b);
     else
@@ -502,6 +519,8 @@ static uint32_t batch_wait(struct fwd_shard *s)
             break;
         }
     }
+    while (n && n < s->n && item_at(s, n)->kind == FWD_EXEMPLAR)
+        n++; /* they go with their sample */
     if (s->stop)
         n = 0;
     mtx_unlock(&s->mu);
