@@ -194,6 +194,37 @@ static uint64_t copy_dir_and_replay(struct bench *b, uint64_t *ret_samples)
     return system(cmd) ? 0 : t1 - t0;
 }
 
+/* Rollups of everything: what they take beside the samples, in bytes and CPU per sample. */
+static void rollups(struct bench *b, double total, uint64_t bytes)
+{
+    struct tsdb_rollup_config r[] = { { .res_ms = 300000 }, { .res_ms = 3600000 } };
+    for (size_t n = 1; n <= 2; n++) {
+        struct tsdb_config tc;
+        struct tsdb_plan plan;
+        struct arena a;
+        arena_init(&a, 0);
+        tsdb_config_defaults(&tc);
+        tc.retention_ms = 0;
+        tc.rollups = n == 1 ? r + 1 : r;
+        tc.n_rollups = n;
+        tsdb_set_limits(b->db, &tc);
+        uint64_t c0 = os_cpu_ns();
+        for (int i = 0; i < 20; i++)
+            must(tsdb_compact(b->db), "rollup");
+        double cpu = (double)(os_cpu_ns() - c0);
+        must(tsdb_plan(b->db, NULL, &a, &plan, NULL), "plan");
+        for (size_t i = 0; i < plan.n_rollups; i++)
+            if (n == 1 || plan.rollups[i].res_ms == 300000)
+                printf("{\"rollup_s\":%lld,\"windows\":%llu,\"bytes_per_window\":%.2f,\"bytes_per_sample\":%.4f,"
+                       "\"share_of_samples\":%.3f,\"cpu_ns_per_sample\":%.1f}\n",
+                       (long long)plan.rollups[i].res_ms / 1000, (unsigned long long)plan.rollups[i].windows,
+                       (double)plan.rollups[i].bytes / (double)plan.rollups[i].windows,
+                       (double)plan.rollups[i].bytes / total, (double)plan.rollups[i].bytes / (double)bytes,
+                       cpu / total);
+        arena_deinit(&a);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct bench b = { .n = argc > 1 ? (size_t)atol(argv[1]) : 100000,
@@ -263,6 +294,11 @@ int main(int argc, char **argv)
     for (int k = 1; k < 12; k++)
         printf("%s\"%d\":%.4f", k > 1 ? "," : "", k, (double)by_kind[k] / (double)rows);
     printf("}}\n");
+    clk.now += 48 * 3600 * 1000LL;
+    for (int i = 0; i < 20; i++)
+        must(tsdb_compact(b.db), "compact");
+    must(tsdb_stats(b.db, false, &a, &st3), "stats");
+    rollups(&b, total, st3.segment_bytes);
     tsdb_close(b.db);
     store_close(b.st);
     arena_deinit(&a);

@@ -44,6 +44,7 @@ size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struc
         { api_meta_routes, api_meta_routes_n, api, mask_main },
         { api_cardinality_routes, api_cardinality_routes_n, api, mask_main },
         { api_admin_routes, api_admin_routes_n, api, mask_main },
+        { api_retention_routes, api_retention_routes_n, api, mask_main },
         { api_transfer_routes, api_transfer_routes_n, api, mask_main },
         { api_federate_routes, api_federate_routes_n, api, mask_main },
         { api_read_routes, api_read_routes_n, api, mask_main },

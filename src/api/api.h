@@ -81,6 +81,8 @@ struct api_store_pair { /* ctx of api_store_tsdb */
 struct api_store api_store_tsdb(struct api_store_pair *pair); /* writes go through ingest; pair must outlive it */
 
 /* The tsdb as a source for PromQL. */
+/* The document of /api/v1/status/retention. */
+void api_retention_json(struct json_out *j, const struct tsdb_plan *p);
 struct promql_source *api_source_tsdb_new(struct tsdb *db);
 void api_source_tsdb_free(struct promql_source *s);
 /* Wraps a source: a selector on NAME (equality) that finds no series of its own is answered, when NAME_bucket

@@ -107,6 +107,7 @@ API_TABLE(meta_routes)
 API_TABLE(status_routes)
 API_TABLE(cardinality_routes)
 API_TABLE(admin_routes)
+API_TABLE(retention_routes)
 API_TABLE(transfer_routes)
 
 API_TABLE(write_routes)

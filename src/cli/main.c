@@ -11,6 +11,7 @@ static const struct cli_command *const commands[] = {
     &cli_query,
     &cli_check_config,
     &cli_fsck,
+    &cli_retention,
     &cli_backup,
     &cli_restore,
     &cli_import_prometheus,

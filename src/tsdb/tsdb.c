@@ -284,7 +284,7 @@ void tsdb_close(struct tsdb *db)
     replay_stop(db);
     upkeep_stop(db);
     mtx_lock(&db->flush_mu);
-    if (whole && !db->test_no_flush && flush_locked(db, 0, 0, &why))
+    if (whole && !db->test_no_flush && !db->cfg.look_only && flush_locked(db, 0, 0, &why))
         LOG_WARN("last flush failed, the log keeps the samples", "err", why.msg);
     mtx_unlock(&db->flush_mu);
     store_detach(db->st, STORE_METRICS);

@@ -50,6 +50,7 @@ struct tsdb_config {
     bool no_upkeep; /* no compaction, retention or rollups: a tool has the folder, without its configuration */
     const struct tsdb_keep_config *keeps; /* the first that matches a series decides; copied; default none */
     size_t n_keeps;
+    bool look_only; /* for tools: no upkeep, nothing is flushed at the end */
 };
 void tsdb_config_defaults(struct tsdb_config *cfg);
 
@@ -226,6 +227,40 @@ enum err tsdb_snapshot(struct tsdb *db, const char *dest, bool skip_head, struct
 const char *tsdb_dir(const struct tsdb *db); /* the store's data directory */
 /* Can this tombstone of the MANIFEST be read? (fsck, fuzz target) */
 enum err tsdb_tombstone_verify(str body, struct err_text *reterr) MUST_CHECK;
+
+/* ---- what retention keeps, and what would go when (tsdb_plan.c) ---- */
+#define TSDB_PLAN_TIMES 3 /* now, within 24 hours, within 7 days */
+struct tsdb_plan_gone {
+    uint64_t samples, bytes;
+};
+struct tsdb_plan_rule {
+    str match;                       /* as PromQL writes it; empty: the series of no rule */
+    int64_t keep_ms;                 /* 0 = for ever */
+    uint64_t series, samples, bytes; /* on disk; bytes by their share of their segments. series: of the head, too */
+    int64_t oldest_ms;               /* INT64_MAX: no samples */
+    struct tsdb_plan_gone gone[TSDB_PLAN_TIMES]; /* expired by then, in all */
+};
+struct tsdb_plan_rollup {
+    int64_t res_ms, keep_ms;
+    bool configured; /* no: what an earlier configuration left; it is kept */
+    str match;
+    uint64_t segments, windows, bytes;
+    int64_t oldest_ms;                           /* INT64_MAX: none */
+    struct tsdb_plan_gone gone[TSDB_PLAN_TIMES]; /* samples: windows */
+};
+struct tsdb_plan {
+    int64_t now_ms;
+    struct tsdb_plan_rule *rules; /* in order, the default last */
+    size_t n_rules;
+    struct tsdb_plan_rollup *rollups;
+    size_t n_rollups;
+    uint64_t bytes, bytes_max; /* log and segments; 0 = no limit */
+    uint64_t bytes_over;       /* would go now because of the limit */
+    uint64_t head_samples;     /* not on disk yet, in no rule's samples */
+};
+/* Under the rules of cfg (NULL: those in force). Reads the index of every segment. Everything of ret is in a. */
+enum err tsdb_plan(struct tsdb *db, const struct tsdb_config *cfg, struct arena *a, struct tsdb_plan *ret,
+                   struct err_text *reterr) MUST_CHECK;
 
 /* ---- facts and upkeep ---- */
 struct tsdb_top {

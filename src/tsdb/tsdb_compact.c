@@ -291,6 +291,8 @@ static void background(void *ctx)
 
 enum err upkeep_start(struct tsdb *db)
 {
+    if (db->cfg.look_only)
+        return OK;
     TRY(thread_start(&db->bg, "tsdb", background, db));
     db->bg_running = true;
     return OK;

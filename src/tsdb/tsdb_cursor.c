@@ -223,6 +223,23 @@ static enum err seg_parts(struct tsdb_cursor *c, const struct qref *ref, int64_t
     return OK;
 }
 
+enum err cursor_count(struct tsdb_cursor *c, uint32_t src, uint32_t row, int64_t from, int64_t to, uint64_t *ret,
+                      int64_t *io_oldest)
+{
+    struct qref ref = { .src = src, .row = row };
+    if (c->cache_bytes > CACHE_BYTES_MAX)
+        cache_clear(c);
+    arena_reset(&c->a);
+    vec_clear(&c->parts);
+    *ret = 0;
+    TRY(seg_parts_in(c, &ref, from, to));
+    for (size_t i = 0; i < c->parts.n; i++) {
+        *ret += c->parts.p[i].n;
+        *io_oldest = MIN(*io_oldest, c->parts.p[i].ts[0]);
+    }
+    return OK;
+}
+
 enum err cursor_row_has(struct tsdb_cursor *c, uint32_t src, uint32_t row, int64_t from, int64_t to, bool *ret)
 {
     struct qref ref = { .src = src, .row = row };

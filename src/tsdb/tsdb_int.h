@@ -673,6 +673,7 @@ struct policy {
 struct policy *policy_ref(struct tsdb *db); /* the current one; never NULL */
 void policy_unref(struct policy *p);
 void policy_set(struct tsdb *db, const struct tsdb_config *cfg);
+struct policy *policy_new(const struct tsdb_config *cfg, int64_t *ret_longest); /* longest keep of all, 0 = for ever */
 /* Which rule of retention is that of these labels: its index, n_keeps = the default. */
 size_t policy_keep_of(const struct policy *p, struct labels ls);
 /* Does a rule keep these samples for a shorter time than the default? Then nothing is left of them in rollups, too. */
@@ -696,8 +697,7 @@ enum err seg_keeps_get(struct tsdb_seg *s, const struct policy *p, const struct 
 /* Are its windows wanted for answers: have samples of its time been given up? */
 /* Rollups of the days from..to that can be made anew and would lack what is about to be added to those days: their ids. */
 size_t rollup_outdated(struct tsdb *db, const struct segment_set *set, int64_t from_ms, int64_t to_ms, uint64_t *ids);
-bool rollup_active(struct tsdb *db, const struct segment_set *set, const struct rollup_span *span);
-bool rollup_wanted(struct tsdb *db, const struct segment_set *set, const struct segment_meta *m); /* the same, unread */
+bool rollup_active(struct tsdb *db, const struct segment_set *set, const struct segment_meta *m);
 /* Write what is missing or outdated, drop what is too old; one day at a time. */
 /* Windows of a segment that holds deleted samples, without those; of a day whose samples are gone. */
 enum err rollup_rewrite(struct tsdb *db, struct segment *seg, struct err_text *reterr);
@@ -796,6 +796,9 @@ static inline struct qseries *qseries_of(uint64_t id)
     return (struct qseries *)(uintptr_t)id;
 }
 /* Has a row of segment src samples in [from, to] that are not hidden? (tsdb_cursor.c) */
+/* Samples of a row in [from, to]; *io_oldest: the first of them, if it is older. */
+enum err cursor_count(struct tsdb_cursor *c, uint32_t src, uint32_t row, int64_t from, int64_t to, uint64_t *ret,
+                      int64_t *io_oldest) MUST_CHECK;
 enum err cursor_row_has(struct tsdb_cursor *c, uint32_t src, uint32_t row, int64_t from, int64_t to, bool *ret);
 /* Labels of a selected series of a lazy query, in a. */
 struct labels query_labels(struct tsdb_query *q, const struct tsdb_series *s, struct arena *a);

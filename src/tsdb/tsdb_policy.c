@@ -74,7 +74,7 @@ struct policy *policy_ref(struct tsdb *db)
     return p;
 }
 
-void policy_set(struct tsdb *db, const struct tsdb_config *cfg)
+struct policy *policy_new(const struct tsdb_config *cfg, int64_t *ret_longest)
 {
     struct policy *p = mem_zalloc(sizeof(*p));
     atomic_init(&p->refs, 1);
@@ -89,6 +89,14 @@ void policy_set(struct tsdb *db, const struct tsdb_config *cfg)
         p->keeps_key = hash_u64(p->keeps_key * 31 + filter_hash(c->m, c->n_m) + 1);
         longest = longest && c->keep_ms ? MAX(longest, c->keep_ms) : 0;
     }
+    *ret_longest = longest;
+    return p;
+}
+
+void policy_set(struct tsdb *db, const struct tsdb_config *cfg)
+{
+    int64_t longest;
+    struct policy *p = policy_new(cfg, &longest);
     atomic_store(&db->keep_max_ms, longest);
     mtx_lock(&db->view_mu);
     struct policy *old = db->policy;

@@ -141,7 +141,7 @@ enum err tsdb_query_open(struct tsdb *db, int64_t from_ms, int64_t to_ms, struct
     rollup_pick(q);
     for (size_t i = 0; i < q->set->n_damaged; i++) {
         const struct segment_meta *m = &q->set->damaged[i];
-        if (m->min_time <= to_ms && m->max_time >= from_ms && (!meta_is_rollup(m) || rollup_wanted(db, q->set, m)))
+        if (m->min_time <= to_ms && m->max_time >= from_ms && (!meta_is_rollup(m) || rollup_active(db, q->set, m)))
             query_damage(q, "segment %llu is damaged and was left out", (unsigned long long)m->id);
     }
     if (atomic_load(&db->wal_damaged))

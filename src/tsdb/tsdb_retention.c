@@ -226,7 +226,7 @@ static int64_t give_up_to(struct tsdb *db, const struct policy *p, const struct 
         const struct segment_meta *m = segment_meta(set->p[i]);
         if (meta_is_rollup(m))
             continue;
-        for (int64_t day = day_of(m->min_time); day <= m->max_time && day < oldest; day += DAY_MS)
+        for (int64_t day = day_of(m->min_time - 1); day <= m->max_time && day < oldest; day += DAY_MS)
             if (!rollup_day_done(db, set, day))
                 oldest = day;
     }

@@ -6,6 +6,8 @@
  * day's rollup also reads the first instant of the next. Publishing is one edit: the new segments in, the outdated
  * out; a crash leaves all of it or nothing, and the next round begins again.
  *
+ * A sample at the very first instant of a day that comes late does not outdate the day before.
+ *
  * They answer only where samples have been given up: for days behind the retention mark, or of which no segment of
  * samples is left, and there series by series, for those that have no samples of the day any more. */
 #include "tsdb/tsdb_int.h"
@@ -56,14 +58,19 @@ static bool given_up(struct tsdb *db, int64_t day)
     return day + DAY_MS <= atomic_load_explicit(&db->given_up, memory_order_relaxed);
 }
 
-bool rollup_active(struct tsdb *db, const struct segment_set *set, const struct rollup_span *span)
+/* The first instant of a day is in the last window of the day before. Is there a segment that begins with it? */
+static bool begins_next_day(const struct segment_set *set, int64_t day)
 {
-    return given_up(db, span->from_ms) || !samples_of_day(set, span->from_ms, NULL);
+    for (size_t i = 0; i < set->n; i++)
+        if (!meta_is_rollup(segment_meta(set->p[i])) && segment_meta(set->p[i])->min_time == day + DAY_MS)
+            return true;
+    return false;
 }
 
-bool rollup_wanted(struct tsdb *db, const struct segment_set *set, const struct segment_meta *m)
+bool rollup_active(struct tsdb *db, const struct segment_set *set, const struct segment_meta *m)
 {
-    return rollup_active(db, set, &(struct rollup_span){ .from_ms = day_of(m->min_time) });
+    int64_t day = day_of(m->min_time); /* of the samples: if only that instant is in it, those of the next day count */
+    return given_up(db, day) || !samples_of_day(set, day, NULL);
 }
 
 size_t rollup_outdated(struct tsdb *db, const struct segment_set *set, int64_t from_ms, int64_t to_ms, uint64_t *ids)
@@ -116,7 +123,7 @@ static bool failed_before(struct tsdb *db, int64_t day)
 static bool day_done(struct tsdb *db, const struct policy *p, const struct segment_set *set, int64_t day, int64_t now)
 {
     uint64_t lsn;
-    if (!samples_of_day(set, day, &lsn) || failed_before(db, day) || given_up(db, day))
+    if ((!samples_of_day(set, day, &lsn) && !begins_next_day(set, day)) || failed_before(db, day) || given_up(db, day))
         return true;
     for (size_t i = 0; i < p->n_rollups; i++)
         if (!too_old(&p->rollups[i], day + DAY_MS, now) && !up_to_date(db, set, &p->rollups[i], day, lsn))
@@ -140,7 +147,7 @@ static bool find_day(struct tsdb *db, const struct policy *p, const struct segme
         const struct segment_meta *m = segment_meta(set->p[i]);
         if (meta_is_rollup(m))
             continue;
-        for (int64_t day = day_of(m->min_time); day <= m->max_time && day < best; day += DAY_MS)
+        for (int64_t day = day_of(m->min_time - 1); day <= m->max_time && day < best; day += DAY_MS)
             if (day_is_over(day, now) && !day_done(db, p, set, day, now))
                 best = day;
     }
@@ -303,7 +310,7 @@ static enum err drop_old(struct tsdb *db, const struct policy *p, const struct s
         for (size_t k = 0; k < p->n_rollups; k++)
             if (p->rollups[k].res_ms == s->res_ms)
                 r = &p->rollups[k];
-        if (r ? too_old(r, s->to_ms, now) : !rollup_active(db, set, s))
+        if (r ? too_old(r, s->to_ms, now) : !rollup_active(db, set, segment_meta(set->p[i])))
             ids[n++] = segment_meta(set->p[i])->id;
     }
     enum err e = OK;

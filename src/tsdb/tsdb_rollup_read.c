@@ -22,7 +22,8 @@ void rollup_pick(struct tsdb_query *q)
         if (!meta_is_rollup(segment_meta(seg)))
             continue;
         const struct rollup_span *s = span_of(seg);
-        if (s->from_ms < q->to_ms && s->to_ms + s->res_ms >= q->from_ms && rollup_active(q->db, q->set, s))
+        if (s->from_ms < q->to_ms && s->to_ms + s->res_ms >= q->from_ms &&
+            rollup_active(q->db, q->set, segment_meta(seg)))
             q->segs[q->n_segs++] = seg;
     }
     struct segment **v = q->segs + q->n_raw;
