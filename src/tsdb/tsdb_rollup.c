@@ -79,7 +79,7 @@ size_t rollup_outdated(struct tsdb *db, const struct segment_set *set, int64_t f
     for (size_t i = 0; i < set->n; i++) {
         const struct segment_meta *m = segment_meta(set->p[i]);
         int64_t day = meta_is_rollup(m) ? span_of(set->p[i])->from_ms : 0;
-        if (meta_is_rollup(m) && day <= to_ms && day + DAY_MS >= from_ms && !rollup_active(db, set, span_of(set->p[i])))
+        if (meta_is_rollup(m) && day <= to_ms && day + DAY_MS >= from_ms && !rollup_active(db, set, m))
             ids[n++] = m->id;
     }
     return n;
