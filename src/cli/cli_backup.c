@@ -51,7 +51,7 @@ static void on_problem(void *ctx, const char *path, const char *text)
 
 /* ---- a running server ---- */
 struct server {
-    const char *url, *user, *password_file, *ca_file;
+    const char *url, *user, *password_file, *ca_file, *org_id;
 };
 
 /* The document at URL/api/v1/PATH, or NULL after a message. */
@@ -69,6 +69,9 @@ static json_t *ask(const struct server *server, const char *path, enum http_meth
     struct http_fetch fetch = { .url = url, .method = method, .timeout_ms = 600000, .body_bytes_max = 1u << 20 };
     struct http_tls tls = { .ca_file = server->ca_file ? str_c(server->ca_file) : STR_NONE };
     fetch.tls = server->ca_file ? &tls : NULL;
+    struct http_pair org = { STR("X-Scope-OrgID"), server->org_id ? str_c(server->org_id) : STR_NONE };
+    fetch.headers = &org;
+    fetch.n_headers = server->org_id != NULL;
     if (server->user) {
         fetch.basic_user = str_c(server->user);
         if (fs_read_file(fs_os(), server->password_file, 4096, &a, &fetch.basic_password, &why)) {
@@ -288,6 +291,7 @@ static int run_backup(const struct cli_command *self, int argc, char **argv)
                                              { "user", required_argument, NULL, 'U' },
                                              { "password-file", required_argument, NULL, 'P' },
                                              { "ca-file", required_argument, NULL, 'C' },
+                                             { "org-id", required_argument, NULL, 'O' },
                                              { "data", required_argument, NULL, 'd' },
                                              { "keep", required_argument, NULL, 'k' },
                                              { "limit-rate", required_argument, NULL, 'r' },
@@ -307,6 +311,8 @@ static int run_backup(const struct cli_command *self, int argc, char **argv)
             o.server.user = optarg;
         else if (opt == 'P')
             o.server.password_file = optarg;
+        else if (opt == 'O')
+            o.server.org_id = optarg;
         else if (opt == 'C')
             o.server.ca_file = optarg;
         else if (opt == 'd')
@@ -355,6 +361,7 @@ const struct cli_command cli_backup = {
         "\n"
         "  -u, --url URL         a server that runs here with --enable-admin-api (default http://127.0.0.1:9090)\n"
         "      --user NAME, --password-file FILE, --ca-file FILE   who asks it, and whom it must be signed by\n"
+        "      --org-id TENANT   where there are tenants: the default one\n"
         "  -d, --data DIR        a data folder that no process has open; with --url: where the server's is, if it has\n"
         "                        another path here\n"
         "  -k, --keep N          then delete all but the newest N backups, and what only they held\n"

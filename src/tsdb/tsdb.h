@@ -204,21 +204,12 @@ struct tsdb_selector { /* series that match all of m[n] */
 };
 /* Delete the samples (and exemplars) in [from, to] of the series that any selector matches, as far as they were
  * written before the call. Durable when it returns OK; what is written later stays, whatever its timestamp. Flushes
- * the head. The bytes go at the next compaction of their segment, or now with tsdb_clean_tombstones(). Waits for a
+ * the head. One that covers an earlier one (same matchers in the same order, range not smaller) replaces it; where
+ * there is nothing (more) to hide nothing is written. The bytes go at the next compaction of their segment, or now with tsdb_clean_tombstones(). Waits for a
  * running compaction.
  * ERR_NO_SPACE, ERR_IO, ERR_LIMIT (too many tombstones wait), ERR_CLOSED: nothing was deleted. */
 enum err tsdb_delete(struct tsdb *db, const struct tsdb_selector *sel, size_t n_sel, int64_t from_ms, int64_t to_ms,
                      struct err_text *reterr) MUST_CHECK;
-/* The same for what is in segments now: the head is neither flushed nor touched. This is what a retention by matcher
- * calls in rounds ("nothing of these older than that"):
- *   - it costs nothing when there is nothing (more) to hide: no tombstone is made, nothing is written;
- *   - what is still in the head, or comes late, is found by a later round;
- *   - a tombstone that covers an earlier one (same matchers in the same order, range not smaller) replaces it, so a
- *     rule has one tombstone however many rounds it has made. Leave from at INT64_MIN and let to grow;
- *   - move to in whole UTC days (the last millisecond of one): no segment crosses that border, so each is rewritten,
- *     or dropped when nothing is left of it, once. Any other step is right as well, only dearer. */
-enum err tsdb_hide(struct tsdb *db, const struct tsdb_selector *sel, size_t n_sel, int64_t from_ms, int64_t to_ms,
-                   struct err_text *reterr) MUST_CHECK;
 /* Rewrite every segment that holds deleted samples. ERR_CORRUPT: done, but for damaged ones. */
 enum err tsdb_clean_tombstones(struct tsdb *db, struct err_text *reterr) MUST_CHECK;
 /* Make DEST a data directory (store_snapshot_write) with everything that was written before the call; without what is

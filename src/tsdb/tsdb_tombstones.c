@@ -598,21 +598,6 @@ enum err tsdb_delete(struct tsdb *db, const struct tsdb_selector *sel, size_t n_
     return e;
 }
 
-enum err tsdb_hide(struct tsdb *db, const struct tsdb_selector *sel, size_t n_sel, int64_t from_ms, int64_t to_ms,
-                   struct err_text *reterr)
-{
-    if (atomic_load(&db->closing) || !replay_await(db))
-        return err_fail(reterr, ERR_CLOSED, "the store is closing");
-    if (from_ms > to_ms)
-        return OK;
-    mtx_lock(&db->flush_mu);
-    enum err e = add_locked(db, sel, n_sel, from_ms, to_ms, reterr);
-    mtx_unlock(&db->flush_mu);
-    for (size_t i = 0; i < n_sel && !e; i++)
-        index_note_deleted(db, sel[i].m, sel[i].n);
-    return e;
-}
-
 static int cmp_tomb(const void *key, const void *at)
 {
     uint64_t a = *(const uint64_t *)key, b = (*(struct tomb *const *)at)->id;
