@@ -82,6 +82,7 @@ void conf_first_error(const struct conf_ctx *cx, struct err_text *ret);
 /* ---- reading ---- */
 enum conf_flags {
     CONF_EXPAND = 1, /* ${VAR}, ${VAR:-default}, ${file:/path} in every scalar value; $${ stands for ${ */
+    CONF_FIRST_DOCUMENT = 2, /* more documents behind the first are passed over with a warning, not refused */
 };
 /* Parse one document (an empty one gives a CONF_NULL root). text is borrowed as long as cx is used (diagnostics show
  * its lines). ERR_PARSE/ERR_LIMIT/..., reason in cx. */

@@ -573,6 +573,12 @@ static enum err load_document(struct loader *l, struct conf_node **ret)
         enum err e = OK;
         bool done = ev.type == YAML_STREAM_END_EVENT;
         bool is_structure = done || ev.type == YAML_STREAM_START_EVENT || ev.type == YAML_DOCUMENT_END_EVENT;
+        if (ev.type == YAML_DOCUMENT_START_EVENT && root && l->flags & CONF_FIRST_DOCUMENT) {
+            struct conf_node at = { .line = (uint32_t)ev.start_mark.line + 1, .column = 1, .doc = l->doc };
+            conf_warn(l->cx, &at, "only the first document of the file is read");
+            yaml_event_delete(&ev);
+            break;
+        }
         if (ev.type == YAML_DOCUMENT_START_EVENT && root)
             e = load_error(l, ERR_PARSE, (uint32_t)ev.start_mark.line + 1, 1,
                            "yaml: more than one document in the file");
