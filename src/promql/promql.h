@@ -79,8 +79,10 @@ void promql_engine_config_defaults(struct promql_engine_config *cfg);
 struct promql_engine *promql_engine_new(const struct promql_engine_config *cfg);
 void promql_engine_free(struct promql_engine *e);
 
+struct promql_expr; /* ast.h */
 struct promql_query {
     str text;
+    const struct promql_expr *expr; /* the text parsed before, with the engine's features; NULL: it is parsed here */
     bool instant; /* from == to, step ignored */
     int64_t from_ms, to_ms, step_ms;
     int64_t timeout_ms;        /* 0 = the engine's; never above it */

@@ -448,10 +448,10 @@ enum err promql_exec(struct promql_engine *e, struct promql_source *src, const s
     run_init(r, e, src, q, start);
     struct pq_worker *w = pq_main(r);
     const struct pq_node *plan = NULL;
-    enum err err = promql_parse_text(r->a, q->text, e->cfg.features, &expr, &w->text);
+    enum err err = q->expr ? OK : promql_parse_text(r->a, q->text, e->cfg.features, &expr, &w->text);
     uint64_t parsed = os_mono_ns(), prepared = parsed;
     if (err == OK)
-        err = pq_plan(r->a, expr, &r->env, &plan, &w->text);
+        err = pq_plan(r->a, q->expr ? q->expr : expr, &r->env, &plan, &w->text);
     if (err == OK)
         err = run_plan(r, plan, a, ret, &prepared);
     if (err != OK && reterr)

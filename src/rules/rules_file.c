@@ -150,20 +150,27 @@ static void check_record(struct loader *l, const struct conf_node *n, const stru
 
 static void check_expr(struct loader *l, const struct conf_node *n, const struct rule_conf *c, struct rule *r)
 {
-    const struct promql_expr *e;
     struct err_text why = { 0 };
     if (!str_trim(c->expr).n) {
         IGNORE_ERR(conf_error(l->cx, n, "field 'expr' must be set in rule"));
         return;
     }
-    if (promql_parse_text(l->cx->a, r->expr, l->opt->features, &e, &why) != OK) {
+    if (promql_parse_text(l->cx->a, r->expr, l->opt->features, &r->parsed, &why) != OK) {
+        r->parsed = NULL;
         IGNORE_ERR(conf_error(l->cx, at_key(n, "expr"), "could not parse expression: %s", why.msg));
         return;
     }
-    r->type = e->type;
-    promql_expr_deinit(e);
-    if (r->type != PROMQL_VECTOR && r->type != PROMQL_SCALAR)
+    if (r->parsed->type != PROMQL_VECTOR && r->parsed->type != PROMQL_SCALAR)
         IGNORE_ERR(conf_error(l->cx, at_key(n, "expr"), "the expression gives no vector and no scalar"));
+}
+
+void rules_file_release(struct rule_file *f)
+{
+    for (size_t g = 0; g < f->n_groups; g++)
+        for (size_t i = 0; i < f->groups[g].n_rules; i++) {
+            promql_expr_deinit(f->groups[g].rules[i].parsed);
+            f->groups[g].rules[i].parsed = NULL;
+        }
 }
 
 static void read_rule(struct loader *l, const struct conf_node *n, const struct rule_group *g, struct rule *r)

@@ -11,7 +11,7 @@ struct rule {
     bool alerting;
     str name; /* of the alert or the recorded metric */
     str expr;
-    enum promql_type type; /* what expr gives */
+    const struct promql_expr *parsed; /* rules_file_release() frees what it holds */
     int64_t for_ms, keep_firing_for_ms;
     struct labels labels;      /* sorted; alerting rules: templates; the group's labels are merged in */
     struct labels annotations; /* templates */
@@ -38,12 +38,13 @@ struct rules_options {
     bool legacy_names; /* names must match [a-zA-Z_][a-zA-Z0-9_]*; otherwise any UTF-8 */
     bool ignore_unknown_fields;
 };
-/* Read and check one file. Everything lives in cx->a. Errors are in cx (all of them), ERR_INVALID then; what is
+/* Read and check one file. Everything lives in cx->a, but for regular expressions: rules_file_release(). Errors are in cx (all of them), ERR_INVALID then; what is
  * suspicious but allowed becomes a warning there. */
 enum err rules_file_load(struct conf_ctx *cx, const char *path, const struct rules_options *opt,
                          struct rule_file *ret) MUST_CHECK;
 enum err rules_file_parse(struct conf_ctx *cx, str path, str text, const struct rules_options *opt,
                           struct rule_file *ret) MUST_CHECK;
+void rules_file_release(struct rule_file *f); /* before its arena goes */
 /* Rules of one file with the same name and labels: promtool's lint "duplicate-rules". Pairs into ret, in cx->a. */
 struct rule_duplicate {
     const struct rule *rule;

@@ -12,7 +12,7 @@
 #include "base/num.h"
 #include "promql/promql_lex.h"
 #include "promql/promql_parse_int.h"
-#include "series_desc.h"
+#include "promql/promql_series_desc.h"
 #include "series_store.h"
 
 #define RELATIVE 1e-6

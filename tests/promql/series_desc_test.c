@@ -6,7 +6,7 @@
 #include "test.h"
 
 #include "json_tree.h"
-#include "series_desc.h"
+#include "promql/promql_series_desc.h"
 
 static const struct jt *load_cases(struct arena *a, const char *file)
 {

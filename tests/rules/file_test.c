@@ -48,6 +48,7 @@ static void index_file(void **state)
             print_error(STR_FMT ": %s, groups %zu alerts %zu records %zu\n" STR_FMT "\n", STR_ARG(jt_str(row, "file")),
                         ok ? "accepted" : "refused", ok ? f.n_groups : 0, alerts, records, STR_ARG(buf_str(&diags)));
         }
+        rules_file_release(&f);
         conf_ctx_release(&cx);
     }
     assert_true(n > 50);
@@ -68,6 +69,7 @@ static void expect(const char *yaml, const char *error)
     conf_diags_print(&diags, &cx);
     if (ok != (error == NULL) || (error && !str_contains(buf_str(&diags), str_c(error))))
         fail_msg("%s\ngave %s: " STR_FMT, yaml, ok ? "no error" : "an error", STR_ARG(buf_str(&diags)));
+    rules_file_release(&f);
     conf_ctx_release(&cx);
 }
 
@@ -109,6 +111,7 @@ static void duplicates(void **state)
     assert_int_equal(d->rule->line, 6);
     assert_str(labels_get(f.groups[0].rules[0].labels, STR("team")), "a");
     assert_str(labels_get(f.groups[0].rules[2].labels, STR("team")), "b");
+    rules_file_release(&f);
     conf_ctx_release(&cx);
 }
 

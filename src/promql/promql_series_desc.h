@@ -1,7 +1,7 @@
-/* The notation of series in promqltest files: metric{labels} VALUES. Grammar: promql/promqltest in Prometheus'
+/* The notation of series in promqltest scripts and unit tests of rules: metric{labels} VALUES. Grammar: promql/promqltest in Prometheus'
  * documentation of unit tests; errors are worded as upstream does. */
-#ifndef VANE_TESTS_PROMQL_SERIES_DESC_H
-#define VANE_TESTS_PROMQL_SERIES_DESC_H
+#ifndef VANE_PROMQL_PROMQL_SERIES_DESC_H
+#define VANE_PROMQL_PROMQL_SERIES_DESC_H
 
 #include "base/vec.h"
 #include "model/histogram_math.h"

@@ -1,5 +1,5 @@
 /* See series_desc.h. A recursive-descent parser over the line; the first error wins. */
-#include "series_desc.h"
+#include "promql/promql_series_desc.h"
 
 #include <math.h>
 

@@ -1,0 +1,30 @@
+/* rules inside: rules_file.c reads files, rules_group.c runs groups, rules_alert.c keeps the alerts of one rule. */
+#ifndef VANE_RULES_RULES_INT_H
+#define VANE_RULES_RULES_INT_H
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "model/histogram_math.h"
+#include "rules/rules_group.h"
+
+struct kept_alert { /* first: what everybody sees */
+    struct rule_alert al;
+    struct arena a; /* labels, annotations */
+    struct arena a_annotations;
+    uint64_t hash; /* of the labels */
+    bool seen;     /* in this evaluation */
+};
+struct alert_book {             /* alerts of one rule, by the hash of their labels */
+    VEC(struct rule_alert *) v; /* each a struct kept_alert */
+};
+/* One round of an alerting rule: from the vector to new states and the samples of ALERTS, ALERTS_FOR_STATE in out. */
+enum err alerts_round(struct alert_book *book, const struct rules_env *env, const struct rule *rule, uint64_t limit,
+                      int64_t ts_ms, int64_t query_ts_ms, const struct promql_result *r, struct arena *a,
+                      struct batch *out, struct err_text *reterr) MUST_CHECK;
+void alerts_free(struct alert_book *book);
+struct kept_alert *alerts_add(struct alert_book *book, const struct rule_alert *al);
+
+/* A series with one sample, in a. */
+void out_sample(struct batch *out, struct labels ls, int64_t ts_ms, double v, const struct histogram *h);
+
+#endif
