@@ -34,8 +34,8 @@ test: build ## everything that proves vane, in under 15 minutes
 test-long: test ## the long ones too: sanitizers, thousands of crash seeds, an hour's soak (SOAK_SECONDS) each
 	@tools/test.py build-test --suite long --no-suite soak
 	@$(MAKE) --no-print-directory asan tsan
-	@tools/test.py build-asan --suite soak
-	@setarch -R tools/test.py build-tsan --suite soak
+	@SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) tools/test.py build-asan --suite soak
+	@SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) setarch -R tools/test.py build-tsan --suite soak
 
 asan: ui ## all tests under AddressSanitizer and UBSan
 	@[ -e build-asan/build.ninja ] || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null

@@ -1,32 +1,5 @@
-/* Remote write 1.0 (plain protobuf). Oracle: what was decoded, encoded again, decodes to the same text of bytes. */
-#include <stdlib.h>
-
-#include "base/check.h"
-#include "wire/remote_write.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    AUTO_ARENA struct arena a;
-    arena_init(&a, 64 << 20);
-    struct batch b, again;
-    struct wire_rejects r;
-    struct err_text why;
-    struct wire_limits lim = WIRE_LIMITS_DEFAULT;
-    str body = { (const char *)data, size };
-    IGNORE_ERR(rw1_decode(&a, body, 1 << 20, &lim, &b, &r, &why));
-    if (rw1_decode_plain(&a, body, &lim, &b, &r, &why) != OK)
-        return 0;
-    AUTO_BUF struct buf one, two;
-    buf_init(&one, 0);
-    buf_init(&two, 0);
-    rw1_encode(&one, &b);
-    if (rw1_decode_plain(&a, buf_str(&one), &lim, &again, &r, &why) != OK)
-        return !arena_over(&a) ? (abort(), 0) : 0;
-    ASSERT(r.series == 0);
-    ASSERT(again.n_samples == b.n_samples);
-    rw1_encode(&two, &again);
-    ASSERT(str_eq(buf_str(&one), buf_str(&two)));
-    return 0;
-}
+/* Remote write 1.0. */
+#define RW_DECODE       rw1_decode
+#define RW_DECODE_PLAIN rw1_decode_plain
+#define RW_ENCODE       rw1_encode
+#include "remote_write_fuzz.h"

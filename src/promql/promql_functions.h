@@ -123,6 +123,8 @@ struct promql_function {
 };
 extern const struct promql_function promql_functions[PQ_FN_COUNT]; /* by enum promql_fn; sorted by name */
 const struct promql_function *promql_function_find(str name);      /* NULL: none */
+/* Does the result depend on the time of evaluation even if the arguments do not? */
+bool promql_fn_depends_on_time(enum promql_fn fn);
 static inline enum promql_fn promql_function_id(const struct promql_function *f)
 {
     return (enum promql_fn)(f - promql_functions);

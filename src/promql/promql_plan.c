@@ -44,8 +44,7 @@ static enum err plan_when(struct planner *p, const struct promql_when *when, str
     return OK;
 }
 
-/* Functions whose result depends on the evaluation time even if their arguments do not. */
-static bool depends_on_time(enum promql_fn fn)
+bool promql_fn_depends_on_time(enum promql_fn fn)
 {
     switch (fn) {
     case PQ_FN_days_in_month:
@@ -134,7 +133,7 @@ static enum err plan_call(struct planner *p, const struct promql_expr *e, struct
     bool before = p->statistics, whole = fn == PQ_FN_histogram_quantile || fn == PQ_FN_histogram_fraction;
     p->statistics = before || fn == PQ_FN_histogram_count || fn == PQ_FN_histogram_sum || fn == PQ_FN_histogram_avg;
     p->whole += whole;
-    TRY(plan_args(p, n, e->call.args, e->call.n_args, depends_on_time(fn), ret));
+    TRY(plan_args(p, n, e->call.args, e->call.n_args, promql_fn_depends_on_time(fn), ret));
     p->whole -= whole;
     p->statistics = before;
     return OK;

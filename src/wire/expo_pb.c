@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "wire/expo_int.h"
 #include "wire/hist_pb_int.h"
+#include "wire/wire_int.h"
 
 enum { STAGE_HELP, STAGE_TYPE, STAGE_UNIT, STAGE_METRICS, STAGE_NEXT };
 /* Steps of a metric: a histogram as a whole, _count, _sum, then its buckets or quantiles. */
@@ -127,20 +128,7 @@ static int64_t timestamp_read(struct pb m, struct pb *up)
 
 static void label_read(struct expo_pb *x, str bytes, struct pb *up)
 {
-    struct label l = { .name = STR("") };
-    struct pb m = pb_init(bytes);
-    while (pb_next(&m))
-        switch (m.field) {
-        case 1:
-            l.name = pb_bytes(&m);
-            break;
-        case 2:
-            l.value = pb_bytes(&m);
-            break;
-        default:
-            pb_skip(&m);
-        }
-    pb_join(up, &m);
+    struct label l = wire_label_read(pb_init(bytes), up);
     avec_push(x->a, &x->labels, l);
     buf_lstr(&x->label_bytes, bytes);
 }

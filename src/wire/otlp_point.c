@@ -362,25 +362,36 @@ static void counts_read(struct dec *d, struct pb *m, enum pb_wire wire)
     pb_join(m, &v);
 }
 
+/* Start, time, count and sum have the same numbers in histograms, exponential histograms and summaries. */
+static bool point_field(struct hist_point *h, struct pb *m)
+{
+    switch (m->field) {
+    case 2:
+        h->pt.start_ns = pb_fixed64(m);
+        return true;
+    case 3:
+        h->pt.time_ns = pb_fixed64(m);
+        return true;
+    case 4:
+        h->count = pb_fixed64(m);
+        return true;
+    case 5:
+        h->sum = pb_double(m);
+        h->has_sum = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
 void otlp_histogram_point(struct dec *d, struct pb m, struct pb *up)
 {
     struct hist_point h = { 0 };
     point_begin(d);
-    while (pb_next(&m))
+    while (pb_next(&m)) {
+        if (point_field(&h, &m))
+            continue;
         switch (m.field) {
-        case 2:
-            h.pt.start_ns = pb_fixed64(&m);
-            break;
-        case 3:
-            h.pt.time_ns = pb_fixed64(&m);
-            break;
-        case 4:
-            h.count = pb_fixed64(&m);
-            break;
-        case 5:
-            h.sum = pb_double(&m);
-            h.has_sum = true;
-            break;
         case 6:
             counts_read(d, &m, PB_FIXED64);
             break;
@@ -406,6 +417,7 @@ void otlp_histogram_point(struct dec *d, struct pb m, struct pb *up)
         default:
             pb_skip(&m);
         }
+    }
     pb_join(up, &m);
     struct err_text why;
     if (m.bad || !point_ready(d, &h.pt))
@@ -460,23 +472,12 @@ void otlp_exponential_point(struct dec *d, struct pb m, struct pb *up)
 {
     struct hist_point h = { 0 };
     point_begin(d);
-    while (pb_next(&m))
+    while (pb_next(&m)) {
+        if (point_field(&h, &m))
+            continue;
         switch (m.field) {
         case 1:
             otlp_attr_read(d->a, &d->attrs, pb_sub(&m), &m);
-            break;
-        case 2:
-            h.pt.start_ns = pb_fixed64(&m);
-            break;
-        case 3:
-            h.pt.time_ns = pb_fixed64(&m);
-            break;
-        case 4:
-            h.count = pb_fixed64(&m);
-            break;
-        case 5:
-            h.sum = pb_double(&m);
-            h.has_sum = true;
             break;
         case 6:
             h.scale = (int32_t)unzigzag(pb_varint(&m));
@@ -502,6 +503,7 @@ void otlp_exponential_point(struct dec *d, struct pb m, struct pb *up)
         default:
             pb_skip(&m);
         }
+    }
     struct err_text why;
     enum err e = OK;
     if (!m.bad && point_ready(d, &h.pt))
@@ -520,20 +522,10 @@ void otlp_summary_point(struct dec *d, struct pb m, struct pb *up)
     struct hist_point h = { 0 };
     VEC(struct quantile) quantiles = { 0 };
     point_begin(d);
-    while (pb_next(&m))
+    while (pb_next(&m)) {
+        if (point_field(&h, &m))
+            continue;
         switch (m.field) {
-        case 2:
-            h.pt.start_ns = pb_fixed64(&m);
-            break;
-        case 3:
-            h.pt.time_ns = pb_fixed64(&m);
-            break;
-        case 4:
-            h.count = pb_fixed64(&m);
-            break;
-        case 5:
-            h.sum = pb_double(&m);
-            break;
         case 6: {
             struct quantile q = { 0 };
             struct pb sub = pb_sub(&m);
@@ -558,6 +550,7 @@ void otlp_summary_point(struct dec *d, struct pb m, struct pb *up)
         default:
             pb_skip(&m);
         }
+    }
     pb_join(up, &m);
     if (m.bad || !point_ready(d, &h.pt))
         return;

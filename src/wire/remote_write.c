@@ -72,31 +72,6 @@ struct decoder {
     struct err_text why; /* of the first bad histogram of the series */
 };
 
-static inline struct label label_read(struct pb m, struct pb *up)
-{
-    struct label l = { { "", 0 }, { "", 0 } };
-    /* what every sender writes: name, then value, both short */
-    size_t size = (size_t)(m.end - m.p);
-    if (size >= 4 && m.p[0] == 0x0a && (uint8_t)m.p[1] <= size - 4) {
-        const char *v = m.p + 2 + (uint8_t)m.p[1];
-        if (!(m.p[1] & 0x80) && v[0] == 0x12 && !(v[1] & 0x80) && v + 2 + v[1] == m.end)
-            return (struct label){ { m.p + 2, (size_t)m.p[1] }, { v + 2, (size_t)v[1] } };
-    }
-    while (pb_next(&m))
-        switch (m.field) {
-        case 1:
-            l.name = pb_bytes(&m);
-            break;
-        case 2:
-            l.value = pb_bytes(&m);
-            break;
-        default:
-            pb_skip(&m);
-        }
-    pb_join(up, &m);
-    return l;
-}
-
 static inline struct sample sample_read(struct pb m, struct pb *up)
 {
     struct sample s = { 0 };
@@ -139,7 +114,7 @@ static void exemplar_read(struct decoder *d, struct pb m, struct pb *up)
     while (pb_next(&m))
         switch (m.field) {
         case 1: {
-            struct label l = label_read(pb_sub(&m), &m);
+            struct label l = wire_label_read(pb_sub(&m), &m);
             if (v.n <= d->lim->labels_max)
                 avec_push(d->a, &v, l);
             break;
@@ -308,7 +283,7 @@ static void series_read(struct decoder *d, struct pb m, struct pb *up)
             part_read(d, &m);
             continue;
         }
-        struct label l = label_read(pb_sub(&m), &m);
+        struct label l = wire_label_read(pb_sub(&m), &m);
         if (RUN_LEN(&d->labels) <= d->lim->labels_max) /* one too many is kept, to be refused */
             RUN_PUSH(d->a, &d->labels, l);
         if (m.p > d->raw.p + d->raw.n) /* labels elsewhere, too */
@@ -349,7 +324,7 @@ static struct labels labels_of(struct arena *a, str bytes)
     struct pb m = pb_init(bytes);
     while (pb_next(&m))
         if (m.field == TS_LABEL)
-            avec_push(a, &v, label_read(pb_sub(&m), &m));
+            avec_push(a, &v, wire_label_read(pb_sub(&m), &m));
         else
             pb_skip(&m);
     return m.bad || labels_sort(v.p, &v.n, NULL) ? LABELS_NONE : (struct labels){ v.p, v.n };

@@ -2,6 +2,7 @@
 #ifndef VANE_WIRE_WIRE_INT_H
 #define VANE_WIRE_WIRE_INT_H
 
+#include "wire/pb.h"
 #include "wire/wire.h"
 
 /* Has any byte its high bit set? Overlapping loads instead of a tail loop. */
@@ -37,6 +38,32 @@ static inline bool wire_name_less(str a, str b)
     if (a.n && b.n && a.p[0] != b.p[0])
         return (uint8_t)a.p[0] < (uint8_t)b.p[0];
     return str_cmp(a, b) < 0;
+}
+
+/* A message {1: name, 2: value}: LabelPair of exposition and remote write. */
+static inline struct label wire_label_read(struct pb m, struct pb *up)
+{
+    struct label l = { { "", 0 }, { "", 0 } };
+    /* what every sender writes: name, then value, both short */
+    size_t size = (size_t)(m.end - m.p);
+    if (size >= 4 && m.p[0] == 0x0a && (uint8_t)m.p[1] <= size - 4) {
+        const char *v = m.p + 2 + (uint8_t)m.p[1];
+        if (!(m.p[1] & 0x80) && v[0] == 0x12 && !(v[1] & 0x80) && v + 2 + v[1] == m.end)
+            return (struct label){ { m.p + 2, (size_t)m.p[1] }, { v + 2, (size_t)v[1] } };
+    }
+    while (pb_next(&m))
+        switch (m.field) {
+        case 1:
+            l.name = pb_bytes(&m);
+            break;
+        case 2:
+            l.value = pb_bytes(&m);
+            break;
+        default:
+            pb_skip(&m);
+        }
+    pb_join(up, &m);
+    return l;
 }
 
 /* Runs of T for one series after the other, cut from blocks of the arena: RUN_PUSH adds to the open run, RUN_CLOSE gives

@@ -747,26 +747,8 @@ static bool run_instant(struct script *s, const struct eval_cmd *c, const struct
 /* ---- the @ variants ---- */
 static bool at_unsafe(enum promql_fn fn)
 {
-    switch (fn) {
-    case PQ_FN_days_in_month:
-    case PQ_FN_day_of_month:
-    case PQ_FN_day_of_week:
-    case PQ_FN_day_of_year:
-    case PQ_FN_hour:
-    case PQ_FN_minute:
-    case PQ_FN_month:
-    case PQ_FN_year:
-    case PQ_FN_predict_linear:
-    case PQ_FN_time:
-    case PQ_FN_timestamp:
-    case PQ_FN_start:
-    case PQ_FN_end:
-    case PQ_FN_step:
-    case PQ_FN_range:
-        return true;
-    default:
-        return false;
-    }
+    return promql_fn_depends_on_time(fn) || fn == PQ_FN_start || fn == PQ_FN_end || fn == PQ_FN_step ||
+           fn == PQ_FN_range;
 }
 
 static void pin(struct promql_when *w, int64_t at_ms)
