@@ -16,7 +16,7 @@ static double now_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static vane_metric vec, hist_vec;
+static vane_metric vec;
 static vane_counter counter;
 static vane_fcounter fcounter;
 static vane_gauge gauge;

@@ -10,11 +10,12 @@
 #include <stdio.h>
 
 /* In the order of starting: lower ones are used by those behind. */
-extern const struct sdk_module sdk_mem_module, sdk_metric_module, sdk_collect_module;
+extern const struct sdk_module sdk_mem_module, sdk_metric_module, sdk_collect_module, sdk_listen_module;
 static const struct sdk_module *const modules[] = {
     &sdk_mem_module,
     &sdk_metric_module,
     &sdk_collect_module,
+    &sdk_listen_module, /* last: it serves what the others have */
     NULL,
 };
 
@@ -29,8 +30,8 @@ _Atomic uint64_t sdk_counters[SDK_COUNTERS_N];
 static size_t n_started;
 
 /* Slab pointers of a thread without a shard: all NULL, so that its adds take the slow branch. */
-const sdk_seg sdk_no_segs[SDK_SEGS_MAX];
-__thread struct sdk_tls sdk_tls = { .segs = sdk_no_segs };
+sdk_seg sdk_no_segs[SDK_SEGS_MAX];
+__thread struct sdk_tls sdk_tls __attribute__((tls_model("initial-exec"))) = { .segs = sdk_no_segs };
 
 /* ---- texts ---- */
 

@@ -90,7 +90,7 @@ struct sdk_tls {
     bool attached;                  /* the exit hook is set: sdk_thread_hook() */
 };
 #define SDK_SEGS_MAX 2048
-extern const sdk_seg sdk_no_segs[SDK_SEGS_MAX];
+extern sdk_seg sdk_no_segs[SDK_SEGS_MAX]; /* never written: kept out of read-only data for its size */
 extern __thread struct sdk_tls sdk_tls __attribute__((tls_model("initial-exec")));
 
 /* Have the modules' thread_exit called when this thread ends. Cheap when it is set already. Not for signal handlers. */
@@ -330,6 +330,10 @@ struct sdk_visitor {
     void *ctx;
 };
 int sdk_collect(const struct sdk_visitor *v);
+
+/* Body and status of /health*: set by sdk_health.c while it runs, NULL otherwise. As vane_health_render(). */
+typedef int (*sdk_health_fn)(vane_health_view view, char **ret_body, size_t *ret_n);
+extern _Atomic(sdk_health_fn) sdk_health_hook;
 
 /* Read the label text of a point: the next name and unescaped value (into the caller's buffer of VANE_VALUE_MAX + 1, NUL
  * terminated). false at the end. */

@@ -1227,10 +1227,11 @@ static void metric_fork_parent(void)
     pthread_mutex_unlock(&sdk_collect_mu);
 }
 
+/* The forking thread took them, so in the child they are its own. */
 static void metric_fork_child(void)
 {
-    pthread_mutex_init(&mu, NULL);
-    pthread_mutex_init(&sdk_collect_mu, NULL);
+    pthread_mutex_unlock(&mu);
+    pthread_mutex_unlock(&sdk_collect_mu);
 }
 
 const struct sdk_module sdk_metric_module = {
