@@ -202,6 +202,10 @@ static void text_histogram(struct expo *e, const struct sdk_family *f, const str
     } else {
         text_native(e, f, p);
     }
+    /* OpenMetrics has the sum only of what cannot be negative, and the count only with a sum. */
+    bool negative = p->n_neg || p->sum < 0 || (f->n_bounds && f->bounds[0] < 0);
+    if (negative && e->format == VANE_FORMAT_OPENMETRICS)
+        return;
     text_name(&e->out, f, "_sum", p, NULL, 0);
     sdk_put_f64(&e->out, p->sum);
     SDK_PUTS(&e->out, "\n");

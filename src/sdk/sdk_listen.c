@@ -20,7 +20,7 @@
 _Atomic(sdk_health_fn) sdk_health_hook;
 
 enum { CONNS_MAX = 32, REQUEST_MAX = 8192 };
-static const uint64_t REQUEST_NS = 10000000000u, IDLE_NS = 60000000000u;
+static const uint64_t REQUEST_NS = 10000000000u, IDLE_NS = 60000000000u, DRAIN_NS = 1000000000u;
 
 /* ---- the paths ---- */
 
@@ -79,7 +79,7 @@ struct conn {
     char *body; /* from vane_handle_request() */
     size_t body_n, head_n, sent;
     char head[512];
-    bool writing, close_after, head_only;
+    bool writing, close_after, head_only, draining;
 };
 
 static struct conn *conns;
@@ -214,19 +214,21 @@ static void handle(struct conn *c, size_t n)
 
 static void conn_read(struct conn *c)
 {
+    if (c->draining)
+        c->in_n = 0;
     ssize_t n = recv(c->fd, c->in + c->in_n, REQUEST_MAX - c->in_n, MSG_DONTWAIT);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
         conn_close(c);
         return;
     }
-    if (n > 0 && !c->in_n)
+    if (n > 0 && !c->in_n && !c->draining)
         c->deadline_ns = sdk_mono_ns() + REQUEST_NS;
     c->in_n += n > 0 ? (size_t)n : 0;
 }
 
 static void conn_next(struct conn *c)
 {
-    while (!c->writing && c->fd >= 0 && c->in_n) {
+    while (!c->writing && !c->draining && c->fd >= 0 && c->in_n) {
         char *blank = memmem(c->in, c->in_n, "\r\n\r\n", 4);
         if (!blank) {
             if (c->in_n == REQUEST_MAX)
@@ -262,8 +264,11 @@ static void conn_write(struct conn *c)
     c->writing = false;
     c->deadline_ns = sdk_mono_ns() + IDLE_NS;
     if (c->close_after) {
-        shutdown(c->fd, SHUT_WR);
-        conn_close(c);
+        shutdown(
+            c->fd,
+            SHUT_WR); /* what still comes is read and dropped for a second: closing at once would cancel the answer */
+        c->draining = true;
+        c->deadline_ns = sdk_mono_ns() + DRAIN_NS;
     }
 }
 
@@ -278,7 +283,7 @@ static void accept_one(void)
             continue;
         c->fd = fd;
         c->in_n = 0;
-        c->writing = c->close_after = c->head_only = false;
+        c->writing = c->close_after = c->head_only = c->draining = false;
         c->deadline_ns = sdk_mono_ns() + REQUEST_NS;
         return;
     }

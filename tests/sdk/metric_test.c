@@ -460,9 +460,12 @@ static void test_explicit(void **state)
             snprintf(line, sizeof line, "%s_bucket{le=\"%s\"} %d", names[i], rows[k].le, rows[k].n);
             has_line(text, line);
         }
-        snprintf(line, sizeof line, "%s_count 12", names[i]);
-        has_line(text, line);
+        snprintf(line, sizeof line, "%s_count", names[i]);
+        assert_null(strstr(text, line)); /* negative bounds: OpenMetrics forbids sum and count */
     }
+    text = render(VANE_FORMAT_TEXT);
+    has_line(text, "size_count 12");
+    has_line(text, "both_count 12");
     uint64_t n;
     double sum;
     assert_int_equal(vane_histogram_value(h, &n, &sum), VANE_OK);
