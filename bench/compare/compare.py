@@ -6,16 +6,15 @@ Prints a table and one JSON object. Loopback only; stops by itself and removes i
 """
 import argparse
 import json
-import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 import urllib.parse
-import urllib.request
+
+from servers import Server, cpu_fine, cpu_seconds, disk_bytes, get, rss_mb
 
 ap = argparse.ArgumentParser()
 ap.add_argument("--targets", type=int, default=50)
@@ -28,45 +27,7 @@ ap.add_argument("--vane", default=str(root / "build/vane"))
 ap.add_argument("--rwgen", default=str(root / "build-bench/bench/rwgen"))
 ap.add_argument("--keep", action="store_true", help="keep the data folders")
 args = ap.parse_args()
-TICK = os.sysconf("SC_CLK_TCK")
 END = int(time.time()) // 60 * 60 - 60
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def get(url, timeout=300):
-    rq = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
-    with urllib.request.urlopen(rq, timeout=timeout) as r:
-        body = r.read()
-        if r.headers.get("Content-Encoding") == "gzip":
-            import gzip
-            body = gzip.decompress(body)
-        return body
-
-
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
-
-
-def cpu_fine(pid):
-    """CPU time of the living threads, in nanoseconds' resolution."""
-    return sum(int((t / "schedstat").read_text().split()[0]) for t in pathlib.Path(f"/proc/{pid}/task").iterdir()) / 1e9
-
-
-def rss_mb(pid):
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0
-
-
-def disk_bytes(folder, skip=()):
-    return sum(f.stat().st_blocks * 512 for f in folder.rglob("*") if f.is_file() and not any(s in f.parts for s in skip))
 
 
 def range_query(base, expr, step=60):
@@ -82,46 +43,8 @@ QUERIES = {
 }
 
 
-class Server:
-    def __init__(self, name, folder):
-        self.name, self.folder, self.port = name, folder / name, free_port()
-        self.folder.mkdir()
-        self.base = f"http://127.0.0.1:{self.port}"
-        self.data = self.folder / "data"
-
-    def command(self):
-        if self.name == "vane":
-            return [args.vane, "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}", "--no-otlp-listen", "--no-otlp-grpc-listen",
-                    "--no-host-metrics", "--no-self-metrics"]
-        if self.name == "vm":
-            return ["victoria-metrics", f"-storageDataPath={self.data}", f"-httpListenAddr=127.0.0.1:{self.port}", "-retentionPeriod=1",
-                    "-search.disableCache", "-search.maxUniqueTimeseries=2000000", "-search.latencyOffset=0s"]
-        (self.folder / "prometheus.yml").write_text("global: {scrape_interval: 1h}\n")
-        return ["prometheus", f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.data}",
-                f"--web.listen-address=127.0.0.1:{self.port}", "--web.enable-remote-write-receiver", "--query.max-samples=500000000"]
-
-    def start(self):
-        self.log = open(self.folder / "log", "ab")
-        t0 = time.monotonic()
-        self.p = subprocess.Popen(self.command(), stdout=self.log, stderr=self.log)
-        for _ in range(3000):
-            try:
-                get(self.base + ("/health" if self.name == "vm" else "/-/ready"), 2)
-                return time.monotonic() - t0
-            except OSError:
-                if self.p.poll() is not None:
-                    raise SystemExit(f"{self.name} ended: see {self.folder}/log")
-                time.sleep(0.02)
-        raise SystemExit(f"{self.name} did not get ready")
-
-    def stop(self, sig=signal.SIGTERM):
-        self.p.send_signal(sig)
-        self.p.wait(120)
-        self.log.close()
-
-
 def measure(name, folder):
-    s = Server(name, folder)
+    s = Server(name, folder, args.vane)
     r = {"start_s": s.start()}
     cpu0 = cpu_seconds(s.p.pid)
     out = subprocess.run([args.rwgen, "--url", s.base + "/api/v1/write", "--targets", str(args.targets), "--series", str(args.series),

@@ -368,6 +368,100 @@ enum append_result head_append(struct tsdb *db, struct part *p, struct series *s
     return APPEND_OK;
 }
 
+/* ---- replay: tokens as they are ---- */
+static void rep_leave_chunk(struct series *s)
+{
+    const struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
+    while (c && c->kind != CHUNK_FLOAT)
+        c = atomic_load_explicit(&c->prev, memory_order_relaxed);
+    s->tok = (struct tok){ .form = TOK_RAW };
+    s->rep = REP_ASIDE;
+    if (!c)
+        return;
+    uint32_t n;
+    const uint8_t *at = c->data, *end = at + STATE_BYTES(atomic_load_explicit(&c->state, memory_order_relaxed));
+    while (at < end && tok_get(&s->tok, &at, end, &n) != TOK_BAD)
+        ;
+}
+
+void head_rep_aside(struct tsdb *db)
+{
+    uint32_t n = atomic_load(&db->n_ids);
+    for (uint32_t id = 1; id < n; id++) {
+        struct series *s = series_at(db, id);
+        if (!s->rep && !s->dead)
+            rep_leave_chunk(s);
+    }
+}
+
+enum append_result head_append_raw(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
+                                   uint64_t bits, int64_t start, enum append_mode mode)
+{
+    return append_old(db, p, s, id, ts, bits, start, mode);
+}
+
+/* The sample does not go to the chunk: its value is needed, and from here on so is what the next token leans on. */
+static enum append_result token_aside(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
+                                      const uint8_t *tok, size_t n_tok, bool too_old, enum append_mode mode)
+{
+    uint32_t n;
+    if (s->rep == REP_FIRST)
+        s->tok = (struct tok){ .form = TOK_RAW };
+    else if (!s->rep)
+        rep_leave_chunk(s);
+    s->rep = REP_ASIDE;
+    if (n_tok && tok_get(&s->tok, &tok, tok + n_tok, &n) != TOK_VALUE)
+        return APPEND_BAD;
+    return too_old ? APPEND_TOO_OLD : append_old(db, p, s, id, ts, s->tok.bits, s->tok.start, mode);
+}
+
+enum append_result head_append_token(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
+                                     const uint8_t *tok, size_t n_tok, bool too_old, enum append_mode mode)
+{
+    if (n_tok > TOK_BYTES_MAX || (s->rep == REP_FIRST && !n_tok))
+        return APPEND_BAD;
+    if (__builtin_expect(ts <= s->last_ts || too_old, 0))
+        return token_aside(db, p, s, id, ts, tok, n_tok, too_old, mode);
+    struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
+    uint64_t st = c ? atomic_load_explicit(&c->state, memory_order_relaxed) : 0;
+    uint32_t gap = 0;
+    if (s->rep == REP_FIRST || !c || c->gen != p->gen || c->kind != CHUNK_FLOAT ||
+        STATE_SAMPLES(st) >= CHUNK_SAMPLES_MAX || !place(db, p, c, st, ts, &gap)) {
+        if (!s->rep)
+            rep_leave_chunk(s);
+        c = chunk_start(db, p, s, CHUNK_FLOAT, ts);
+        st = gap = 0;
+    }
+    note_used(p, c->tl);
+    note_newest(db, p, s, ts);
+    bool state = s->rep == REP_ASIDE;
+    if (!n_tok && !gap && !state) {
+        s->run++;
+        atomic_store_explicit(&c->state, st + STATE(1, 1, 0), memory_order_release);
+        return APPEND_OK;
+    }
+    uint8_t out[3 * TOK_BYTES_MAX + TOK_STATE_BYTES_MAX];
+    size_t n = 0;
+    if (s->run)
+        n += tok_put_run(s->run, out);
+    if (gap)
+        n += tok_put_gap(gap, out + n);
+    s->run = 0;
+    if (state) {
+        n += tok_put_state(&s->tok, out + n);
+        if (!n_tok)
+            n += tok_put_run(1, out + n);
+    } else if (!n_tok) {
+        s->run = 1;
+    }
+    copy_small(out + n, tok, n_tok);
+    if ((n_tok && (*tok == 0xa5 || *tok == 0xa6)) || (state && s->tok.start))
+        atomic_store_explicit(&c->has_start, true, memory_order_relaxed);
+    s->rep = 0;
+    chunk_put(db, p, &s->chunk, c, out, n + n_tok, gap + 1);
+    return APPEND_OK;
+}
+
 /* Histogram entries: [a4 gap] c0 | svarint start | lstr body. Out of order: i64 ts | svarint start | lstr body. */
 enum append_result head_append_hist(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
                                     const struct histogram *h, int64_t start, enum append_mode mode)
@@ -689,6 +783,7 @@ static void count(struct write *w, enum append_result r, struct labels ls, int64
     case APPEND_DUP:
         ret->duplicates++;
         break;
+    case APPEND_BAD:
     case APPEND_TOO_OLD:
         reject(w, TSDB_REJECT_TOO_OLD, 1, ls, "timestamp %lld is outside the out-of-order window", (long long)ts);
         break;

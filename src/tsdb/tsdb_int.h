@@ -70,6 +70,8 @@ enum tok_op { TOK_VALUE, TOK_RUN, TOK_GAP, TOK_END, TOK_BAD };
 size_t tok_put(struct tok *t, uint64_t bits, int64_t start, bool absolute, uint8_t out[TOK_BYTES_MAX]);
 size_t tok_put_run(uint32_t n, uint8_t out[TOK_BYTES_MAX]);
 size_t tok_put_gap(uint32_t n, uint8_t out[TOK_BYTES_MAX]);
+#define TOK_STATE_BYTES_MAX 48
+size_t tok_put_state(const struct tok *t, uint8_t out[TOK_STATE_BYTES_MAX]); /* goes before a value or run token */
 /* Next token; *ret_n for runs and gaps. */
 /* Step over one value token without knowing what came before (fsck). */
 bool tok_skip(const uint8_t **p, const uint8_t *end);
@@ -132,6 +134,11 @@ struct series {
     uint16_t run;              /* repeats since the last token */
     uint8_t part;
     bool dead;
+    uint8_t rep; /* replay: what the next token of the log leans on */
+};
+enum {                /* rep 0: the end of the newest chunk of floats */
+       REP_FIRST = 1, /* nothing, it is absolute */
+       REP_ASIDE = 2, /* tok */
 };
 #define SERIES_PAGE      4096
 #define SERIES_PAGES_MAX 65536
@@ -438,7 +445,7 @@ void known_purge(struct tsdb *db); /* after series were marked dead, before thei
 void known_deinit(struct tsdb *db);
 
 /* tsdb_head.c */
-enum append_result { APPEND_OK, APPEND_DUP, APPEND_CONFLICT, APPEND_OOO, APPEND_TOO_OLD };
+enum append_result { APPEND_OK, APPEND_DUP, APPEND_CONFLICT, APPEND_OOO, APPEND_TOO_OLD, APPEND_BAD };
 enum append_mode {
     APPEND_REPLAY, /* it is in the log */
     APPEND_LATE,   /* the same, but nobody has looked yet whether it is there already */
@@ -449,6 +456,14 @@ enum append_result head_append(struct tsdb *db, struct part *p, struct series *s
                                uint64_t bits, int64_t start, enum append_mode mode);
 enum append_result head_append_hist(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
                                     const struct histogram *h, int64_t start, enum append_mode mode);
+/* Replay: the sample that a token of the log stands for; the token's bytes go to the chunk as they are. The first of a context
+ * (s->rep = REP_FIRST) is absolute. too_old: only followed. APPEND_BAD: it cannot be read. */
+enum append_result head_append_token(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
+                                     const uint8_t *tok, size_t n_tok, bool too_old, enum append_mode mode);
+/* Replay: a sample that was out of order. */
+enum append_result head_append_raw(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
+                                   uint64_t bits, int64_t start, enum append_mode mode);
+void head_rep_aside(struct tsdb *db); /* chunks are going to leave: what the log leans on moves to the series */
 void chunk_free(void *db, void *c);
 void head_stats_register(void); /* counters show 0 before they count */
 void upkeep_stats_register(void);

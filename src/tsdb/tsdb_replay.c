@@ -1,7 +1,7 @@
 /* Replay: the log's records into the head at start, beside the writes that come in meanwhile.
  *
  *   reader   walks the log in LSN order, checks what belongs together, hands each record to the worker of its stream
- *   workers  decode records and append to the head, a partition's lock held; the records of one stream in order
+ *   workers  put the records' tokens into chunks as they are, a partition's lock held; one stream's records in order
  *   late     writes that arrive before the head is complete: encoded into the log at once, in contexts of their own
  *            that need nothing from the head (tsdb_head.c), acknowledged when synced, and kept as records; the
  *            reader hands them out behind the log's own, so that the head sees everything in the log's order
@@ -31,7 +31,6 @@ static struct stat late_busy = STAT_COUNTER("vane_tsdb_late_busy_total",
 
 struct rep_series { /* what an id of the log means */
     uint32_t id, context;
-    struct tok tok;
 };
 struct rep_context { /* of a stream, at its worker */
     uint32_t epoch, stamp, seq, no;
@@ -82,11 +81,10 @@ struct replay {
     atomic_uint_least64_t samples, bad_records, first_bad;
 };
 struct staged {
-    uint32_t id;
-    bool has_token;
+    uint32_t id; /* of the log, then of the series */
+    uint32_t n_tok;
     int64_t ts;
     const uint8_t *tok;
-    struct rep_series *x;
 };
 struct frame { /* being replayed */
     struct replay *r;
@@ -209,21 +207,12 @@ static bool do_def(struct frame *f)
     hash128 h = series_hash(db, ls);
     struct part *p = lock_part(f, series_part(db, ls, h));
     uint32_t id;
-    if (!series_find(db, p, h, &id))
-        series_new(db, p, h, ls, &id);
-    *rep_at(f->r, f->id) = (struct rep_series){ id, f->c->no, { .form = TOK_RAW } };
+    struct series *s = series_find(db, p, h, &id);
+    if (!s)
+        s = series_new(db, p, h, ls, &id);
+    s->rep = REP_FIRST;
+    *rep_at(f->r, f->id) = (struct rep_series){ id, f->c->no };
     return true;
-}
-
-static void do_append(struct frame *f, uint32_t id, int64_t ts, uint64_t bits, int64_t start)
-{
-    struct tsdb *db = f->r->db;
-    if (ts < f->r->oldest_ms)
-        return;
-    struct series *s = series_at(db, id);
-    IGNORE_ERR((enum err)head_append(db, lock_part(f, s->part), s, id, ts, bits, start,
-                                     f->late ? APPEND_LATE : APPEND_REPLAY));
-    f->samples++;
 }
 
 /* Samples are gathered and applied together, so that what each needs is on its way into the cache while others are worked on. */
@@ -234,30 +223,31 @@ static bool staged_apply(struct frame *f)
     f->n_staged = 0;
     bool good = true;
     for (unsigned i = 0; i < n; i++) {
-        struct staged *t = &f->staged[i];
-        t->x = defined(f, t->id);
-        if (!t->x) {
+        const struct rep_series *x = defined(f, f->staged[i].id);
+        if (!x) {
             n = i;
             good = false;
             break;
         }
-        const char *s = (const char *)series_at(db, t->x->id);
+        f->staged[i].id = x->id;
+        const char *s = (const char *)series_at(db, x->id);
         __builtin_prefetch(s);
         __builtin_prefetch(s + 64);
         __builtin_prefetch(s + sizeof(struct series) - 1);
     }
     for (unsigned i = 0; i < n; i++) {
-        struct series *s = series_at(db, f->staged[i].x->id);
-        const struct chunk *c = atomic_load_explicit(&s->chunk, memory_order_relaxed);
+        const struct chunk *c = atomic_load_explicit(&series_at(db, f->staged[i].id)->chunk, memory_order_relaxed);
         __builtin_prefetch(c);
         __builtin_prefetch((const char *)c + 64);
     }
     for (unsigned i = 0; i < n; i++) {
         struct staged *t = &f->staged[i];
-        uint32_t unused;
-        if (t->has_token && tok_get(&t->x->tok, &t->tok, (const uint8_t *)f->rd.end, &unused) != TOK_VALUE)
+        struct series *s = series_at(db, t->id);
+        bool too_old = t->ts < f->r->oldest_ms;
+        if (head_append_token(db, lock_part(f, s->part), s, t->id, t->ts, t->tok, t->n_tok, too_old,
+                              f->late ? APPEND_LATE : APPEND_REPLAY) == APPEND_BAD)
             return false;
-        do_append(f, t->x->id, t->ts, t->x->tok.bits, t->x->tok.start);
+        f->samples += !too_old;
     }
     return good;
 }
@@ -266,32 +256,38 @@ static bool do_sample(struct frame *f, unsigned kind)
 {
     if (kind & 2)
         f->ts = (int64_t)((uint64_t)f->ts + (uint64_t)rd_svarint(&f->rd));
-    const uint8_t *p = (const uint8_t *)f->rd.p;
-    f->staged[f->n_staged++] = (struct staged){ f->id, !(kind & 1), f->ts, p, NULL };
+    const uint8_t *from = (const uint8_t *)f->rd.p, *p = from;
     __builtin_prefetch(rep_peek(f->r, f->id));
     if (!(kind & 1)) {
-        if (!tok_skip(&p, (const uint8_t *)f->rd.end))
+        if (!rd_ok(&f->rd) || !tok_skip(&p, (const uint8_t *)f->rd.end))
             return false;
         f->rd.p = (const char *)p;
     }
+    f->staged[f->n_staged++] = (struct staged){ f->id, (uint32_t)MIN(p - from, UINT32_MAX), f->ts, from };
     return rd_ok(&f->rd) && (f->n_staged < STAGE || staged_apply(f));
 }
 
 static bool do_raw(struct frame *f)
 {
-    struct rep_series *x = defined(f, f->id);
+    const struct rep_series *x = defined(f, f->id);
     f->ts = (int64_t)((uint64_t)f->ts + (uint64_t)rd_svarint(&f->rd));
     uint64_t bits = rd_u64(&f->rd);
     int64_t start = rd_svarint(&f->rd);
     if (!x || !rd_ok(&f->rd))
         return false;
-    do_append(f, x->id, f->ts, bits, start);
+    if (f->ts < f->r->oldest_ms)
+        return true;
+    struct tsdb *db = f->r->db;
+    struct series *s = series_at(db, x->id);
+    IGNORE_ERR((enum err)head_append_raw(db, lock_part(f, s->part), s, x->id, f->ts, bits, start,
+                                         f->late ? APPEND_LATE : APPEND_REPLAY));
+    f->samples++;
     return true;
 }
 
 static bool do_hist(struct frame *f)
 {
-    struct rep_series *x = defined(f, f->id);
+    const struct rep_series *x = defined(f, f->id);
     f->ts = (int64_t)((uint64_t)f->ts + (uint64_t)rd_svarint(&f->rd));
     int64_t start = rd_svarint(&f->rd);
     str body = rd_lstr(&f->rd);
@@ -515,6 +511,7 @@ static void flush_now(struct replay *r, uint64_t lsn)
     struct err_text why;
     uint64_t low = lsn; /* a later start must find whole contexts */
     barrier(r);
+    head_rep_aside(r->db);
     for (uint32_t k = 0; k < r->n_streams; k++)
         if (r->streams[k].first_lsn)
             low = MIN(low, r->streams[k].first_lsn - 1);

@@ -195,6 +195,7 @@ struct series *series_new(struct tsdb *db, struct part *p, hash128 h, struct lab
     s->serial = ++db->serial;
     s->part = p->no;
     s->dead = false;
+    s->rep = 0;
     s->labels = labels_blob(db, ls);
     atomic_store(&s->chunk, NULL);
     atomic_store(&s->ooo, NULL);

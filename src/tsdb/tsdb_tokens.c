@@ -7,6 +7,7 @@
  *   a0 form m    absolute decimal        a1 u64  absolute raw       a2  staleness marker
  *   a3 n, b0-bf  run: n more samples of the same bits   a4 n  gap: n timeline entries without a sample
  *   a5 ms, a6 d  start timestamp, absolute or as a difference (before a value token)
+ *   a7 ...       everything a token may lean on (before a value or run token): only in memory, by a replay
  *
  * A value is decimal when m / 10^e or m * 10^-e gives the very bits back. A trailing run has no token: a chunk's
  * sample count says how many repeats follow, so a constant series adds nothing but a counter. */
@@ -161,6 +162,17 @@ size_t tok_put_gap(uint32_t n, uint8_t out[TOK_BYTES_MAX])
     return 1 + uvarint_put(out + 1, n);
 }
 
+size_t tok_put_state(const struct tok *t, uint8_t out[TOK_STATE_BYTES_MAX])
+{
+    size_t n = 0;
+    out[n++] = 0xa7;
+    out[n++] = t->form;
+    n += uvarint_put(out + n, zigzag(t->m));
+    n += uvarint_put(out + n, zigzag(t->d));
+    n += uvarint_put(out + n, zigzag(t->start));
+    return n + put_le(out + n, t->bits, 8);
+}
+
 static bool get_uvarint(const uint8_t **p, const uint8_t *end, uint64_t *ret)
 {
     uint64_t v = 0;
@@ -184,6 +196,20 @@ static bool get_le(const uint8_t **p, const uint8_t *end, unsigned n, uint64_t *
     *p += n;
     *ret = x;
     return true;
+}
+
+static bool get_state(struct tok *t, const uint8_t **p, const uint8_t *end)
+{
+    uint64_t m, d, start;
+    if (*p >= end || (**p != TOK_RAW && **p >> 1 > EXP_MAX))
+        return false;
+    t->form = *(*p)++;
+    if (!get_uvarint(p, end, &m) || !get_uvarint(p, end, &d) || !get_uvarint(p, end, &start))
+        return false;
+    t->m = unzigzag(m);
+    t->d = unzigzag(d);
+    t->start = unzigzag(start);
+    return get_le(p, end, 8, &t->bits);
 }
 
 static inline enum tok_op decimal(struct tok *t, uint64_t delta)
@@ -252,6 +278,11 @@ enum tok_op tok_get(struct tok *t, const uint8_t **p, const uint8_t *end, uint32
                 return TOK_BAD;
             t->bits ^= x;
             return TOK_VALUE;
+        }
+        if (b == 0xa7) {
+            if (!get_state(t, p, end))
+                return TOK_BAD;
+            continue;
         }
         if (b != 0xa5 && b != 0xa6)
             return get_special(t, b, p, end, ret_n);
