@@ -1,11 +1,12 @@
 /* The metrics store alone: prints one JSON object. Data are unique per series (no target is a copy of another):
  * of every 100 series 63 are constant, the others counters, gauges with few digits and noise, as node_exporter's.
- *   bench_tsdb [series] [samples per series] [interval s]      default 100000 240 60
+ *   bench_tsdb [series] [samples per series] [interval s] [acks]     default 100000 240 60
  * Figures: CPU seconds of the process per million samples for tsdb_write + tsdb_wait per request of 2,000 samples
  * (log and fdatasync in), resident bytes per series, replay after a crash, flush, bytes per sample on disk,
- * select and read of everything. */
+ * select and read of everything; with "acks" the time of acknowledgements while flushes and compactions run. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "store/store.h"
@@ -175,6 +176,94 @@ static struct readout read_all(struct bench *b)
     return r;
 }
 
+/* ---- acknowledgements while segments are written and merged ---- */
+struct background {
+    struct tsdb *db;
+    atomic_bool stop;
+    unsigned rounds;
+};
+
+static void flush_and_compact(void *ctx)
+{
+    struct background *g = ctx;
+    setpriority(PRIO_PROCESS, 0, 10); /* as the store's own thread */
+    while (!atomic_load(&g->stop)) {
+        must(tsdb_flush(g->db), "flush");
+        must(tsdb_compact(g->db), "compact");
+        g->rounds++;
+    }
+}
+
+static int cmp_u64(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+struct acks {
+    double p50_ms, p99_ms, max_ms;
+    size_t n;
+};
+
+/* Scrapes go on at a steady 400 requests a second; how long each took until it was durable. */
+static struct acks acks(struct bench *b, size_t *io_t, double seconds)
+{
+    enum { PER_SECOND = 400 };
+    static struct sample v[PER_REQUEST];
+    static struct batch_series bs[PER_REQUEST];
+    size_t max = (size_t)(seconds * PER_SECOND), from = 0;
+    uint64_t *took = mem_alloc((max + 1) * sizeof(*took)), began = os_mono_ns();
+    struct acks r = { 0 };
+    for (; r.n < max; r.n++) {
+        int64_t ts = T0 + (int64_t)*io_t * b->interval_ms;
+        clk.now = ts + 1000;
+        size_t k = b->n - from < PER_REQUEST ? b->n - from : PER_REQUEST;
+        for (size_t i = 0; i < k; i++) {
+            v[i] = (struct sample){ ts + (int64_t)((from + i) / PER_TARGET % 1000), next(b, from + i) };
+            bs[i] = (struct batch_series){ .labels = b->labels[from + i], .samples = &v[i], .n_samples = 1 };
+        }
+        struct batch batch = { .n_samples = k };
+        batch.series.p = bs;
+        batch.series.n = k;
+        struct tsdb_write_result w;
+        uint64_t due = began + r.n * (1000000000ull / PER_SECOND), now = os_mono_ns();
+        if (now < due)
+            os_sleep_ms((unsigned)((due - now) / 1000000));
+        uint64_t t0 = os_mono_ns();
+        must(tsdb_write(b->db, &batch, &w), "write");
+        must(tsdb_wait(b->db, w.lsn), "wait");
+        took[r.n] = os_mono_ns() - t0;
+        from += k;
+        if (from >= b->n) {
+            from = 0;
+            ++*io_t;
+        }
+    }
+    qsort(took, r.n, sizeof(*took), cmp_u64);
+    r.p50_ms = (double)took[r.n / 2] / 1e6;
+    r.p99_ms = (double)took[r.n * 99 / 100] / 1e6;
+    r.max_ms = (double)took[r.n - 1] / 1e6;
+    mem_free(took);
+    return r;
+}
+
+static void acks_beside_compaction(struct bench *b)
+{
+    size_t t = b->samples;
+    struct acks quiet = acks(b, &t, 5);
+    struct background g = { .db = b->db };
+    pthread_t thread;
+    must(thread_start(&thread, "compact", flush_and_compact, &g), "thread");
+    struct acks busy = acks(b, &t, 10);
+    atomic_store(&g.stop, true);
+    thread_join(thread);
+    b->samples = t + 1;
+    printf(
+        "{\"ack_quiet\":{\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f},\"ack_beside_compaction\":{\"p50_ms\":%.3f,"
+        "\"p99_ms\":%.3f,\"max_ms\":%.3f,\"rounds\":%u}}\n",
+        quiet.p50_ms, quiet.p99_ms, quiet.max_ms, busy.p50_ms, busy.p99_ms, busy.max_ms, g.rounds);
+}
+
 static uint64_t copy_dir_and_replay(struct bench *b, uint64_t *ret_samples)
 {
     char cmd[400];
@@ -248,6 +337,8 @@ int main(int argc, char **argv)
     must(tsdb_stats(b.db, false, &a, &st), "stats");
     struct readout head = read_all(&b);
     uint64_t replayed = 0, replay_ns = copy_dir_and_replay(&b, &replayed);
+    if (argc > 4 && strcmp(argv[4], "acks") == 0)
+        acks_beside_compaction(&b);
     uint64_t c0 = os_cpu_ns();
     must(tsdb_flush(b.db), "flush");
     double flush_s = (double)(os_cpu_ns() - c0) / 1e9;
