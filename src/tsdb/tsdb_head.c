@@ -397,7 +397,9 @@ void head_rep_aside(struct tsdb *db)
 enum append_result head_append_raw(struct tsdb *db, struct part *p, struct series *s, uint32_t id, int64_t ts,
                                    uint64_t bits, int64_t start, enum append_mode mode)
 {
-    return append_old(db, p, s, id, ts, bits, start, mode);
+    enum append_result r = append_old(db, p, s, id, ts, bits, start, mode);
+    s->last_ts = MAX(s->last_ts, ts); /* what it was older than is in segments; the same time again is a conflict */
+    return r;
 }
 
 /* The sample does not go to the chunk: its value is needed, and from here on so is what the next token leans on. */

@@ -31,13 +31,14 @@ static void write_some(struct world *w)
     mtx_lock(&w->mu);
     if (w->now + 1 < TIMES && rng_below(&w->rng, 3))
         w->now++;
+    uint64_t fresh = rng_below(&w->rng, 4) ? 5 : 1; /* sometimes nothing but old times */
     for (int i = 0; i < SERIES; i++) {
         if (rng_below(&w->rng, 4) == 0)
             continue;
         size_t n = 1 + (rng_below(&w->rng, 8) == 0), k = 0;
         struct sample *s = arena_array(&a, struct sample, n);
         for (; k < n; k++) {
-            int t = rng_below(&w->rng, 5) ? w->now : (int)rng_below(&w->rng, (uint64_t)w->now + 1);
+            int t = rng_below(&w->rng, fresh) ? w->now : (int)rng_below(&w->rng, (uint64_t)w->now + 1);
             if (k && T0 + t * STEP == s[0].ts_ms)
                 break;
             double old = w->v[i][t], v = (double)rng_below(&w->rng, 1000);
@@ -177,6 +178,51 @@ static void late_writes(void **state)
     }
 }
 
+static void put_one(struct world *w, int i, int t, double v)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    char name[20], inst[20];
+    name_of(i, name, inst);
+    struct sample s = { T0 + t * STEP, v };
+    struct batch b = { .a = &a };
+    struct batch_series bs = { .labels = mk_labels(&a, name, inst), .samples = &s, .n_samples = 1 };
+    avec_push(&a, &b.series, bs);
+    struct tsdb_write_result r;
+    assert_ok(tsdb_write(w->f.db, &b, &r));
+    assert_int_equal(r.samples, 1);
+    assert_ok(tsdb_wait(w->f.db, r.lsn));
+    w->v[i][t] = v;
+    w->now = MAX(w->now, t);
+}
+
+/* What was out of order is replayed without what it was older than: that is in a segment. */
+static void old_behind_a_flush(void **state)
+{
+    (void)state;
+    static struct world w;
+    world_init(&w, 1);
+    w.f.cfg.replay_behind = false;
+    fx_open(&w.f);
+    put_one(&w, 0, 100, 1);
+    assert_ok(tsdb_flush(w.f.db));
+    put_one(&w, 0, 50, 2);
+    put_one(&w, 0, 60, 3);
+    fx_crash(&w.f);
+    fx_open(&w.f);
+    verify(&w);
+    put_one(&w, 0, 50, 4); /* again: the newer one wins */
+    put_one(&w, 0, 60, 5);
+    put_one(&w, 0, 70, 6);
+    verify(&w);
+    fx_crash(&w.f);
+    fx_open(&w.f);
+    verify(&w);
+    fx_close(&w.f);
+    fx_deinit(&w.f);
+    mtx_deinit(&w.mu);
+}
+
 /* Labels and times are judged as always; what waits is bounded. */
 static void late_limits(void **state)
 {
@@ -242,6 +288,7 @@ static void late_limits(void **state)
 int main(void)
 {
     log_setup(LOG_LEVEL_ERROR + 1, LOG_FORMAT_LOGFMT);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(late_writes), cmocka_unit_test(late_limits) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(late_writes), cmocka_unit_test(old_behind_a_flush),
+                                        cmocka_unit_test(late_limits) };
     return cmocka_run_group_tests_name("tsdb replay", tests, NULL, NULL);
 }
