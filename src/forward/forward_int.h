@@ -28,8 +28,9 @@ struct fwd_family {
     _Atomic(const struct metric_meta *) meta; /* NULL: nothing known; strings in the same block */
 };
 struct fwd_series {
-    struct labels ls; /* after relabelling; strings in the same block */
-    uint32_t hash;    /* chooses the shard */
+    struct labels ls;     /* after relabelling; strings in the same block */
+    struct batch_key key; /* the same, encoded for 1.0; without a hash. Empty for 2.0 */
+    uint32_t hash;        /* chooses the shard */
     atomic_uchar type;
     struct fwd_family *family, *base; /* by the name; without _bucket, _count, _sum: NULL if that is the same */
     /* scratch of the shard that has the series */
@@ -53,6 +54,7 @@ struct fwd_retired {
 };
 struct fwd_table {
     struct relabel_rules rules;
+    bool v2;
     struct labels external;   /* added where the name is not there yet */
     struct fwd_known **pages; /* by id, FWD_PAGES of FWD_PAGE */
     struct fwd_families families;
@@ -61,7 +63,7 @@ struct fwd_table {
     struct arena scratch;
     uint64_t lsn; /* of the record being read */
 };
-void fwd_table_init(struct fwd_table *t, struct relabel_rules rules, struct labels external);
+void fwd_table_init(struct fwd_table *t, struct relabel_rules rules, struct labels external, bool v2);
 void fwd_table_deinit(struct fwd_table *t); /* nothing may be queued any more */
 void fwd_table_define(struct fwd_table *t, uint32_t id, struct labels ls);
 void fwd_table_family(struct fwd_table *t, str name, const struct metric_meta *m);

@@ -435,7 +435,7 @@ enum err remote_open(struct forward *f, struct prom_config *prom, const struct r
     for (size_t i = 0; i < prom->global.external_labels.n; i++)
         lb_set(&b, prom->global.external_labels.keys[i], prom->global.external_labels.p[i]);
     r->external = lb_labels(&b);
-    fwd_table_init(&r->table, cfg->relabel, r->external);
+    fwd_table_init(&r->table, cfg->relabel, r->external, r->v2);
     unsigned shards = (unsigned)MIN(MAX((int64_t)at->shards, cfg->queue.min_shards), cfg->queue.max_shards);
     shards_resize(r, shards);
     enum err e = r->n_shards ? thread_start(&r->reader, "forward/reader", reader_main, r) : ERR_LIMIT;

@@ -1,9 +1,10 @@
 /* Series of a remote: labels after external labels and write_relabel_configs, made once per series; metadata by name. */
 #include "forward/forward_int.h"
+#include "wire/remote_write.h"
 
-void fwd_table_init(struct fwd_table *t, struct relabel_rules rules, struct labels external)
+void fwd_table_init(struct fwd_table *t, struct relabel_rules rules, struct labels external, bool v2)
 {
-    *t = (struct fwd_table){ .rules = rules, .external = external };
+    *t = (struct fwd_table){ .rules = rules, .external = external, .v2 = v2 };
     arena_init(&t->scratch, 0);
     t->pages = mem_zalloc(FWD_PAGES * sizeof(*t->pages));
 }
@@ -101,7 +102,10 @@ static struct fwd_series *series_make(struct fwd_table *t, struct labels ls)
     size_t bytes = sizeof(struct fwd_series) + ls.n * sizeof(struct label);
     labels_each (l, ls)
         bytes += l->name.n + l->value.n;
-    struct fwd_series *s = mem_zalloc(bytes);
+    AUTO_BUF struct buf encoded = { 0 };
+    if (!t->v2)
+        rw1_labels_encode(&encoded, ls);
+    struct fwd_series *s = mem_zalloc(bytes + encoded.n);
     struct label *to = (struct label *)(void *)(s + 1);
     char *p = (char *)(to + ls.n);
     for (size_t i = 0; i < ls.n; i++) {
@@ -109,6 +113,7 @@ static struct fwd_series *series_make(struct fwd_table *t, struct labels ls)
         to[i].value = put_str(&p, ls.p[i].value);
     }
     s->ls = (struct labels){ to, ls.n };
+    s->key.bytes = put_str(&p, buf_str(&encoded));
     s->hash = (uint32_t)labels_hash(ls);
     str name = labels_name(s->ls), base = base_name(name);
     s->family = family_of(t, name.p ? name : STR(""));

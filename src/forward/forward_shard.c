@@ -150,7 +150,7 @@ static void batch_make(struct fwd_shard *s, uint32_t first, uint32_t n, struct b
         uint32_t n[FWD_KINDS];
         bool start;
     } *parts = arena_zarray(a, struct part, n);
-    *b = (struct batch){ .a = a };
+    *b = (struct batch){ .a = a, .labels_of = rw1_labels_of };
     avec_reserve(a, &b->series, n);
     memset(ret_n, 0, FWD_KINDS * sizeof(*ret_n));
     s->batch++;
@@ -164,7 +164,7 @@ static void batch_make(struct fwd_shard *s, uint32_t first, uint32_t n, struct b
         if (x->batch != s->batch) {
             x->batch = s->batch;
             x->index = (uint32_t)b->series.n;
-            avec_push(a, &b->series, ((struct batch_series){ .labels = x->ls }));
+            avec_push(a, &b->series, ((struct batch_series){ .labels = x->ls, .key = r->v2 ? NULL : &x->key }));
         }
         parts[x->index].n[it->kind]++;
         parts[x->index].start |= it->start != 0;

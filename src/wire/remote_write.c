@@ -318,7 +318,7 @@ static void series_read(struct decoder *d, struct pb m, struct pb *up)
 }
 
 /* Labels that were accepted once. */
-static struct labels labels_of(struct arena *a, str bytes)
+struct labels rw1_labels_of(struct arena *a, str bytes)
 {
     VEC(struct label) v = { 0 };
     struct pb m = pb_init(bytes);
@@ -378,7 +378,7 @@ enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *
     memset(ret_rejects, 0, sizeof(*ret_rejects));
     memset(out, 0, sizeof(*out));
     out->a = a;
-    out->labels_of = labels_of;
+    out->labels_of = rw1_labels_of;
     struct pb m = pb_init(plain);
     while (pb_next(&m)) {
         if (m.field == REQ_SERIES) {
@@ -431,11 +431,19 @@ static void exemplar_write(struct buf *b, const struct exemplar *ex)
     pb_close(b, at);
 }
 
+void rw1_labels_encode(struct buf *out, struct labels ls)
+{
+    labels_write(out, TS_LABEL, ls);
+}
+
 void rw1_encode(struct buf *out, const struct batch *batch)
 {
     vec_each (const struct batch_series, s, &batch->series) {
         size_t at = pb_open(out, REQ_SERIES);
-        labels_write(out, TS_LABEL, s->labels);
+        if (s->key && batch->labels_of == rw1_labels_of)
+            buf_str_add(out, s->key->bytes);
+        else
+            labels_write(out, TS_LABEL, s->labels);
         for (size_t i = 0; i < s->n_samples; i++) {
             size_t in = pb_open(out, TS_SAMPLE);
             pb_put_double(out, 1, s->samples[i].v);

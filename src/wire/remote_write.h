@@ -26,8 +26,12 @@ enum err rw1_decode(struct arena *a, str body, size_t bytes_max, const struct wi
 enum err rw1_decode_plain(struct arena *a, str plain, const struct wire_limits *lim, struct batch *out,
                           struct wire_rejects *ret_rejects, struct err_text *reterr) MUST_CHECK;
 
-/* Encode a batch as a WriteRequest (plain, then snappy_pack()). Histograms are written in float form. */
+/* Encode a batch as a WriteRequest (plain, then snappy_pack()). Histograms are written in float form. Labels that stand
+ * ready in a series' key (batch.labels_of == rw1_labels_of) are written as they are. */
 void rw1_encode(struct buf *out, const struct batch *b);
+/* Labels as 1.0 has them in a TimeSeries: for batch_key.bytes; and back. */
+void rw1_labels_encode(struct buf *out, struct labels ls);
+struct labels rw1_labels_of(struct arena *a, str bytes);
 
 /* ---- 2.0: symbols instead of strings, metadata per series, start timestamps ----
  * As 1.0, and: the first symbol must be empty (ERR_INVALID for the whole request). A series whose references lie
