@@ -242,6 +242,8 @@ static enum err samples(struct rd *r, bool v2, const struct prom_records *to)
     if (!rd_left(r))
         return OK;
     place_first(r, &p);
+    if (v2 && !rd_left(r))
+        return ERR_CORRUPT; /* it has begun the first sample */
     while (rd_left(r)) {
         place_next(r, &p);
         double v = rd_bef64(r);
