@@ -11,6 +11,7 @@ const PAGES = [
   { path: '/targets', title: 'Targets', ready: '.pool tbody tr' },
   { path: '/status', title: 'Status', ready: '.facts dd' },
   { path: '/status?tab=store', title: 'Status', ready: '.top li' },
+  { path: '/status?tab=retention', title: 'Status', ready: '.card .facts dd' },
   { path: '/status?tab=flags', title: 'Status', ready: '.flags tr, .empty' },
   { path: '/status?tab=config', title: 'Status', ready: '.yaml, .empty' },
 ]
@@ -130,6 +131,26 @@ test('a server that goes away is announced, and its return noticed', async () =>
 const fake = (page, answer) => page.route((u) => u.pathname.startsWith('/api/v1/'), (route) => {
   const { status = 200, body } = answer(new URL(route.request().url()).pathname.slice('/api/v1/'.length))
   return route.fulfill({ status, contentType: 'application/json', body: JSON.stringify(body) })
+})
+
+test('retention: rules, what goes when, warnings, rollups', async () => {
+  const gone = (samples, bytes) => ({ samples, windows: samples, bytes })
+  const kept = { bytes: 2048, oldest: '2026-01-02T03:04:05Z', expired: gone(0, 0), expires24h: gone(1500, 3072), expires7d: gone(9000, 18432) }
+  const page = await open('/status')
+  const plan = { status: 'success', data: { bytes: 1048576, maxBytes: 0, bytesOverMax: 0, headSamples: 7, rules: [
+    { ...kept, match: '{__name__=~"debug_.*"}', keep: '3d', series: 12, samples: 34567 },
+    { ...kept, match: '{job="gone"}', keep: '1d', series: 0, samples: 0, warning: 'matches no series' },
+    { ...kept, match: '', keep: '15d', series: 99, samples: 100000 },
+  ], rollups: [{ ...kept, resolution: '5m', match: '', keep: '90d', windows: 4711 }] } }
+  await page.route((u) => u.pathname === '/api/v1/status/retention', (route) => route.fulfill({ contentType: 'application/json', body: JSON.stringify(plan) }))
+  await page.goto(BASE + '/status?tab=retention')
+  await page.waitForSelector('h2:has-text("debug_")')
+  assert.match(await page.textContent('section[aria-label*="debug_"]'), /Kept for3d.*Series12.*Within 24 hours3(\.0+)? KiB/s)
+  assert.match(await page.textContent('section[aria-label*="gone"]'), /Warning: matches no series/)
+  assert.equal(await page.locator('.card h2').count(), 4)
+  assert.match(await page.textContent('section[aria-label="Rollups of 5m"]'), /90d/)
+  assert.ok(await fitsWidth(page), 'no horizontal scroll')
+  await done(page)
 })
 
 test('an empty store shows first steps, not an empty table', async () => {

@@ -10,8 +10,8 @@ import { exploreLink } from '../lib/urlstate'
 import { format, formatCount } from '../lib/units'
 import { Empty, ErrorBox, IconButton, PageHead, SearchField, Segmented, Skeleton } from '../parts/bits'
 
-type Tab = 'server' | 'store' | 'flags' | 'config'
-const TABS: { id: Tab; name: string }[] = [{ id: 'server', name: 'Server' }, { id: 'store', name: 'Store' }, { id: 'flags', name: 'Flags' }, { id: 'config', name: 'Configuration' }]
+type Tab = 'server' | 'store' | 'retention' | 'flags' | 'config'
+const TABS: { id: Tab; name: string }[] = [{ id: 'server', name: 'Server' }, { id: 'store', name: 'Store' }, { id: 'retention', name: 'Retention' }, { id: 'flags', name: 'Flags' }, { id: 'config', name: 'Configuration' }]
 
 type Facts = Record<string, string | number | boolean>
 
@@ -139,6 +139,52 @@ function Store() {
   )
 }
 
+interface Gone { samples?: number; windows?: number; bytes: number }
+interface Kept { match: string; keep: string; bytes: number; oldest?: string; expired: Gone; expires24h: Gone; expires7d: Gone; warning?: string }
+interface Plan {
+  bytes: number; maxBytes: number; bytesOverMax: number; headSamples: number
+  rules: (Kept & { series: number; samples: number })[]
+  rollups: (Kept & { resolution: string; windows: number })[]
+}
+
+const goes = (g: Gone) => (g.bytes ? `${format(g.bytes, 'bytes')} (${formatCount(g.samples ?? g.windows ?? 0)})` : '–')
+const since = (at?: string) => (at ? formatTime(Date.parse(at), utc.value) : '–')
+
+function KeptCard({ title, hint, kept }: { title: string; hint: string; kept: Kept & { series?: number; samples?: number; windows?: number } }) {
+  const rows: [string, string][] = [['Kept for', kept.keep]]
+  if (kept.series !== undefined) rows.push(['Series', formatCount(kept.series)])
+  if (kept.samples !== undefined) rows.push(['Samples on disk', formatCount(kept.samples)])
+  if (kept.windows !== undefined) rows.push(['Windows', formatCount(kept.windows)])
+  rows.push(['Disk', format(kept.bytes, 'bytes')], ['Oldest', since(kept.oldest)], ['Expired now', goes(kept.expired)], ['Within 24 hours', goes(kept.expires24h)], ['Within 7 days', goes(kept.expires7d)])
+  return (
+    <section class="card" aria-label={title}>
+      <h2 class="mono">{title}</h2>
+      <p class={kept.warning ? 'bad small' : 'muted small'}>{kept.warning ? `Warning: ${kept.warning}` : hint}</p>
+      <dl class="facts two">{rows.map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>
+    </section>
+  )
+}
+
+/** What the rules of retention keep, and what goes when. */
+function Retention() {
+  const { data, error } = useLoad(async (abort) => (await api<Plan>('status/retention', {}, abort)).data, [])
+  if (error !== undefined) return <ErrorBox error={error} />
+  if (!data) return <Skeleton rows={8} />
+  return (
+    <>
+      <div class="figures">
+        <div><b>{format(data.bytes, 'bytes')}</b><span>{data.maxBytes ? `on disk, of at most ${format(data.maxBytes, 'bytes')}` : 'on disk, log and segments'}</span></div>
+        <div><b>{formatCount(data.headSamples)}</b><span>samples that are not in segments yet</span></div>
+        {data.bytesOverMax > 0 && <div><b>{format(data.bytesOverMax, 'bytes')}</b><span>over the limit: the oldest go</span></div>}
+      </div>
+      <div class="cards two">
+        {data.rules.map((r, i) => <KeptCard key={r.match} title={r.match || 'All other series'} hint={r.match ? `Rule ${i + 1}: the first that matches a series decides.` : 'The default, for series that no rule matches.'} kept={r} />)}
+        {data.rollups.map((r) => <KeptCard key={r.resolution} title={`Rollups of ${r.resolution}`} hint={r.match ? `Of ${r.match}` : 'Of all series; used where samples are gone.'} kept={r} />)}
+      </div>
+    </>
+  )
+}
+
 function Flags() {
   const [text, setText] = useState('')
   const { data, error } = useLoad(async (abort) => (await api<Record<string, string>>('status/flags', {}, abort)).data, [])
@@ -190,6 +236,7 @@ export default function Status() {
       </PageHead>
       {tab === 'server' && <Server />}
       {tab === 'store' && <Store />}
+      {tab === 'retention' && <Retention />}
       {tab === 'flags' && <Flags />}
       {tab === 'config' && <Config />}
     </div>
