@@ -188,13 +188,17 @@ struct pool {
     pthread_t *threads;
 };
 
+/* glibc before 2.41 can lose a signal among several waiters (its bug 25847): a job would then lie there until the next one
+ * comes. So waiting workers look by themselves now and then. */
+#define POOL_LOOK_MS 1000
+
 static void pool_worker(void *ctx)
 {
     struct pool *p = ctx;
     mtx_lock(&p->mu);
     for (;;) {
         while (p->n == 0 && !p->closing)
-            cond_wait(&p->work, &p->mu);
+            (void)cond_wait_ms(&p->work, &p->mu, POOL_LOOK_MS);
         if (p->n == 0)
             break;
         struct pool_job job = p->ring[p->head];

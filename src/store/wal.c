@@ -232,7 +232,7 @@ enum err wal_wait(struct wal *w, uint64_t lsn, bool lead)
             ask_locked(w);
         unsigned k = lsn <= w->flight_lsn ? w->flight : w->flight ^ 1;
         w->waiting[k]++;
-        cond_wait(&w->durable[k], &w->mu);
+        (void)cond_wait_ms(&w->durable[k], &w->mu, LONELY_MS); /* should a signal be lost (base/thread.c), look */
         w->waiting[k]--;
     }
     mtx_unlock(&w->mu);

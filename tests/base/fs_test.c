@@ -108,12 +108,36 @@ static void directories(void **state)
     assert_true(free_bytes <= total && total > 0);
 }
 
+/* Two writers, lines whole, whatever was written meanwhile; a stamp changes with the file. */
+static void append_and_stamp(void **state)
+{
+    (void)state;
+    struct fs *fs = fs_os();
+    struct fs_file *one, *two;
+    AUTO_ARENA struct arena a;
+    str text;
+    arena_init(&a, 0);
+    assert_int_equal(fs_stamp(at("log")), 0);
+    assert_ok(fs_open(fs, at("log"), FS_APPEND, &one));
+    assert_ok(fs_open(fs, at("log"), FS_APPEND, &two));
+    assert_ok(fs_append(one, STR("a\n")));
+    uint64_t stamp = fs_stamp(at("log"));
+    assert_true(stamp != 0 && stamp == fs_stamp(at("log")));
+    assert_ok(fs_append(two, STR("bb\n")));
+    assert_ok(fs_append(one, STR("ccc\n")));
+    assert_true(fs_stamp(at("log")) != stamp);
+    fs_close(one);
+    fs_close(two);
+    assert_ok(fs_read_file(fs, at("log"), 100, &a, &text, NULL));
+    assert_true(str_eq(text, STR("a\nbb\nccc\n")));
+    assert_ok(fs_unlink(fs, at("log")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(files_are_written_and_mapped),
-        cmocka_unit_test(atomic_write_and_read),
-        cmocka_unit_test(a_lock_excludes),
+        cmocka_unit_test(append_and_stamp),      cmocka_unit_test(files_are_written_and_mapped),
+        cmocka_unit_test(atomic_write_and_read), cmocka_unit_test(a_lock_excludes),
         cmocka_unit_test(directories),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
