@@ -236,13 +236,20 @@ static int verify(struct backup *b, struct run *r)
     return CLI_OK;
 }
 
-static const char *new_name(struct arena *a, int64_t now_ms)
+/* 20261121T140000123Z-2be650b6. Names are in order of time, whatever the clock does: not before the newest. */
+static const char *new_name(struct backup *b, struct arena *a, int64_t *io_ms)
 {
-    AUTO_BUF struct buf b = { 0 };
-    buf_rfc3339_ms(&b, now_ms);
-    const char *t = b.p;
-    return arena_printf(a, "%.4s%.2s%.2sT%.2s%.2s%.2sZ-%08x", t, t + 5, t + 8, t + 11, t + 14, t + 17,
-                        (unsigned)os_random_u64())
+    struct backup_info *v;
+    struct err_text why;
+    size_t n;
+    if (backup_list(b, a, &v, &n, &why) == OK)
+        for (size_t i = 0; i < n; i++)
+            *io_ms = MAX(*io_ms, v[i].time_ms + 1);
+    AUTO_BUF struct buf text = { 0 };
+    buf_rfc3339_ms(&text, *io_ms); /* 2026-11-21T14:00:00.123Z, without the fraction where it is 0 */
+    const char *t = text.p;
+    return arena_printf(a, "%.4s%.2s%.2sT%.2s%.2s%.2s%03dZ-%08x", t, t + 5, t + 8, t + 11, t + 14, t + 17,
+                        (int)(*io_ms % 1000), (unsigned)os_random_u64())
         .p;
 }
 
@@ -253,7 +260,7 @@ static int make(struct backup *b, const struct options *o, struct run *r)
     struct err_text why = { 0 };
     struct backup_result res;
     int64_t now = clock_now_ms(os_clock());
-    const char *source = o->data, *name = new_name(&a, now);
+    const char *source = o->data, *name = new_name(b, &a, &now);
     leftover_remove(o->dest);
     if (o->server.url) {
         const char *data = o->data ? o->data : server_data(&o->server, &a);

@@ -1,7 +1,7 @@
 /* See backup.h. A list of a backup is text:
  *
  *   vane backup 1
- *   name 20261121T140000Z-2be650b6d019eb54
+ *   name 20261121T140000123Z-2be650b6
  *   time_ms 1795269600000
  *   file HASH BYTES STAMP ok|damaged PATH       HASH: 32 hex digits. STAMP: hash in the trailer of a segment, or -
  *   missing PATH                                named by the MANIFEST and not readable
