@@ -66,20 +66,10 @@ static void delete_series(struct http_request *rq, struct http_response *rs)
     api_selectors_deinit(s, n);
 }
 
-/* What concerns the store as a whole is the default tenant's. */
-static bool not_mine(const struct http_request *rq, struct http_response *rs)
-{
-    if (api_tenant_is_default(rq))
-        return false;
-    api_fail(rs, API_BAD_DATA, "this concerns all tenants: only the default tenant may do it");
-    rs->status = 403;
-    return true;
-}
-
 static void clean_tombstones(struct http_request *rq, struct http_response *rs)
 {
     struct err_text why = { .msg = "" };
-    if (refused(rq, rs) || not_mine(rq, rs))
+    if (refused(rq, rs) || api_tenant_foreign(rq, rs))
         return;
     enum err e = api_store(rq)->clean_tombstones(api_store(rq)->ctx, &why);
     if (e) {
@@ -122,7 +112,7 @@ static void snapshot(struct http_request *rq, struct http_response *rs)
     struct err_text why = { .msg = "" };
     str skip = http_param(rq, STR("skip_head"));
     bool skip_head = false;
-    if (refused(rq, rs) || not_mine(rq, rs))
+    if (refused(rq, rs) || api_tenant_foreign(rq, rs))
         return;
     if (skip.n && !parse_bool(skip, &skip_head)) {
         AUTO_BUF struct buf b;

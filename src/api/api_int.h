@@ -132,8 +132,10 @@ void api_self_open(struct api *api);
 void api_self_close(struct api *api);
 
 /* ---- api_tenant.c ---- */
-str api_tenant(const struct http_request *rq);              /* whose request it is; "" while there are no tenants */
-bool api_tenant_is_default(const struct http_request *rq);  /* true while there are none */
+str api_tenant(const struct http_request *rq);             /* whose request it is; "" while there are no tenants */
+bool api_tenant_is_default(const struct http_request *rq); /* true while there are none */
+/* What concerns the store as a whole is the default tenant's: 403 for the others, true if it was answered. */
+bool api_tenant_foreign(const struct http_request *rq, struct http_response *rs);
 const struct api_store *api_store(struct http_request *rq); /* as the request's tenant sees it; lives as long as rq */
 struct promql_source *api_source(struct http_request *rq);
 struct ingest_source api_sender(const struct http_request *rq, unsigned flags);

@@ -92,6 +92,8 @@ static void status_retention(struct http_request *rq, struct http_response *rs)
     const struct api *api = api_of(rq);
     struct tsdb_plan plan;
     struct err_text why = { 0 };
+    if (api_tenant_foreign(rq, rs))
+        return;
     if (!api->d.store.db) {
         api_fail(rs, API_UNAVAILABLE, "this store has no retention");
         return;

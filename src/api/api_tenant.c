@@ -112,6 +112,15 @@ bool api_tenant_is_default(const struct http_request *rq)
     return !api->d.tenants || str_eq(api_tenant(rq), api->d.default_tenant);
 }
 
+bool api_tenant_foreign(const struct http_request *rq, struct http_response *rs)
+{
+    if (api_tenant_is_default(rq))
+        return false;
+    api_fail(rs, API_BAD_DATA, "this concerns all tenants: only the default tenant may do it");
+    rs->status = 403;
+    return true;
+}
+
 /* ---- matchers and labels ---- */
 
 static struct matcher *narrowed(struct arena *a, str tenant, const struct matcher *m, size_t n)

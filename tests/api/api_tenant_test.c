@@ -108,6 +108,7 @@ static const struct {
     { "/api/v1/admin/tsdb/snapshot", WRITES, P, NULL },
     { "/api/v1/admin/tsdb/import", WRITES, P, NULL },
     { "/api/v1/admin/tsdb/export", WRITES, G, NULL },
+    { "/api/v1/status/retention", WRITES, G, NULL }, /* of the store as a whole: the default tenant only */
     { "/api/v1/status/forwarding", EMPTY, G, NULL },
     { "/api/v1/write", WRITES, P, NULL },
     { "/v1/metrics", WRITES, P, NULL },

@@ -19,6 +19,7 @@ def every_page_in_a_browser():
     # history, so that graphs have something to draw at once: http metrics of a small service over half an hour
     port = free_port()
     config = f"""
+limits: {{series_per_job: 2000}}
 global: {{scrape_interval: 1s, scrape_timeout: 900ms}}
 scrape_configs:
   - {{job_name: shop, static_configs: [{{targets: ["127.0.0.1:{port}"]}}]}}
@@ -43,6 +44,8 @@ scrape_configs:
                 series.append(({"__name__": name, "job": "demo", "instance": "demo:1"}, points))
             for s in series:  # one request a series: samples of different series at one time arrive in any order
                 assert v.write([s]).status == 204
+            flood = [({"__name__": "flood_total", "job": "flood", "instance": "f:1", "user_id": f"user-{i}"}, [(now, 1)]) for i in range(2500)]
+            assert v.write(flood).status == 204
             wait_for(lambda: v.value('up{job="shop"}') == 1 and v.value("count(node_load1)"), "the first scrapes")
             tests = sorted(str(p) for p in UI_TESTS.glob("*.test.mjs"))
             r = subprocess.run(["node", "--test", *tests], cwd=SOURCE / "ui", capture_output=True, text=True, timeout=280,

@@ -128,8 +128,7 @@ static void send_for(const char *tenant, unsigned flags)
 {
     const struct ingest_source who = { .tenant = str_c(tenant), .flags = flags };
     assert_int_equal(ingest_append(t.in, &t.b, &who, &t.r), OK);
-    if (t.r.first.msg[0])
-        print_message("%s\n", t.r.first.msg);
+
     assert_int_equal(tsdb_wait(t.db, t.r.lsn), OK);
     arena_reset(&t.a);
     t.b = (struct batch){ .a = &t.a };

@@ -9,6 +9,7 @@ const PAGES = [
   { path: '/', title: 'Overview', ready: '.service:not(.head), .host' },
   { path: '/explore?g0.expr=up', title: 'Explore', ready: '.legend tbody tr' },
   { path: '/targets', title: 'Targets', ready: '.pool tbody tr' },
+  { path: '/cardinality', title: 'Cardinality', ready: '.culprit.active' },
   { path: '/status', title: 'Status', ready: '.facts dd' },
   { path: '/status?tab=store', title: 'Status', ready: '.top li' },
   { path: '/status?tab=retention', title: 'Status', ready: '.card .facts dd' },
@@ -57,7 +58,7 @@ test('an unknown page says so', async () => {
 
 test('pages by keyboard, and the list of shortcuts', async () => {
   const page = await open('/')
-  for (const [key, title] of [['t', 'Targets'], ['s', 'Status'], ['o', 'Overview']]) {
+  for (const [key, title] of [['t', 'Targets'], ['c', 'Cardinality'], ['s', 'Status'], ['o', 'Overview']]) {
     await page.keyboard.press('g')
     await page.keyboard.press(key)
     await page.waitForSelector(`h1:has-text("${title}")`)
@@ -150,6 +151,45 @@ test('retention: rules, what goes when, warnings, rollups', async () => {
   assert.equal(await page.locator('.card h2').count(), 4)
   assert.match(await page.textContent('section[aria-label="Rollups of 5m"]'), /90d/)
   assert.ok(await fitsWidth(page), 'no horizontal scroll')
+  await done(page)
+})
+
+test('cardinality names the culprit, and narrows to a selector', async () => {
+  const page = await open('/cardinality')
+  await page.waitForSelector('.culprit.active')
+  const text = await page.textContent('.culprit.active')
+  assert.match(text, /user_id/)
+  assert.match(text, /flood_total/)
+  assert.match(text, /user-\d+/)
+  await page.waitForSelector('.top li')
+  const all = Number((await page.textContent('.figures b')).replace(/\D/g, ''))
+  await page.fill('[data-focus-key]', '{job="flood"}')
+  await page.keyboard.press('Enter')
+  await until(async () => Number((await page.textContent('.figures b')).replace(/\D/g, '')) < all, 'fewer series')
+  assert.match(page.url(), /match=/)
+  await page.fill('[data-focus-key]', '{job=')
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('.notice.bad')
+  page.trouble = page.trouble.filter((t) => !/400/.test(t))
+  await done(page)
+})
+
+test('tenants: the field appears, its header goes along', async () => {
+  const page = await open('/no-page', { ...DESK, expectStatus: [404, 401] })
+  const seen = []
+  await page.route((u) => u.pathname.startsWith('/api/v1/'), (route) => {
+    const who = route.request().headers()['x-scope-orgid']
+    seen.push(who)
+    return who ? route.fulfill({ status: 200, contentType: 'application/json', body: JSON.stringify({ status: 'success', data: new URL(route.request().url()).pathname.endsWith('/forwarding') ? [] : {} }) })
+               : route.fulfill({ status: 401, contentType: 'application/json', body: JSON.stringify({ status: 'error', errorType: 'bad_data', error: 'no org id' }) })
+  })
+  await page.keyboard.press('g')
+  await page.keyboard.press('s')
+  await page.waitForSelector('#tenant')
+  await page.fill('#tenant', 'acme')
+  await page.click('.tenant button')
+  await until(() => seen.includes('acme'), 'a request as acme')
+  assert.equal(await page.inputValue('#tenant'), 'acme')
   await done(page)
 })
 

@@ -3,7 +3,7 @@
 import { useComputed, useSignal } from '@preact/signals'
 import type { ComponentType } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
-import { api, reachable } from './lib/api'
+import { api, reachable, setTenant, tenant, tenantsOn } from './lib/api'
 import { shortcuts, useShortcuts } from './lib/keys'
 import { dark, navigate, route, theme, toast, toggleTheme } from './lib/ui'
 import { Icon, Mark, type IconName } from './parts/icons'
@@ -15,6 +15,7 @@ const PAGES: Page[] = [
   { path: '/', name: 'Overview', icon: 'overview', key: 'o', load: () => import('./pages/overview') },
   { path: '/explore', name: 'Explore', icon: 'explore', key: 'e', load: () => import('./pages/explore') },
   { path: '/targets', name: 'Targets', icon: 'targets', key: 't', load: () => import('./pages/targets') },
+  { path: '/cardinality', name: 'Cardinality', icon: 'metrics', key: 'c', load: () => import('./pages/cardinality') },
   { path: '/status', name: 'Status', icon: 'status', key: 's', load: () => import('./pages/status') },
 ]
 
@@ -105,6 +106,25 @@ function Connection() {
   return <div class="offline" role="alert"><Icon name="alert" size={16} /> The server cannot be reached. What you see may be old; trying again…</div>
 }
 
+/** Only while the server keeps tenants apart: whose data the pages show. */
+function Tenant() {
+  const [text, setText] = useState(tenant.value)
+  if (!tenantsOn.value) return null
+  const take = (e: Event) => {
+    e.preventDefault()
+    setTenant(text.trim())
+    location.reload()
+  }
+  return (
+    <form class="tenant" onSubmit={take}>
+      <label for="tenant">Tenant</label>
+      <input id="tenant" type="text" value={text} maxLength={150} autocomplete="off" spellcheck={false} placeholder="X-Scope-OrgID" onInput={(e) => setText(e.currentTarget.value)} />
+      <button type="submit" class="button" disabled={!text.trim() || text.trim() === tenant.value}>Show</button>
+      {!tenant.value && <span class="muted small">This server keeps tenants apart: say whose data to show.</span>}
+    </form>
+  )
+}
+
 export function App() {
   const help = useSignal(false)
   useShortcuts(() => [
@@ -124,6 +144,7 @@ export function App() {
       <Nav onHelp={() => (help.value = true)} />
       <main id="main" tabIndex={-1}>
         <Connection />
+        <Tenant />
         {page ? <LazyPage key={page.path} page={page} /> : path === '/graph' ? null : <NotFound />}
       </main>
       {help.value && <Help onClose={() => (help.value = false)} />}

@@ -27,6 +27,19 @@ export interface TsdbStatus {
   headStats?: { numSeries: number; numLabelPairs?: number; chunkCount?: number; minTime?: number; maxTime?: number }
   seriesCountByMetricName?: Count[]; labelValueCountByLabelName?: Count[]; memoryInBytesByLabelName?: Count[]; seriesCountByLabelValuePair?: Count[]
 }
+export interface Usage { name?: string; job?: string; instance?: string; series: number; created: number; limit: number }
+export interface Overflow {
+  limit: 'tenant' | 'job' | 'target' | 'metric' | 'store'; metric?: string; job?: string; instance?: string; max: number; active: boolean; since: string; last: string
+  foldedSeries: number; foldedSamples: number; label: string; labels: { name: string; values: number; examples: string[] }[]; metrics: { name: string; foldedSeries: number }[]
+}
+export interface Cardinality extends TsdbStatus {
+  series: number; labelPairs: number; labelNames: number; seriesCountByJob: Count[]
+  limits: { seriesPerTenant: number; seriesPerJob: number; seriesPerTarget: number; seriesPerMetric: number }
+  usage: { series: number; jobs: Usage[]; targets: Usage[]; metrics: Usage[] }
+  churn: { created: number; jobs: Usage[]; metrics: Usage[] }
+  overflows: Overflow[]
+  replicas: { cluster: string; replica: string; lastSeen: string; elected: string; changes: number; droppedSamples: number }[]
+}
 export interface Count { name: string; value: number }
 
 export interface Answer<T> { data: T; warnings: string[]; infos: string[]; ms: number; bytes: number }
@@ -41,6 +54,25 @@ export class ApiError extends Error {
 /** Whether the last request reached the server: the shell shows a banner when not. */
 export const reachable = signal(true)
 
+/** Whose data is asked for, while the server keeps tenants apart: for this browser session. */
+export const tenant = signal(sessionTenant())
+export const tenantsOn = signal(tenant.value !== '')
+function sessionTenant(): string {
+  try {
+    return sessionStorage.getItem('vane.tenant') ?? ''
+  } catch {
+    return ''
+  }
+}
+export function setTenant(name: string): void {
+  tenant.value = name
+  try {
+    sessionStorage.setItem('vane.tenant', name)
+  } catch {
+    // Forbidden storage: it lasts until the page is left.
+  }
+}
+
 type Params = Record<string, string | number | string[] | undefined>
 
 export async function api<T>(path: string, params: Params = {}, abort?: AbortSignal): Promise<Answer<T>> {
@@ -53,12 +85,13 @@ export async function api<T>(path: string, params: Params = {}, abort?: AbortSig
   const search = q.toString()
   const url = '/api/v1/' + path
   const started = performance.now()
+  const headers: HeadersInit = tenant.value ? { 'X-Scope-OrgID': tenant.value } : {}
   let response: Response, text: string
   try {
     // Short queries stay cacheable and visible in logs as GET; long ones would not fit a request line.
     response = search.length < 4000
-      ? await fetch(search ? `${url}?${search}` : url, { signal: abort })
-      : await fetch(url, { method: 'POST', body: q, signal: abort })
+      ? await fetch(search ? `${url}?${search}` : url, { headers, signal: abort })
+      : await fetch(url, { method: 'POST', headers, body: q, signal: abort })
     text = await response.text()
   } catch (e) {
     if (abort?.aborted) throw e
@@ -72,6 +105,7 @@ export async function api<T>(path: string, params: Params = {}, abort?: AbortSig
   } catch {
     throw new ApiError('bad_response', `The server answered ${response.status} without JSON: ${text.slice(0, 200).trim() || response.statusText}`, response.status)
   }
+  if (response.status === 401 && body.error === 'no org id') tenantsOn.value = true
   if (body.status !== 'success') throw new ApiError(body.errorType ?? 'error', body.error ?? `status ${response.status}`, response.status)
   return { data: body.data as T, warnings: body.warnings ?? [], infos: body.infos ?? [], ms: performance.now() - started, bytes: text.length }
 }
