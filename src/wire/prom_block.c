@@ -10,6 +10,7 @@
 #define MAGIC_HEAD_CHUNKS 0x0130bc91u
 #define MAGIC_TOMBSTONES  0x0130ba30u
 #define TOC_BYTES         52
+#define BLOCK_MS_MAX      (20ull * 366 * 86400000)
 #define OUT_OF_ORDER_BIT  0x80
 
 static uint32_t be32(const char *p)
@@ -140,6 +141,9 @@ enum err prom_meta_read(str json, struct arena *a, struct prom_meta *ret, struct
         return err_fail(reterr, ERR_UNSUPPORTED, "meta.json version %lld; version 1 is known", (long long)version);
     if (m.min_ms > m.max_ms)
         return err_fail(reterr, ERR_CORRUPT, "meta.json lacks minTime or maxTime, or they are in the wrong order");
+    if ((uint64_t)m.max_ms - (uint64_t)m.min_ms > BLOCK_MS_MAX)
+        return err_fail(reterr, ERR_CORRUPT, "meta.json: a block of more than 20 years (%lld to %lld ms)",
+                        (long long)m.min_ms, (long long)m.max_ms);
     *ret = m;
     return OK;
 }

@@ -317,10 +317,45 @@ static void records(void **state)
     assert_true(str_contains(str_c(why.msg), STR("99")));
 }
 
+/* ---- meta.json ---- */
+static void meta(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum err want;
+    } rows[] = {
+        { "{\"version\":1,\"ulid\":\"A\",\"minTime\":10,\"maxTime\":7200010,\"stats\":{\"numSamples\":5},"
+          "\"compaction\":{\"level\":2,\"parents\":[{\"ulid\":\"B\",\"minTime\":1}],\"hints\":[\"from-out-of-order\"]}"
+          "}",
+          OK },
+        { "{\"version\":2,\"ulid\":\"A\",\"minTime\":10,\"maxTime\":20}", ERR_UNSUPPORTED },
+        { "{\"version\":1,\"ulid\":\"A\",\"minTime\":10}", ERR_CORRUPT },
+        { "{\"version\":1,\"ulid\":\"A\",\"minTime\":30,\"maxTime\":20}", ERR_CORRUPT },
+        { "{\"version\":1,\"ulid\":\"A\",\"minTime\":-9000000000000000000,\"maxTime\":9000000000000000000}",
+          ERR_CORRUPT },
+        { "{\"version\":1,\"ulid\":\"A\",\"minTime\":10,\"maxTime\":20", ERR_CORRUPT },
+        { "[]", ERR_CORRUPT },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        AUTO_ARENA struct arena a;
+        struct prom_meta m;
+        struct err_text why;
+        arena_init(&a, 0);
+        enum err e = prom_meta_read(str_c(rows[i].text), &a, &m, &why);
+        if (e != rows[i].want)
+            fail_msg("%s: %s", rows[i].text, err_name(e));
+        if (e == OK) {
+            assert_int_equal(m.samples, 5);
+            assert_true(m.out_of_order && m.n_parents == 1 && str_eq(m.parents[0], STR("B")));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(floats_round_trip), cmocka_unit_test(histogram_round_trip),
-                                        cmocka_unit_test(xor2_by_hand), cmocka_unit_test(log_pages),
-                                        cmocka_unit_test(records) };
+                                        cmocka_unit_test(xor2_by_hand),      cmocka_unit_test(log_pages),
+                                        cmocka_unit_test(records),           cmocka_unit_test(meta) };
     return cmocka_run_group_tests_name("wire/prom_tsdb", tests, NULL, NULL);
 }
