@@ -299,6 +299,8 @@ static bool answer(void *ctx, str path, str head, struct target_answer *a)
         snprintf(f->head, sizeof(f->head), STR_FMT, STR_ARG(head));
         mtx_unlock(&f->mu);
         target_answer_text(a, "200 OK", "", STR("echo 1\n"));
+    } else if (IS("/token")) {
+        target_answer_text(a, "200 OK", "Connection: close\r\n", STR("access_token=tok-oauth&token_type=bearer"));
     } else
         target_answer_text(a, "404 Not Found", "", STR("no\n"));
 #undef IS
@@ -773,6 +775,10 @@ static void requests_carry_what_is_configured(void **state)
     configure(r, GLOBAL JOB("k", "/echo", "  authorization: {credentials: tok}\n  enable_compression: false\n"));
     wait_until(head_has(r, "Authorization: Bearer tok\r\n"));
     assert_false(head_has(r, "gzip"));
+    configure(r, GLOBAL JOB("o", "/echo",
+                            "  oauth2: {client_id: me, client_secret: s, token_url: 'http://127.0.0.1:$PORT/token'}\n"
+                            "  scrape_interval: 1s\n  scrape_timeout: 1s\n"));
+    wait_until(head_has(r, "Authorization: Bearer tok-oauth\r\n"));
     configure(
         r,
         GLOBAL JOB(
