@@ -141,7 +141,7 @@ static void rules_decide(void **state)
     fx_close(&f);
     fx_open(&f); /* the same after a restart */
     check_all(&f, 2 * DAY_MS);
-    rules_init(&r, DAY_MS / 2);
+    r.k[1].keep_ms = DAY_MS / 2;
     tsdb_set_limits(f.db, &f.cfg);
     check_all(&f, DAY_MS / 2);
     f.clk.now_ms += 3 * DAY_MS + 7 * 3600000; /* time alone */
