@@ -221,8 +221,56 @@ static void follows_all(void **state)
     }
 }
 
+/* An agent's store: a flush forgets the head, writes no segment, and lets the log go but for who follows it. */
+static void log_only_keeps_the_log(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct watch *w = mem_zalloc(sizeof(*w));
+    struct rng rng = { 9 };
+    struct store_tail *t;
+    struct err_text why;
+    uint64_t place = 0;
+    fx_init(&f);
+    f.scfg.wal_file_bytes = 64 << 10;
+    f.cfg.log_only = true;
+    fx_open(&f);
+    assert_ok(store_hold_set(f.st, STORE_METRICS, 0, &why));
+    for (int round = 0; round < 60; round++) {
+        f.clk.now_ms = T0 + round * 15000;
+        write_round(&f, w, &rng, f.clk.now_ms);
+        if (round % 20 == 19)
+            assert_ok(tsdb_flush(f.db));
+    }
+    struct store_stats st;
+    store_stats_get(f.st, &st);
+    assert_int_equal(st.segments, 0);
+    assert_true(store_wal_low_water(f.st, STORE_METRICS) == store_wal_last_lsn(f.st));
+    AUTO_ARENA struct arena a;
+    struct tsdb_stats head;
+    arena_init(&a, 0);
+    assert_ok(tsdb_stats(f.db, false, &a, &head));
+    assert_int_equal(head.head_chunks, 0);
+    fx_crash(&f);
+    fx_open(&f);
+    struct tsdb_follow_sink sink = { w, on_define, on_sample, on_histogram, on_exemplar, on_info, NULL };
+    struct tsdb_follow *fo = tsdb_follow_new(&sink);
+    assert_ok(store_tail_open(f.st, STORE_METRICS, 0, &t));
+    drain(&f, t, fo, &place);
+    compare(w);
+    store_tail_close(t);
+    tsdb_follow_free(fo);
+    for (int i = 0; i < SERIES; i++) {
+        vec_free(&w->wanted[i]);
+        vec_free(&w->got[i]);
+    }
+    mem_free(w);
+    fx_close(&f);
+    fx_deinit(&f);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(follows_all) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(follows_all), cmocka_unit_test(log_only_keeps_the_log) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
