@@ -286,7 +286,7 @@ static void series_read(struct decoder *d, struct pb m, struct pb *up)
         struct label l = wire_label_read(pb_sub(&m), &m);
         if (RUN_LEN(&d->labels) <= d->lim->labels_max) /* one too many is kept, to be refused */
             RUN_PUSH(d->a, &d->labels, l);
-        if (m.p > d->raw.p + d->raw.n) /* labels elsewhere, too */
+        if (d->raw.n && m.p > str_end(d->raw)) /* labels elsewhere, too */
             d->raw = STR_NONE;
     }
     pb_join(up, &m);
