@@ -222,14 +222,14 @@ static size_t exemplars_read(const struct sdk_series *s, struct sdk_exemplar *re
             atomic_load_explicit(&c->fork, memory_order_relaxed) !=
                 atomic_load_explicit(&sdk_forks, memory_order_relaxed))
             continue;
-        struct sdk_exemplar e = { .value = f64(atomic_load_explicit(&c->value, memory_order_relaxed)),
-                                  .unix_ms = atomic_load_explicit(&c->ms, memory_order_relaxed) };
+        /* Acquires pair with the releases of exemplar(): data of a writing under way shows in the number below. */
+        struct sdk_exemplar e = { .value = f64(atomic_load_explicit(&c->value, memory_order_acquire)),
+                                  .unix_ms = atomic_load_explicit(&c->ms, memory_order_acquire) };
         uint64_t ids[3];
         for (int i = 0; i < 3; i++)
-            ids[i] = atomic_load_explicit(&c->ids[i], memory_order_relaxed);
+            ids[i] = atomic_load_explicit(&c->ids[i], memory_order_acquire);
         memcpy(e.trace_id, ids, 16);
         memcpy(e.span_id, ids + 2, 8);
-        atomic_thread_fence(memory_order_acquire); /* pairs with the fence of the writer in exemplar() */
         if (atomic_load_explicit(&c->seq, memory_order_relaxed) == seq)
             ret[n++] = e;
     }
@@ -435,9 +435,21 @@ static int visit_instrument(const struct sdk_visitor *v, const struct sdk_instru
     return stop ? stop : v->family_end(v->ctx, &in->f);
 }
 
+/* Wall and monotonic clock drift apart by a second between two walks: somebody set the clock. */
+static void notice_clock_jump(void)
+{
+    static int64_t last; /* under observe_mu */
+    int64_t apart = (int64_t)(sdk_unix_ns() - sdk_mono_ns());
+    int64_t moved = last ? apart - last : 0;
+    last = apart;
+    if (moved > 1000000000 || moved < -1000000000)
+        sdk_count(SDK_CLOCK_JUMPS, 1);
+}
+
 int sdk_collect(const struct sdk_visitor *v)
 {
     pthread_mutex_lock(&observe_mu);
+    notice_clock_jump();
     run_callbacks();
     pthread_mutex_lock(&sdk_collect_mu);
     int stop = 0;

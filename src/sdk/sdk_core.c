@@ -114,11 +114,16 @@ static void thread_ends(void *unused)
 
 void sdk_thread_hook(void)
 {
-    /* glibc keeps the first 32 keys in the thread itself; a later one would allocate, which the slow branch of a counter
-     * in a signal handler must not. Such a thread is found by its tid when its shard is wanted. */
-    if (sdk_tls.attached || !exit_key_made || exit_key >= 32)
-        return;
-    sdk_tls.attached = pthread_setspecific(exit_key, &sdk_tls) == 0;
+    if (!sdk_tls.attached && exit_key_made)
+        sdk_tls.attached = pthread_setspecific(exit_key, &sdk_tls) == 0;
+}
+
+/* glibc keeps the first 32 keys in the thread itself; a later one would allocate. A thread without the hook is found by
+ * its tid when its shard is wanted. */
+void sdk_thread_hook_in_signal(void)
+{
+    if (exit_key < 32)
+        sdk_thread_hook();
 }
 
 /* ---- fork ---- */

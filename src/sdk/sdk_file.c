@@ -47,39 +47,52 @@ static void index_slabs(struct sdk_file *f)
     }
 }
 
+vane_status sdk_file_load(struct sdk_file *f, char *p, size_t n)
+{
+    const struct sdk_file_head *head = (const struct sdk_file_head *)(const void *)(p + sizeof(struct sdk_block_head));
+    f->p = p;
+    f->next = NULL;
+    f->n_blocks = (uint32_t)(n / SDK_BLOCK);
+    uint32_t blocks = n >= SDK_BLOCK ? atomic_load_explicit(&head->n_blocks, memory_order_relaxed) : 0;
+    vane_status st = VANE_E_ARG;
+    if (n % SDK_BLOCK == 0 && blocks && blocks <= f->n_blocks && !memcmp(head->magic, "VANESDK1", 8) &&
+        head->version == SDK_FILE_VERSION && head->block_bytes == SDK_BLOCK) {
+        f->next = sdk_alloc((size_t)f->n_blocks * sizeof *f->next);
+        st = f->next ? VANE_OK : VANE_E_NOMEM;
+    }
+    if (st) {
+        sdk_free(p, n);
+        f->p = NULL;
+        f->n_blocks = 0;
+        return st;
+    }
+    f->head = head;
+    index_slabs(f);
+    return VANE_OK;
+}
+
 vane_status sdk_file_read(struct sdk_file *f, const char *path)
 {
-    f->p = NULL;
-    f->next = NULL;
-    f->n_blocks = 0;
+    *f = (struct sdk_file){ .p = NULL };
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return VANE_E_IO;
     struct stat st;
-    struct {
-        struct sdk_block_head block;
-        struct sdk_file_head file;
-    } head;
     vane_status status = VANE_E_ARG;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && read_all(fd, (char *)&head, sizeof head) &&
-        !memcmp(head.file.magic, "VANESDK1", 8) && head.file.version == SDK_FILE_VERSION &&
-        head.file.block_bytes == SDK_BLOCK) {
-        uint32_t n = atomic_load_explicit(&head.file.n_blocks, memory_order_relaxed);
-        if (n && n <= SDK_BLOCKS_MAX && (uint64_t)st.st_size >= (uint64_t)n * SDK_BLOCK) {
-            f->p = sdk_alloc((size_t)n * SDK_BLOCK);
-            f->next = sdk_alloc((size_t)n * sizeof *f->next);
-            f->n_blocks = n;
-            status = !f->p || !f->next ? VANE_E_NOMEM : read_all(fd, f->p, (size_t)n * SDK_BLOCK) ? VANE_OK : VANE_E_IO;
-        }
+    char *p = NULL;
+    size_t n = 0;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
+        st.st_size <= (off_t)SDK_BLOCKS_MAX * SDK_BLOCK) {
+        n = (size_t)st.st_size / SDK_BLOCK * SDK_BLOCK;
+        p = n ? sdk_alloc(n) : NULL;
+        status = !n ? VANE_E_ARG : !p ? VANE_E_NOMEM : read_all(fd, p, n) ? VANE_OK : VANE_E_IO;
     }
     close(fd);
     if (status) {
-        sdk_file_free(f);
+        sdk_free(p, n);
         return status;
     }
-    f->head = (const struct sdk_file_head *)(const void *)(f->p + sizeof(struct sdk_block_head));
-    index_slabs(f);
-    return VANE_OK;
+    return sdk_file_load(f, p, n);
 }
 
 bool sdk_file_alive(const struct sdk_file_head *h)

@@ -15,6 +15,8 @@ struct sdk_file {
 
 /* VANE_OK; VANE_E_IO (errno) when it cannot be read; VANE_E_ARG when it is no such file, or of another version. */
 vane_status sdk_file_read(struct sdk_file *f, const char *path);
+/* The same from memory of sdk_alloc(), which becomes the file's (freed on failure too). */
+vane_status sdk_file_load(struct sdk_file *f, char *p, size_t n);
 void sdk_file_free(struct sdk_file *f);
 
 /* The process that wrote it still runs, and its library too. */

@@ -95,6 +95,8 @@ extern __thread struct sdk_tls sdk_tls __attribute__((tls_model("initial-exec"))
 
 /* Have the modules' thread_exit called when this thread ends. Cheap when it is set already. Not for signal handlers. */
 void sdk_thread_hook(void);
+/* The same where a signal handler may be: sets it only if that allocates nothing. */
+void sdk_thread_hook_in_signal(void);
 
 /* Number of forks from the first start to this process. */
 extern _Atomic uint32_t sdk_forks;

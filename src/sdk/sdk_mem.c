@@ -297,7 +297,7 @@ static struct sdk_shard *shard_attach(struct sdk_tls *t)
     t->shard = s;
     atomic_signal_fence(memory_order_release);
     t->segs = s->segs;
-    sdk_thread_hook();
+    sdk_thread_hook_in_signal();
     return s;
 }
 

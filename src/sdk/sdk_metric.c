@@ -965,18 +965,26 @@ static inline bool entry_alive(const struct cache_entry *e, uint64_t hash)
            atomic_load_explicit(&sdk_slots.info[(uint32_t)e->id].gen, memory_order_acquire) == e->id >> 32;
 }
 
-/* The key of a series says exactly these values. Reads no byte of a value behind the first that differs. */
+/* The key of a series says exactly these values. Reads no byte of a value behind its NUL. */
 static inline bool key_is(const struct sdk_series *s, vane_metric m, vane_labels values)
 {
     const char *k = s->bytes + 8;
-    if (memcmp(s->bytes, &m.id, 8) || s->in->n_labels != values.n)
+    uint64_t id;
+    memcpy(&id, s->bytes, 8);
+    if (id != m.id || s->in->n_labels != values.n)
         return false;
     for (size_t i = 0; i < values.n; i++) {
         const char *v = values.v[i];
-        size_t n = (uint8_t)*k++;
-        for (size_t j = 0; j < n; j++)
-            if (v[j] != k[j])
+        size_t n = (uint8_t)*k++, j = 0;
+        if (n > 8) {
+            if (strncmp(v, k, n))
                 return false;
+        } else {
+            while (j < n && v[j] == k[j])
+                j++;
+            if (j < n)
+                return false;
+        }
         if (v[n])
             return false;
         k += n;
@@ -1021,13 +1029,16 @@ SDK_HOT uint64_t sdk_series_cached(vane_metric m, vane_labels values, vane_kind 
         return cached_miss(m, values, kind, 0);
     if (SDK_UNLIKELY(!c || values.len || values.n > 8))
         return cached_by_bytes(m, values, kind, NULL, 0);
-    uint64_t h = m.id * 0x9E3779B97F4A7C15u;
+    static const uint64_t factors[8] = { 0x9E3779B97F4A7C15u, 0xC2B2AE3D27D4EB4Fu, 0x165667B19E3779F9u,
+                                         0xD6E8FEB86659FD93u, 0xA0761D6478BD642Fu, 0xE7037ED1A0B428DBu,
+                                         0x8EBC6AF09C88C6E3u, 0x589965CC75374CC3u };
+    uint64_t h = m.id;
     bool null = false;
     for (size_t i = 0; i < values.n; i++) {
-        h = (h ^ (uintptr_t)values.v[i]) * 0x9E3779B97F4A7C15u;
-        h ^= h >> 32;
+        h += (uintptr_t)values.v[i] * factors[i];
         null |= !values.v[i];
     }
+    h ^= h >> 32;
     struct cache_entry *e = &c->by_address[h % SDK_COUNT_OF(c->by_address)];
     if (SDK_LIKELY(entry_alive(e, h) && !null) &&
         SDK_LIKELY(e->series->in->f.kind == kind && key_is(e->series, m, values)))

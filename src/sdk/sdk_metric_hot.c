@@ -101,16 +101,16 @@ static SDK_COLD void exemplar(const struct sdk_series *s, double v, uint32_t cel
     if (seq & 1 ||
         !atomic_compare_exchange_strong_explicit(&c->seq, &seq, seq + 1, memory_order_acquire, memory_order_relaxed))
         return;
-    atomic_thread_fence(memory_order_release); /* the odd number before the data; pairs with the fence of the reader */
+    /* Releases, so that a reader that sees any of this also sees the odd number, or a later one: exemplars_read(). */
     const vane_context *ctx = &sdk_tls.context;
     uint64_t ids[3];
     memcpy(ids, ctx->trace_id, 16);
     memcpy(ids + 2, ctx->span_id, 8);
-    atomic_store_explicit(&c->fork, fork, memory_order_relaxed);
-    atomic_store_explicit(&c->ms, now, memory_order_relaxed);
-    atomic_store_explicit(&c->value, bits_of(v), memory_order_relaxed);
+    atomic_store_explicit(&c->fork, fork, memory_order_release);
+    atomic_store_explicit(&c->ms, now, memory_order_release);
+    atomic_store_explicit(&c->value, bits_of(v), memory_order_release);
     for (int i = 0; i < 3; i++)
-        atomic_store_explicit(&c->ids[i], ids[i], memory_order_relaxed);
+        atomic_store_explicit(&c->ids[i], ids[i], memory_order_release);
     atomic_store_explicit(&c->seq, seq + 2, memory_order_release);
 }
 

@@ -585,6 +585,31 @@ static void test_exemplars(void **state)
     vane_stop(0);
 }
 
+static void test_clock_jumps(void **state)
+{
+    (void)state;
+    start();
+    vane_histogram h = vane_histogram_bind(vane_histogram_new("jump_seconds", "", ""), VANE_NO_LABELS);
+    static vane_span span;
+    sdk_tls.span = &span;
+    sdk_tls.context.flags = 1;
+    render(VANE_FORMAT_OPENMETRICS);
+    for (int i = 0; i < 4; i++) { /* an hour forward, two back, to 1970 and home */
+        static const int64_t at[] = { 3600, -3600, -1700000000, 0 };
+        vane_timer t = vane_timer_start(h);
+        atomic_store(&sdk_clock_offset_ns, at[i] * 1000000000);
+        double s = vane_timer_stop(&t);
+        assert_true(s >= 0 && s < 10); /* durations do not follow the wall clock */
+        render(VANE_FORMAT_OPENMETRICS);
+    }
+    sdk_tls.span = NULL;
+    assert_int_equal(SELF(clock_jumps), 4);
+    uint64_t n;
+    assert_int_equal(vane_histogram_value(h, &n, NULL), VANE_OK);
+    assert_int_equal(n, 4);
+    vane_stop(0);
+}
+
 /* ---- fork and signals ---- */
 
 static void test_fork(void **state)
@@ -761,7 +786,7 @@ int main(void)
         cmocka_unit_test(test_native),      cmocka_unit_test(test_explicit),      cmocka_unit_test(test_quantiles),
         cmocka_unit_test(test_callbacks),   cmocka_unit_test(test_exemplars),     cmocka_unit_test(test_fork),
         cmocka_unit_test(test_signals),     cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_negotiation),
+        cmocka_unit_test(test_negotiation), cmocka_unit_test(test_clock_jumps),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(body);
