@@ -12,6 +12,8 @@
  *
  * A series stays in one stream during one run of the process (or before and after its replay: two runs), and ids of
  * the log are unique in a run; between runs the reader waits for the workers. Records without a run go to worker 0. */
+#include <time.h>
+
 #include "tsdb/tsdb_int.h"
 
 #define WORKERS_MAX    8
@@ -78,7 +80,7 @@ struct replay {
     int64_t oldest_ms;
     _Atomic(struct rep_series *) *pages; /* by id; one run at a time */
     atomic_uint next_context;
-    atomic_uint_least64_t samples, bad_records, first_bad;
+    atomic_uint_least64_t samples, cpu_ns, bad_records, first_bad;
 };
 struct staged {
     uint32_t id; /* of the log, then of the series */
@@ -403,6 +405,13 @@ static void replay_record(struct rep_worker *w, const struct replay_late *it)
     arena_reset(&w->a);
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static void worker_run(void *ctx)
 {
     struct rep_worker *w = ctx;
@@ -418,6 +427,7 @@ static void worker_run(void *ctx)
         w->busy = true;
         mtx_unlock(&w->mu);
         size_t bytes = 0;
+        uint64_t cpu = thread_cpu_ns();
         while (it) {
             struct replay_late *next = it->next;
             if (!atomic_load_explicit(&w->r->db->closing, memory_order_relaxed))
@@ -426,6 +436,7 @@ static void worker_run(void *ctx)
             mem_free(it);
             it = next;
         }
+        atomic_fetch_add_explicit(&w->r->cpu_ns, thread_cpu_ns() - cpu, memory_order_relaxed);
         mtx_lock(&w->mu);
         w->busy = false;
         w->bytes -= bytes;
@@ -584,7 +595,8 @@ static enum err read_log(struct replay *r)
     stat_add(&replayed_total, (int64_t)samples);
     if (res.records && !e)
         LOG_INFO("metrics log replayed", "records", LOG_I64(res.records), "samples", LOG_I64(samples), "ms",
-                 LOG_I64((os_mono_ns() - began) / 1000000));
+                 LOG_I64((os_mono_ns() - began) / 1000000), "cpu_ms",
+                 LOG_I64((atomic_load(&r->cpu_ns) + thread_cpu_ns()) / 1000000));
     return e;
 }
 
