@@ -531,7 +531,7 @@ size_t vane_config_print(char *buf, size_t n)
     static const char *const names[] = { "not set", "field", "environment", "default" };
     if (buf && n)
         buf[0] = 0;
-    if (!sdk_on())
+    if (!sdk_enter())
         return 0;
     struct sdk_buf b;
     sdk_buf_init(&b, 1 << 20);
@@ -548,6 +548,7 @@ size_t vane_config_print(char *buf, size_t n)
         }
         sdk_putc(&b, '\n');
     }
+    sdk_leave();
     size_t len = b.failed ? 0 : b.n;
     if (buf && n && len) {
         size_t cut = len < n ? len : n - 1;

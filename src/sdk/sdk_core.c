@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 /* In the order of starting: lower ones are used by those behind. */
 extern const struct sdk_module sdk_mem_module, sdk_metric_module, sdk_collect_module, sdk_listen_module;
@@ -126,6 +127,42 @@ void sdk_thread_hook_in_signal(void)
         sdk_thread_hook();
 }
 
+/* ---- calls under way ---- */
+
+static _Atomic uint32_t inside; /* in all threads */
+
+bool sdk_enter(void)
+{
+    if (!sdk_on())
+        return false;
+    atomic_fetch_add(&inside,
+                     1); /* sequentially consistent with sdk_run, as in calls_end(): one of the two sees the other */
+    if (atomic_load(&sdk_run)) {
+        sdk_tls.inside++;
+        return true;
+    }
+    atomic_fetch_sub(&inside, 1);
+    return false;
+}
+
+void sdk_leave(void)
+{
+    sdk_tls.inside--;
+    atomic_fetch_sub(&inside, 1);
+}
+
+/* Wait until only this thread's own calls are inside. sdk_run is 0. */
+static bool calls_end(uint64_t deadline_ns)
+{
+    while (atomic_load(&inside) > sdk_tls.inside) {
+        if (sdk_mono_ns() > deadline_ns)
+            return false;
+        const struct timespec t = { 0, 200000 };
+        nanosleep(&t, NULL);
+    }
+    return true;
+}
+
 /* ---- fork ---- */
 
 static void fork_prepare(void)
@@ -145,6 +182,7 @@ static void fork_parent(void)
 static void fork_child(void)
 {
     atomic_fetch_add_explicit(&sdk_forks, 1, memory_order_relaxed);
+    atomic_store(&inside, sdk_tls.inside); /* the other threads are not here */
     uint64_t keep_series = atomic_load(&sdk_counters[SDK_SERIES]),
              keep_bytes = atomic_load(&sdk_counters[SDK_MEMORY_BYTES]);
     for (size_t i = 0; i < SDK_COUNTERS_N; i++)
@@ -208,6 +246,10 @@ vane_status vane_start(const vane_config *cfg)
     if (!atomic_compare_exchange_strong(&state, &off, STARTING))
         return VANE_E_STATE;
     pthread_once(&once, process_once);
+    if (!calls_end(sdk_mono_ns() + 1000000000u)) { /* a call of an earlier life that vane_stop() could not wait for */
+        atomic_store(&state, OFF);
+        return VANE_E_STATE;
+    }
     for (size_t i = 0; i < SDK_COUNTERS_N; i++)
         if (i != SDK_MEMORY_BYTES)
             atomic_store_explicit(&sdk_counters[i], 0, memory_order_relaxed);
@@ -242,9 +284,11 @@ static bool flush_modules(uint32_t timeout_ms)
 
 vane_status vane_flush(uint32_t timeout_ms)
 {
-    if (!sdk_on())
+    if (!sdk_enter())
         return VANE_E_STATE;
-    return flush_modules(timeout_ms) || timeout_ms == 0 ? VANE_OK : VANE_E_TIMEOUT;
+    bool all = flush_modules(timeout_ms);
+    sdk_leave();
+    return all || timeout_ms == 0 ? VANE_OK : VANE_E_TIMEOUT;
 }
 
 vane_status vane_stop(uint32_t timeout_ms)
@@ -254,6 +298,7 @@ vane_status vane_stop(uint32_t timeout_ms)
         return VANE_E_STATE;
     bool all = !sdk_on() || flush_modules(timeout_ms);
     atomic_store(&sdk_run, 0);
+    all &= calls_end(sdk_mono_ns() + 1000000000u);
     stop_modules();
     atomic_store(&state, OFF);
     return all ? VANE_OK : VANE_E_TIMEOUT;

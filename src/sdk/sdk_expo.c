@@ -500,11 +500,12 @@ vane_status vane_render(vane_format f, char **ret, size_t *ret_n)
 {
     if (!ret || !ret_n || (unsigned)f > VANE_FORMAT_PROTOBUF)
         return VANE_E_ARG;
-    if (!sdk_on())
+    if (!sdk_enter())
         return VANE_E_STATE;
     struct expo e = { .format = f };
     sdk_buf_init(&e.out, BODY_MAX);
     vane_status st = render(&e);
+    sdk_leave();
     if (st) {
         sdk_buf_free(&e.out);
         return st;
@@ -524,7 +525,7 @@ vane_status vane_render_to(vane_format f, vane_write_fn write, void *ctx)
 {
     if (!write || (unsigned)f > VANE_FORMAT_PROTOBUF)
         return VANE_E_ARG;
-    if (!sdk_on())
+    if (!sdk_enter())
         return VANE_E_STATE;
     struct expo e = { .format = f };
     sdk_buf_init(&e.out, BODY_MAX);
@@ -538,6 +539,7 @@ vane_status vane_render_to(vane_format f, vane_write_fn write, void *ctx)
         else if (st && e.out.failed)
             st = VANE_E_IO;
     }
+    sdk_leave();
     sdk_buf_free(&e.out);
     return st;
 }

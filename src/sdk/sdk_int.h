@@ -54,6 +54,12 @@ static inline bool sdk_on(void)
     return atomic_load_explicit(&sdk_run, memory_order_relaxed) != 0;
 }
 
+/* Calls that read sdk_cfg, the resource or a module's state off the request path: false while not running; else the library
+ * does not stop under them until sdk_leave(). vane_stop() waits for them up to a second, and vane_start() refuses while
+ * one of an earlier life is still under way. They nest (a callback of the host may call the library). */
+bool sdk_enter(void) SDK_MUST_CHECK;
+void sdk_leave(void);
+
 /* The configuration in use: every field set, strings owned by the core until the next start, switches ON or OFF. Constant
  * between start and stop. */
 extern vane_config sdk_cfg;
@@ -87,6 +93,7 @@ struct sdk_tls {
     struct sdk_prof_thread *prof;   /* owned by sdk_profile.c */
     uint64_t rng[2];                /* sdk_random() */
     uint32_t rng_fork;              /* sdk_forks when rng was seeded, plus one; 0: not yet */
+    uint32_t inside;                /* sdk_enter() of this thread */
     bool attached;                  /* the exit hook is set: sdk_thread_hook() */
 };
 #define SDK_SEGS_MAX 2048

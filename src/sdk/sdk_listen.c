@@ -50,23 +50,28 @@ int vane_handle_request(const char *method, const char *path, const char *accept
     *ret_body = NULL;
     *ret_n = 0;
     *ret_type = "text/plain; charset=utf-8";
-    bool metrics = !strcmp(path, sdk_on() ? sdk_cfg.metrics_path : "/metrics");
+    bool on = sdk_enter();
+    bool metrics = !strcmp(path, on ? sdk_cfg.metrics_path : "/metrics");
     size_t i = 0;
     while (i < SDK_COUNT_OF(health) && strcmp(path, health[i].path))
         i++;
     sdk_health_fn hook = atomic_load(&sdk_health_hook);
+    int status = 404;
     if (!metrics && i == SDK_COUNT_OF(health))
-        return 404;
-    if (strcmp(method, "GET") && strcmp(method, "HEAD"))
-        return 405;
-    if (!sdk_on())
-        return 503;
-    if (metrics)
-        return sdk_cfg.metrics == VANE_ON ? handle_metrics(accept, ret_body, ret_n, ret_type) : 404;
-    if (!hook)
-        return 404;
-    *ret_type = "application/json";
-    return hook(health[i].view, ret_body, ret_n);
+        status = 404;
+    else if (strcmp(method, "GET") && strcmp(method, "HEAD"))
+        status = 405;
+    else if (!on)
+        status = 503;
+    else if (metrics && sdk_cfg.metrics == VANE_ON)
+        status = handle_metrics(accept, ret_body, ret_n, ret_type);
+    else if (!metrics && hook) {
+        *ret_type = "application/json";
+        status = hook(health[i].view, ret_body, ret_n);
+    }
+    if (on)
+        sdk_leave();
+    return status;
 }
 
 /* ---- connections ---- */

@@ -28,11 +28,7 @@ static size_t table_n, table_cap;
 #define TOMB ((struct sdk_series *)8)
 
 /* What rests: the oldest first. */
-static struct rest {
-    struct rest *next;
-    struct sdk_series *series;
-    struct sdk_instrument *instrument;
-} * rest_first, **rest_last = &rest_first;
+static struct sdk_rest *rest_first, **rest_last = &rest_first;
 
 /* Slots that have rested, by their shape. */
 static struct free_slots {
@@ -766,22 +762,19 @@ static void reap_locked(bool all)
     uint64_t now = sdk_mono_ns();
     if (!all && atomic_load(&sdk_observing))
         return; /* a callback's instrument may be among them */
-    while (rest_first) {
-        struct rest *r = rest_first;
-        uint64_t freed = r->series ? r->series->freed_ns : r->instrument->freed_ns;
-        if (!all && now - freed < SDK_REST_NS)
-            break;
+    while (rest_first && (all || now - rest_first->freed_ns >= SDK_REST_NS)) {
+        struct sdk_rest *r = rest_first;
         rest_first = r->next;
         if (!rest_first)
             rest_last = &rest_first;
-        if (r->series) {
+        if (r->is_series) {
+            struct sdk_series *s = (struct sdk_series *)(void *)r; /* its first member */
             if (!all)
-                slots_release(r->series);
-            series_free(r->series);
+                slots_release(s);
+            series_free(s);
         } else {
-            instrument_free(r->instrument);
+            instrument_free((struct sdk_instrument *)(void *)r);
         }
-        sdk_free(r, sizeof *r);
     }
 }
 
@@ -1055,13 +1048,11 @@ static void metric_thread_exit(void)
 
 /* ---- removal ---- */
 
-static void rest_add(struct sdk_series *s, struct sdk_instrument *in)
+static void rest_add(struct sdk_rest *r, bool is_series)
 {
-    struct rest *r = sdk_alloc(sizeof *r);
-    if (!r)
-        return; /* leaked, as the failed allocation tells */
-    r->series = s;
-    r->instrument = in;
+    r->next = NULL;
+    r->is_series = is_series;
+    r->freed_ns = sdk_mono_ns();
     *rest_last = r;
     rest_last = &r->next;
 }
@@ -1074,9 +1065,8 @@ static void series_bury(struct sdk_series *s)
     atomic_store_explicit(&s->dead, true, memory_order_release);
     if (s->meta_state)
         atomic_store_explicit(s->meta_state, 2, memory_order_relaxed);
-    s->freed_ns = sdk_mono_ns();
     sdk_count(SDK_SERIES, UINT64_MAX);
-    rest_add(s, NULL);
+    rest_add(&s->rest, true);
 }
 
 static void series_unlink(struct sdk_instrument *in, struct sdk_series *s)
@@ -1122,7 +1112,6 @@ vane_status vane_metric_free(vane_metric m)
     if (in) {
         atomic_store_explicit(&in->dead, true, memory_order_release);
         atomic_store_explicit(&sdk_instruments[in->index], NULL, memory_order_release);
-        in->freed_ns = sdk_mono_ns();
         struct sdk_series *next;
         for (struct sdk_series *s = atomic_load_explicit(&in->first, memory_order_relaxed); s; s = next) {
             next = atomic_load_explicit(&s->next, memory_order_relaxed);
@@ -1131,7 +1120,7 @@ vane_status vane_metric_free(vane_metric m)
                 *found = TOMB;
             series_bury(s);
         }
-        rest_add(NULL, in);
+        rest_add(&in->rest, false);
     }
     pthread_mutex_unlock(&mu);
     return in ? VANE_OK : VANE_E_STALE;
@@ -1164,8 +1153,7 @@ vane_status vane_info_set(const char *name, const char *help, const char *pairs)
     if (in && in->info && strcmp(in->info, text)) { /* what collections read never changes: a new one takes its place */
         atomic_store_explicit(&in->dead, true, memory_order_release);
         atomic_store_explicit(&sdk_instruments[in->index], NULL, memory_order_release);
-        in->freed_ns = sdk_mono_ns();
-        rest_add(NULL, in);
+        rest_add(&in->rest, false);
         st = metric_make(&o, &again);
         in = st ? NULL : instrument_of(again);
     }

@@ -45,12 +45,20 @@ struct sdk_group {
 
 struct sdk_instrument;
 
+/* Among what rests after its removal: inside the thing itself, so that removing needs no memory. */
+struct sdk_rest {
+    struct sdk_rest *next;
+    bool is_series;
+    uint64_t freed_ns;
+};
+
 struct sdk_series {
+    struct sdk_rest rest;
     struct sdk_instrument *in;
     _Atomic(struct sdk_series *) next; /* read without the lock by collections */
     _Atomic bool dead;
     uint32_t slot, n_slots, gen;
-    uint64_t hash, created_ms, freed_ns;
+    uint64_t hash, created_ms;
     struct sdk_ex_cell *ex;
     uint32_t n_ex, key_n, text_n;
     bool overflow;
@@ -59,6 +67,7 @@ struct sdk_series {
 };
 
 struct sdk_instrument {
+    struct sdk_rest rest;
     struct sdk_family f; /* what exporters see; constant */
     uint32_t index, gen;
     struct sdk_group *group; /* NULL: none */
@@ -72,9 +81,7 @@ struct sdk_instrument {
     _Atomic(struct sdk_series *) first;
     struct sdk_series *last, *overflow;
     _Atomic bool dead;
-    uint64_t freed_ns;
-    size_t bytes; /* of this allocation */
-    char *info;   /* text of an info */
+    char *info; /* text of an info */
 };
 
 /* All instruments in order of creation; entries and count are published with release. */

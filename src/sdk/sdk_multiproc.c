@@ -684,11 +684,15 @@ static vane_status fold(void)
 
 vane_status vane_multiproc_fold(void)
 {
-    if (!sdk_on() || !sdk_mem_mapped() || !sdk_cfg.multiproc_dir || !*sdk_cfg.multiproc_dir)
+    if (!sdk_enter())
         return VANE_E_STATE;
-    pthread_mutex_lock(&sdk_collect_mu);
-    vane_status st = fold();
-    pthread_mutex_unlock(&sdk_collect_mu);
+    vane_status st = VANE_E_STATE;
+    if (sdk_mem_mapped() && sdk_cfg.multiproc_dir && *sdk_cfg.multiproc_dir) {
+        pthread_mutex_lock(&sdk_collect_mu);
+        st = fold();
+        pthread_mutex_unlock(&sdk_collect_mu);
+    }
+    sdk_leave();
     return st;
 }
 
