@@ -81,7 +81,7 @@ void conf_first_error(const struct conf_ctx *cx, struct err_text *ret);
 
 /* ---- reading ---- */
 enum conf_flags {
-    CONF_EXPAND = 1, /* ${VAR}, ${VAR:-default}, ${file:/path} in every scalar value; $${ stands for ${ */
+    CONF_EXPAND = 1,         /* ${VAR}, ${VAR:-default}, ${file:/path} in every scalar value; $${ stands for ${ */
     CONF_FIRST_DOCUMENT = 2, /* more documents behind the first are passed over with a warning, not refused */
 };
 /* Parse one document (an empty one gives a CONF_NULL root). text is borrowed as long as cx is used (diagnostics show
@@ -178,6 +178,12 @@ struct conf_schema {
 #define CF(T, member, key_, type_, ...)                                                        \
     {                                                                                          \
         .key = (key_), .type = (type_), .offset = (uint32_t)offsetof(T, member), ##__VA_ARGS__ \
+    }
+
+/* A schema of rows: CONF_SCHEMA(name, struct T, "config.T", rows), with designated extras behind. */
+#define CONF_SCHEMA(var, T, name, rows, ...)                                                                 \
+    const struct conf_schema var = {                                                                         \
+        .type_name = (name), .size = sizeof(T), .fields = (rows), .n_fields = ARRAY_LEN(rows), ##__VA_ARGS__ \
     }
 
 /* Decode a node (NULL or CONF_NULL: only the defaults) into obj (schema->size bytes, overwritten).

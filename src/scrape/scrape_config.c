@@ -544,7 +544,7 @@ static void scrape_config_set_dir(struct arena *a, struct scrape_config *c, str 
 {
     http_config_set_dir(a, &c->http, dir);
     sd_configs_set_dir(a, &c->sd, dir);
-    c->failure_log_file = scrape_join_dir(a, dir, c->failure_log_file);
+    c->failure_log_file = http_join_dir(a, dir, c->failure_log_file);
 }
 
 static void append_configs(struct conf_ctx *cx, struct prom_config *c, const struct scrape_file *f)
@@ -596,9 +596,9 @@ static void set_dir(struct prom_config *c, str dir)
     struct arena *a = c->a;
     c->dir = dir;
     for (size_t i = 0; i < c->rule_files.n; i++)
-        c->rule_files.p[i] = scrape_join_dir(a, dir, c->rule_files.p[i]);
+        c->rule_files.p[i] = http_join_dir(a, dir, c->rule_files.p[i]);
     for (size_t i = 0; i < c->scrape_config_files.n; i++)
-        c->scrape_config_files.p[i] = scrape_join_dir(a, dir, c->scrape_config_files.p[i]);
+        c->scrape_config_files.p[i] = http_join_dir(a, dir, c->scrape_config_files.p[i]);
     for (size_t i = 0; i < c->scrape_configs.n; i++)
         scrape_config_set_dir(a, &c->scrape_configs.p[i], dir);
     for (size_t i = 0; i < c->alerting.alertmanagers.n; i++) {
@@ -609,8 +609,8 @@ static void set_dir(struct prom_config *c, str dir)
         http_config_set_dir(a, &c->remote_write.p[i].http, dir);
     for (size_t i = 0; i < c->remote_read.n; i++)
         http_config_set_dir(a, &c->remote_read.p[i].http, dir);
-    c->global.query_log_file = scrape_join_dir(a, dir, c->global.query_log_file);
-    c->global.failure_log_file = scrape_join_dir(a, dir, c->global.failure_log_file);
+    c->global.query_log_file = http_join_dir(a, dir, c->global.query_log_file);
+    c->global.failure_log_file = http_join_dir(a, dir, c->global.failure_log_file);
 }
 
 /* ---- life ---- */

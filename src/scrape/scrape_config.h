@@ -9,59 +9,9 @@
 #include <stdatomic.h>
 
 #include "conf/conf.h"
+#include "http/http_config.h"
 #include "model/labels.h"
 #include "relabel/relabel.h"
-
-/* ---- HTTP client settings (http_config of everything) ---- */
-struct tls_config {
-    str ca, ca_file, cert, cert_file, key_file, server_name;
-    struct conf_secret key;
-    bool insecure_skip_verify;
-    int min_version, max_version; /* 0 = unset, 1..4 = TLS 1.0 .. 1.3 */
-};
-struct basic_auth_config {
-    str username, username_file, password_file, username_ref, password_ref;
-    struct conf_secret password;
-};
-struct authorization_config {
-    str type, credentials_file, credentials_ref; /* type defaults to Bearer */
-    struct conf_secret credentials;
-};
-struct oauth2_config {
-    str client_id, client_secret_file, client_secret_ref, token_url, client_certificate_key_file,
-        client_certificate_key_id, signature_algorithm, iss, audience, grant_type;
-    struct conf_secret client_secret, client_certificate_key;
-    const struct conf_node *claims;
-    CONF_DICT_OF(str) endpoint_params;
-    CONF_LIST_OF(str) scopes;
-    struct tls_config tls;
-    str proxy_url, no_proxy;
-    bool proxy_from_environment;
-    const struct conf_node *proxy_connect_header;
-};
-struct header_config {
-    CONF_LIST_OF(str) values;
-    CONF_LIST_OF(struct conf_secret) secrets;
-    CONF_LIST_OF(str) files;
-};
-struct http_config {
-    struct basic_auth_config *basic_auth;
-    struct authorization_config *authorization;
-    struct oauth2_config *oauth2;
-    struct conf_secret bearer_token;
-    str bearer_token_file;
-    struct tls_config tls;
-    bool follow_redirects, enable_http2, proxy_from_environment;
-    str proxy_url, no_proxy;
-    const struct conf_node *proxy_connect_header; /* name -> list of secrets */
-    CONF_DICT_OF(struct header_config) headers;   /* http_headers */
-};
-extern const struct conf_schema http_config_schema;
-struct http_fetch;
-/* Settings -> a request (http/http.h): credentials, headers after those it has already, TLS, proxy; what is made lives in a.
- * False: credentials cannot be read (error). */
-bool http_config_apply(const struct http_config *c, struct arena *a, struct http_fetch *f, char *error,
-                       size_t error_size);
 
 /* ---- service discovery ---- */
 struct target_group { /* targets and common labels: static_configs, file_sd, http_sd */

@@ -6,21 +6,15 @@
 #include "scrape/scrape_config.h"
 
 #define FAIL(...) IGNORE_ERR(conf_error(cx, n, __VA_ARGS__))
-#define SCHEMA(var, T, name, rows, ...)                                                                      \
-    const struct conf_schema var = {                                                                         \
-        .type_name = (name), .size = sizeof(T), .fields = (rows), .n_fields = ARRAY_LEN(rows), ##__VA_ARGS__ \
-    }
+#define SCHEMA    CONF_SCHEMA
 
 extern const struct conf_schema alerting_schema, remote_read_schema, otlp_schema, storage_schema, tracing_schema,
     runtime_schema;
-extern const struct conf_schema tls_config_schema, http_config_rw_schema, sd_configs_schema, target_group_schema;
+extern const struct conf_schema sd_configs_schema, target_group_schema;
 
 /* Targets of static_configs must be hosts, not URLs. */
 void scrape_check_static_targets(struct conf_ctx *cx, const struct conf_node *n, const struct sd_configs *sd);
 void invalid_label_name(struct conf_ctx *cx, const struct conf_node *at, str name);
-/* "dir/file" for relative paths; "" and absolute ones stay. */
-str scrape_join_dir(struct arena *a, str dir, str file);
-void http_config_set_dir(struct arena *a, struct http_config *c, str dir);
 void sd_configs_set_dir(struct arena *a, struct sd_configs *c, str dir);
 
 #endif

@@ -584,13 +584,14 @@ KIND(vultr, DEF(.number[0] = 80, .refresh_ms = 60000), N(0, "port"), REFRESH, HT
 
 /* ---- all of them ---- */
 
-#define OTHERS(X)                                                                                                    \
-    X(azure)                                                                                                         \
-    X(consul)                                                                                                        \
-    X(digitalocean)                                                                                                  \
-    X(docker) X(dockerswarm) X(ec2) X(lightsail) X(aws) X(eureka) X(gce) X(hetzner) X(ionos) X(kubernetes) X(kuma)   \
-        X(linode) X(marathon) X(nerve) X(serverset) X(nomad) X(oci) X(openstack) X(outscale) X(ovhcloud) X(puppetdb) \
-            X(scaleway) X(stackit) X(triton) X(uyuni) X(vultr)
+#define OTHERS(X)                                                                                                      \
+    X(azure)                                                                                                           \
+    X(consul)                                                                                                          \
+    X(digitalocean)                                                                                                    \
+    X(docker)                                                                                                          \
+    X(dockerswarm) X(ec2) X(lightsail) X(aws) X(eureka) X(gce) X(hetzner) X(ionos) X(kubernetes) X(kuma) X(linode)     \
+        X(marathon) X(nerve) X(serverset) X(nomad) X(oci) X(openstack) X(outscale) X(ovhcloud) X(puppetdb) X(scaleway) \
+            X(stackit) X(triton) X(uyuni) X(vultr)
 enum {
 #define X(kind) OTHER_##kind,
     OTHERS(X)
@@ -646,7 +647,7 @@ void sd_configs_set_dir(struct arena *a, struct sd_configs *c, str dir)
 {
     for (size_t i = 0; i < c->files.n; i++)
         for (size_t k = 0; k < c->files.p[i].files.n; k++)
-            c->files.p[i].files.p[k] = scrape_join_dir(a, dir, c->files.p[i].files.p[k]);
+            c->files.p[i].files.p[k] = http_join_dir(a, dir, c->files.p[i].files.p[k]);
     for (size_t i = 0; i < c->https.n; i++)
         http_config_set_dir(a, &c->https.p[i].http, dir);
     for (size_t k = 0; k < OTHERS_N; k++)
@@ -654,6 +655,6 @@ void sd_configs_set_dir(struct arena *a, struct sd_configs *c, str dir)
             struct sd_any *any = (struct sd_any *)c->others[k].p + i;
             http_config_set_dir(a, &any->http, dir);
             if (k == OTHER_kubernetes)
-                any->s[S_KUBE_CONFIG] = scrape_join_dir(a, dir, any->s[S_KUBE_CONFIG]);
+                any->s[S_KUBE_CONFIG] = http_join_dir(a, dir, any->s[S_KUBE_CONFIG]);
         }
 }

@@ -328,7 +328,7 @@ static str path_in(struct kube *k, str value)
     str dir = k->r->cfg->s[S_KUBE_CONFIG];
     while (dir.n && dir.p[dir.n - 1] != '/')
         dir.n--;
-    return dir.n > 1 ? scrape_join_dir(&k->a, str_take(dir, dir.n - 1), value) : value;
+    return dir.n > 1 ? http_join_dir(&k->a, str_take(dir, dir.n - 1), value) : value;
 }
 
 static void use_user(struct kube *k, const struct conf_node *user)

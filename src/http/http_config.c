@@ -1,8 +1,11 @@
 /* Schema of HTTP client settings: TLS, basic_auth, authorization, oauth2, proxy, headers; the rules of
  * prometheus/common's HTTPClientConfig. */
-#include "scrape/scrape_config_int.h"
+#include "base/check.h"
+#include "http/http_config.h"
 
-str scrape_join_dir(struct arena *a, str dir, str file)
+#define FAIL(...) IGNORE_ERR(conf_error(cx, n, __VA_ARGS__))
+
+str http_join_dir(struct arena *a, str dir, str file)
 {
     if (file.n == 0 || file.p[0] == '/' || dir.n == 0 || str_eq(dir, STR(".")))
         return file;
@@ -75,7 +78,8 @@ static const struct conf_field tls_fields[] = {
     F(max_version, "max_version", CONF_CUSTOM, .read = read_tls_version, .print = print_tls_version),
 };
 #undef F
-SCHEMA(tls_config_schema, struct tls_config, "config.plain", tls_fields, .check = check_tls, .is_empty = tls_empty);
+CONF_SCHEMA(tls_config_schema, struct tls_config, "config.plain", tls_fields, .check = check_tls,
+            .is_empty = tls_empty);
 
 /* ---- credentials ---- */
 
@@ -86,7 +90,7 @@ static const struct conf_field basic_fields[] = {
     F(password_file, "password_file", CONF_STR), F(password_ref, "password_ref", CONF_STR),
 };
 #undef F
-static SCHEMA(basic_schema, struct basic_auth_config, "config.plain", basic_fields);
+static CONF_SCHEMA(basic_schema, struct basic_auth_config, "config.plain", basic_fields);
 
 #define F(m, key, t, ...) CF(struct authorization_config, m, key, t, ##__VA_ARGS__)
 static const struct conf_field authorization_fields[] = {
@@ -96,7 +100,7 @@ static const struct conf_field authorization_fields[] = {
     F(credentials_ref, "credentials_ref", CONF_STR),
 };
 #undef F
-static SCHEMA(authorization_schema, struct authorization_config, "config.plain", authorization_fields);
+static CONF_SCHEMA(authorization_schema, struct authorization_config, "config.plain", authorization_fields);
 
 #define F(m, key, t, ...) CF(struct oauth2_config, m, key, t, ##__VA_ARGS__)
 static const struct conf_field oauth2_fields[] = {
@@ -122,7 +126,7 @@ static const struct conf_field oauth2_fields[] = {
     F(proxy_connect_header, "proxy_connect_header", CONF_NODE, .flags = CONF_HIDDEN),
 };
 #undef F
-static SCHEMA(oauth2_schema, struct oauth2_config, "config.plain", oauth2_fields);
+static CONF_SCHEMA(oauth2_schema, struct oauth2_config, "config.plain", oauth2_fields);
 
 /* ---- headers ---- */
 
@@ -133,7 +137,7 @@ static const struct conf_field header_fields[] = {
     F(files, "files", CONF_LIST, .of = CONF_STR),
 };
 #undef F
-static SCHEMA(header_schema, struct header_config, "config.plain", header_fields);
+static CONF_SCHEMA(header_schema, struct header_config, "config.plain", header_fields);
 
 static bool header_reserved(str name)
 {
@@ -279,29 +283,29 @@ static const struct conf_field http_fields[] = {
 #undef F
 static const struct http_config http_defaults = { .follow_redirects = true, .enable_http2 = true };
 static const struct http_config http_rw_defaults = { .follow_redirects = true };
-SCHEMA(http_config_schema, struct http_config, "config.plain", http_fields, .defaults = &http_defaults,
-       .check = check_http);
-SCHEMA(http_config_rw_schema, struct http_config, "config.plain", http_fields, .defaults = &http_rw_defaults,
-       .check = check_http);
+CONF_SCHEMA(http_config_schema, struct http_config, "config.plain", http_fields, .defaults = &http_defaults,
+            .check = check_http);
+CONF_SCHEMA(http_config_rw_schema, struct http_config, "config.plain", http_fields, .defaults = &http_rw_defaults,
+            .check = check_http);
 
 void http_config_set_dir(struct arena *a, struct http_config *c, str dir)
 {
     str *files[] = { &c->tls.ca_file, &c->tls.cert_file, &c->tls.key_file, &c->bearer_token_file };
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
-        *files[i] = scrape_join_dir(a, dir, *files[i]);
+        *files[i] = http_join_dir(a, dir, *files[i]);
     if (c->basic_auth) {
-        c->basic_auth->username_file = scrape_join_dir(a, dir, c->basic_auth->username_file);
-        c->basic_auth->password_file = scrape_join_dir(a, dir, c->basic_auth->password_file);
+        c->basic_auth->username_file = http_join_dir(a, dir, c->basic_auth->username_file);
+        c->basic_auth->password_file = http_join_dir(a, dir, c->basic_auth->password_file);
     }
     if (c->oauth2) {
         str *more[] = { &c->oauth2->client_secret_file, &c->oauth2->tls.ca_file, &c->oauth2->tls.cert_file,
                         &c->oauth2->tls.key_file };
         for (size_t i = 0; i < ARRAY_LEN(more); i++)
-            *more[i] = scrape_join_dir(a, dir, *more[i]);
+            *more[i] = http_join_dir(a, dir, *more[i]);
     }
     if (c->authorization)
-        c->authorization->credentials_file = scrape_join_dir(a, dir, c->authorization->credentials_file);
+        c->authorization->credentials_file = http_join_dir(a, dir, c->authorization->credentials_file);
     for (size_t i = 0; i < c->headers.n; i++)
         for (size_t k = 0; k < c->headers.p[i].files.n; k++)
-            c->headers.p[i].files.p[k] = scrape_join_dir(a, dir, c->headers.p[i].files.p[k]);
+            c->headers.p[i].files.p[k] = http_join_dir(a, dir, c->headers.p[i].files.p[k]);
 }
