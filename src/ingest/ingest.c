@@ -72,6 +72,7 @@ void ingest_close(struct ingest *in)
 {
     if (!in)
         return;
+    tsdb_on_ready(in->db, NULL, NULL);
     tsdb_on_gone(in->db, NULL, NULL);
     ha_deinit(in);
     fold_deinit(in);

@@ -107,7 +107,7 @@ enum err tsdb_write_gated(struct tsdb *db, const struct batch *b, const struct t
 void tsdb_on_gone(struct tsdb *db, void (*gone)(void *ctx, struct labels ls), void *ctx);
 /* Called once when everything that was in the log or came while it was replayed is in the head, before the first write
  * that asks a gate (what comes earlier does not: its series may well be known). fn may call tsdb_each_series, nothing
- * that waits for the replay. At once if that has been. */
+ * that waits for the replay. At once if that has been. fn NULL: nobody; the one before is not called any more. */
 void tsdb_on_ready(struct tsdb *db, void (*fn)(void *ctx), void *ctx);
 /* Every series of the head; ls is valid during the call. No partition is locked: series made meanwhile may be missing. */
 void tsdb_each_series(struct tsdb *db, void (*fn)(void *ctx, struct labels ls), void *ctx);

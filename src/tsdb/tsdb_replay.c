@@ -797,7 +797,7 @@ void tsdb_on_ready(struct tsdb *db, void (*fn)(void *ctx), void *ctx)
     r->on_ready = fn;
     r->on_ready_ctx = ctx;
     mtx_unlock(&r->mu);
-    if (now)
+    if (now && fn)
         fn(ctx);
 }
 
