@@ -13,7 +13,7 @@ struct crash {
     struct store *st;
     struct tsdb *db;
     int sent, acked; /* scrapes: sample k of every series has value k * 10 + series */
-    bool flushed_some;
+    unsigned opens;
 };
 
 static bool cr_open(struct crash *c)
@@ -24,6 +24,7 @@ static bool cr_open(struct crash *c)
     tsdb_config_defaults(&cfg);
     cfg.retention_ms = 0;
     cfg.partitions = 2;
+    cfg.replay_behind = c->opens++ % 2; /* every other time writes come while the log is replayed */
     store_config_defaults(&scfg);
     scfg.wal_file_bytes = 64 << 10;
     scfg.wal_spares = 1;
