@@ -18,6 +18,7 @@ static const struct cli_command *const commands[] = {
     &cli_import_openmetrics,
     &cli_import_snapshot,
     &cli_export,
+    &cli_blackbox,
     &cli_version,
 };
 

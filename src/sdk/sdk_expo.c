@@ -2,7 +2,7 @@
  *
  * The text formats know no native histograms: they show their powers of two as buckets, each populated one with both its
  * bounds, so that quantiles interpolate inside it. Counts are exact, only the resolution is lost. */
-#include "sdk_metric.h"
+#include "sdk_file.h"
 
 #include <float.h>
 #include <math.h>
@@ -494,6 +494,15 @@ static vane_status render(struct expo *e)
     sdk_buf_free(&e->msg);
     sdk_count(SDK_SCRAPES, 1);
     return stop || e->out.failed ? VANE_E_NOMEM : VANE_OK;
+}
+
+int sdk_expo_file(const struct sdk_file *f, struct sdk_buf *out)
+{
+    struct expo e = { .format = VANE_FORMAT_TEXT, .out = *out };
+    const struct sdk_visitor v = { text_begin, text_point, text_end, &e };
+    int stop = sdk_file_visit(f, &v);
+    *out = e.out;
+    return stop;
 }
 
 vane_status vane_render(vane_format f, char **ret, size_t *ret_n)

@@ -45,3 +45,8 @@ void sdk_file_hist(const struct sdk_file *f, const struct sdk_meta_record *r, st
 /* The regions (rings of logs and spans): kind, index, memory. */
 int sdk_file_regions(const struct sdk_file *f,
                      int (*fn)(void *ctx, const char kind[4], uint32_t index, const void *p, size_t n), void *ctx);
+
+/* The series of one file through a visitor, single processes' gauges with the label pid, living or not (sdk_multiproc.c);
+ * and the same as text 0.0.4 (sdk_expo.c). Non-zero: stopped, or no memory. */
+int sdk_file_visit(const struct sdk_file *f, const struct sdk_visitor *v);
+int sdk_expo_file(const struct sdk_file *f, struct sdk_buf *out);

@@ -722,6 +722,20 @@ static int visit_sum(const struct sdk_visitor *v, const struct sum *s)
     return stop;
 }
 
+int sdk_file_visit(const struct sdk_file *f, const struct sdk_visitor *v)
+{
+    struct sum s;
+    struct adding a = { .sum = &s, .alive = true };
+    sum_init(&s);
+    pthread_mutex_lock(&sdk_collect_mu);
+    int stop = sdk_file_each(f, add_record, &a);
+    pthread_mutex_unlock(&sdk_collect_mu);
+    sdk_hist_free(&a.scratch);
+    stop = stop || s.failed ? 1 : visit_sum(v, &s);
+    sum_free(&s);
+    return stop;
+}
+
 int sdk_multiproc_collect(const struct sdk_visitor *v)
 {
     static uint64_t last_fold_ns; /* under the collect lock */

@@ -1,6 +1,5 @@
 """libvane seen from outside: its listener answers good and bad requests, its expositions pass promtool, Debian's
 Prometheus scrapes it (OpenMetrics with exemplars, and native histograms by protobuf), and so does vane."""
-import json
 import os
 import pathlib
 import shutil
@@ -11,7 +10,7 @@ import tempfile
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(os.environ["VANE_SOURCE"]) / "tests/e2e"))
-from vane_e2e import Vane, free_port, http, run, wait_for  # noqa: E402
+from vane_e2e import BINARY, Vane, free_port, http, run, wait_for  # noqa: E402
 
 APP = sys.argv[1]
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
@@ -19,8 +18,12 @@ PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFam
 
 
 class App:
+    def __init__(self, **more):
+        self.more, self.end = more, 0
+
     def __enter__(self):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "PROMETHEUS_"))}
+        env.update(self.more)
         self.p = subprocess.Popen([APP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         self.port = int(self.p.stdout.readline())
         self.url = f"http://127.0.0.1:{self.port}"
@@ -28,7 +31,7 @@ class App:
 
     def __exit__(self, *_):
         self.p.stdin.close()
-        assert self.p.wait(10) == 0
+        assert self.p.wait(10) == self.end
 
 
 def raw(port, data, more=b""):
@@ -177,5 +180,31 @@ def vane_scrapes_native_histograms_and_the_classic_text():
             assert any(e["labels"]["trace_id"].startswith("0102") for s in ex for e in s["exemplars"]), ex
 
 
-run([the_listener_answers_good_and_bad_requests, promtool_accepts_the_text, debians_prometheus_scrapes_openmetrics_with_exemplars,
+def the_black_box_tells_what_a_killed_process_had_counted():
+    folder = tempfile.mkdtemp(prefix="vane-sdk-box-")
+    try:
+        with App(VANE_BLACKBOX_DIR=folder) as app:
+            app.p.stdin.write(b"x" * 58)
+            app.p.stdin.flush()
+            wait_for(lambda: b"} 100\n" in http("GET", app.url + "/metrics").body, "the counts")
+            r = subprocess.run([BINARY, "blackbox", folder], capture_output=True, text=True)
+            assert r.returncode == 0 and ", running\n" in r.stdout, r.stdout + r.stderr
+            app.p.kill()
+            app.end = -9
+        r = subprocess.run([BINARY, "blackbox", folder], capture_output=True, text=True)
+        assert r.returncode == 0, r.stderr
+        assert "# service scraped-app, instance " in r.stdout and ", died: " in r.stdout
+        assert 'app_requests_total{method="GET",path="/caf\u00e9 \\"x\\"\\\\\\n"} 100\n' in r.stdout, r.stdout[:2000]
+        assert "app_duration_seconds_count{method=\"GET\"} 1001\n" in r.stdout
+        (pathlib.Path(folder) / "vane_1_1_0.vsm").write_bytes(b"nonsense" * 5000)
+        r = subprocess.run([BINARY, "blackbox", folder], capture_output=True, text=True)
+        assert r.returncode == 0 and "cannot be read: not a file of libvane" in r.stdout
+        for bad in (folder + "/none", "/tmp"):
+            r = subprocess.run([BINARY, "blackbox", bad], capture_output=True, text=True)
+            assert r.returncode == 1 and "vane: " in r.stderr, r
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+run([the_black_box_tells_what_a_killed_process_had_counted, the_listener_answers_good_and_bad_requests, promtool_accepts_the_text, debians_prometheus_scrapes_openmetrics_with_exemplars,
      debians_prometheus_scrapes_native_histograms, vane_scrapes_native_histograms_and_the_classic_text])
