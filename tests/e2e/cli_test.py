@@ -15,7 +15,7 @@ def vane(*args, **kw):
 def help_is_everywhere():
     r = vane("--help")
     assert r.returncode == 0 and "serve" in r.stdout
-    for words in (["serve"], ["query"], ["check", "config"], ["fsck"], ["version"]):
+    for words in (["serve"], ["query"], ["check", "config"], ["check", "rules"], ["test", "rules"], ["fsck"], ["version"]):
         r = vane(*words, "--help")
         assert r.returncode == 0 and r.stdout.startswith("usage:"), (words, r)
         r = vane(*words, "--no-such-option")
@@ -39,6 +39,69 @@ def check_config_points_at_the_error():
         assert r.returncode == 0, r
         r = vane("check", "config", d + "/none.yml")
         assert r.returncode == 1 and "none.yml" in r.stderr
+
+
+RULES = """groups:
+  - name: g
+    rules:
+      - {record: "job:up:sum", expr: sum by (job) (up)}
+      - {alert: Down, expr: up == 0, for: 2m, labels: {severity: page}, annotations: {summary: "{{ $labels.job }} is down"}}
+"""
+RULE_TEST = """rule_files: [rules.yml]
+evaluation_interval: 1m
+tests:
+  - name: goes down
+    input_series: [{series: 'up{job="a"}', values: "1 0x5"}]
+    alert_rule_test:
+      - eval_time: 4m
+        alertname: Down
+        exp_alerts: [{exp_labels: {severity: page, job: a}, exp_annotations: {summary: a is down}}]
+    promql_expr_test: [{expr: "job:up:sum", eval_time: 1m, exp_samples: [{labels: 'job:up:sum{job="a"}', value: 0}]}]
+  - name: stays up
+    input_series: [{series: 'up{job="b"}', values: "1x5"}]
+    alert_rule_test: [{eval_time: 4m, alertname: Down, exp_alerts: []}]
+"""
+
+
+def rules_are_checked():
+    with tempfile.TemporaryDirectory() as d:
+        f, g = pathlib.Path(d) / "rules.yml", pathlib.Path(d) / "bad.yml"
+        f.write_text(RULES)
+        r = vane("check", "rules", str(f))
+        assert r.returncode == 0 and r.stdout == f"Checking {f}\n  SUCCESS: 2 rules found\n\n" and not r.stderr, r
+        g.write_text(RULES.replace("sum by (job) (up)", "sum by (job) (up") + "  - name: g\n")
+        r = vane("check", "rules", str(f), str(g))
+        assert r.returncode == 1 and "SUCCESS: 2 rules" in r.stdout and "  FAILED:\n" in r.stderr, r
+        assert f"{g}:4:" in r.stderr and "repeated in the same file" in r.stderr, "every error is told: " + r.stderr
+        f.write_text(RULES + RULES.splitlines()[3] + "\n")
+        r = vane("check", "rules", str(f))
+        assert r.returncode == 0 and "1 duplicate rule(s) found" in r.stderr and "job:up:sum" in r.stderr, r
+        assert vane("check", "rules", "--lint-fatal", str(f)).returncode == 3
+        assert vane("check", "rules", "--lint-fatal", "--lint=none", str(f)).returncode == 0
+        f.write_text(RULES.replace("for:", "fro:"))
+        assert vane("check", "rules", str(f)).returncode == 1
+        assert vane("check", "rules", "--ignore-unknown-fields", str(f)).returncode == 0
+        r = vane("check", "rules", d + "/none.yml")
+        assert r.returncode == 1 and "none.yml" in r.stderr
+    assert vane("check", "rules").returncode == 2
+    assert vane("check", "rules", "--lint=what", "x").returncode == 2
+
+
+def rules_are_tested():
+    with tempfile.TemporaryDirectory() as d:
+        (pathlib.Path(d) / "rules.yml").write_text(RULES)
+        f = pathlib.Path(d) / "test.yml"
+        f.write_text(RULE_TEST)
+        r = vane("test", "rules", str(f))
+        assert r.returncode == 0 and r.stdout == f"Unit Testing:  {f}\n  SUCCESS\n\n" and not r.stderr, r
+        f.write_text(RULE_TEST.replace("a is down", "b is down"))
+        r = vane("test", "rules", str(f))
+        assert r.returncode == 1 and "  FAILED:\n" in r.stderr and "a is down" in r.stderr, r
+        assert vane("test", "rules", "--run", "^stays", str(f)).returncode == 0
+        f.write_text(RULE_TEST.replace("tests:", "testes:"))
+        r = vane("test", "rules", str(f))
+        assert r.returncode == 1 and f"{f}:3:1" in r.stderr, r
+    assert vane("test", "rules", "--run", "(", "x").returncode == 2
 
 
 def queries_as_tables_and_json():
@@ -100,5 +163,5 @@ def fsck_finds_a_flipped_bit():
         v.kill()
 
 
-run([help_is_everywhere, check_config_points_at_the_error, queries_as_tables_and_json, serve_refuses_what_is_unsafe_or_taken,
+run([help_is_everywhere, check_config_points_at_the_error, rules_are_checked, rules_are_tested, queries_as_tables_and_json, serve_refuses_what_is_unsafe_or_taken,
      fsck_finds_a_flipped_bit])

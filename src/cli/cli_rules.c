@@ -1,0 +1,183 @@
+/* vane check rules, vane test rules: rule files and their unit tests, with promtool's texts and exit codes. */
+#include <getopt.h>
+
+#include "base/check.h"
+#include "cli/cli.h"
+#include "rules/rules_unit.h"
+
+enum { CLI_LINT = 3 }; /* promtool's exit code of lint findings under --lint-fatal */
+
+/* ---- check ---- */
+struct checks {
+    struct rules_options read;
+    bool duplicates, fatal;
+};
+enum verdict { GOOD, LINT, BAD };
+
+static size_t count_rules(const struct rule_file *f)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < f->n_groups; i++)
+        n += f->groups[i].n_rules;
+    return n;
+}
+
+static void print_duplicates(const struct rule_duplicate *d, size_t n)
+{
+    fprintf(stderr, "  FAILED:\nlint error %zu duplicate rule(s) found.\n", n);
+    for (size_t i = 0; i < n; i++) {
+        fprintf(stderr, "Metric: " STR_FMT "\nLabel(s):\n", STR_ARG(d[i].rule->name));
+        labels_each (l, d[i].rule->labels)
+            fprintf(stderr, "\t" STR_FMT ": " STR_FMT "\n", STR_ARG(l->name), STR_ARG(l->value));
+    }
+    fputs("Might cause inconsistency while recording expressions\n", stderr);
+}
+
+static enum verdict check_file(const struct checks *opt, const char *path)
+{
+    AUTO_ARENA struct arena a;
+    AUTO_BUF struct buf report = { 0 };
+    struct rule_file file = { 0 };
+    struct rule_duplicate *twice;
+    size_t n = 0;
+    arena_init(&a, 0);
+    struct conf_ctx cx = conf_ctx_init(&a, fs_os());
+    printf("Checking %s\n", path);
+    fflush(stdout); /* what follows may go to stderr */
+    enum err e = rules_file_load(&cx, path, &opt->read, &file);
+    conf_diags_print(&report, &cx);
+    if (e)
+        fputs("  FAILED:\n", stderr);
+    if (report.n)
+        fwrite(report.p, 1, report.n, stderr);
+    if (!e && opt->duplicates)
+        n = rules_file_duplicates(&a, &file, &twice);
+    if (n)
+        print_duplicates(twice, n);
+    else if (!e)
+        printf("  SUCCESS: %zu rules found\n", count_rules(&file));
+    printf("\n");
+    rules_file_release(&file);
+    conf_ctx_release(&cx);
+    return e ? BAD : n ? LINT : GOOD;
+}
+
+static bool parse_lint(str list, bool *ret_duplicates)
+{
+    str word;
+    *ret_duplicates = false;
+    while (str_cut(&list, ',', &word)) {
+        if (str_eq(word, STR("all")) || str_eq(word, STR("duplicate-rules")))
+            *ret_duplicates = true;
+        else if (!str_eq(word, STR("none")))
+            return false;
+    }
+    return true;
+}
+
+static int run_check(const struct cli_command *self, int argc, char **argv)
+{
+    enum { LINTS = 256, FATAL, NO_FATAL, IGNORE_UNKNOWN };
+    static const struct option options[] = { { "help", no_argument, NULL, 'h' },
+                                             { "lint", required_argument, NULL, LINTS },
+                                             { "lint-fatal", no_argument, NULL, FATAL },
+                                             { "no-lint-fatal", no_argument, NULL, NO_FATAL },
+                                             { "ignore-unknown-fields", no_argument, NULL, IGNORE_UNKNOWN },
+                                             { 0 } };
+    struct checks opt = { .duplicates = true };
+    for (int o, code; (o = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        if (cli_option_ends(self, o, &code))
+            return code;
+        if (o == LINTS && !parse_lint(str_c(optarg), &opt.duplicates))
+            return cli_usage(self, "--lint=%s: all, duplicate-rules or none", optarg);
+        if (o == FATAL || o == NO_FATAL)
+            opt.fatal = o == FATAL;
+        opt.read.ignore_unknown_fields |= o == IGNORE_UNKNOWN;
+    }
+    if (optind == argc)
+        return cli_usage(self, "name at least one rule file");
+    enum verdict worst = GOOD;
+    for (int i = optind; i < argc; i++) {
+        enum verdict v = check_file(&opt, argv[i]);
+        worst = MAX(worst, v);
+    }
+    return worst == BAD ? CLI_FAILED : worst == LINT && opt.fatal ? CLI_LINT : CLI_OK;
+}
+
+const struct cli_command cli_check_rules = {
+    .name = "check rules",
+    .summary = "check files of recording and alerting rules",
+    .help = "usage: vane check rules [options] FILE...\n"
+            "\n"
+            "Reads each file as `vane serve` would: keys, names, expressions, templates. Every error is printed as\n"
+            "file:line:column with the line.\n"
+            "\n"
+            "  --lint=LIST              what else to look for: all, duplicate-rules (the default) or none\n"
+            "  --lint-fatal             findings of --lint give exit code 3 (otherwise they are only told)\n"
+            "  --ignore-unknown-fields  keys that no rule file has are passed over\n"
+            "\n"
+            "Exit code 0 when all files are valid, 1 when one is not, 3 for findings with --lint-fatal.\n",
+    .run = run_check,
+};
+
+/* ---- test ---- */
+static bool test_file(const struct rules_unit_options *opt, const char *path)
+{
+    AUTO_BUF struct buf report = { 0 };
+    size_t n;
+    printf("Unit Testing:  %s\n", path);
+    fflush(stdout);
+    enum err e = rules_unit_run(path, opt, &report, &n);
+    if (e)
+        fputs("  FAILED:\n", stderr);
+    if (report.n)
+        fwrite(report.p, 1, report.n, stderr);
+    printf(e ? "\n" : "  SUCCESS\n\n");
+    return e == OK;
+}
+
+static int run_test(const struct cli_command *self, int argc, char **argv)
+{
+    enum { ONLY = 256, IGNORE_UNKNOWN };
+    static const struct option options[] = { { "help", no_argument, NULL, 'h' },
+                                             { "run", required_argument, NULL, ONLY },
+                                             { "ignore-unknown-fields", no_argument, NULL, IGNORE_UNKNOWN },
+                                             { 0 } };
+    struct rules_unit_options opt = { 0 };
+    const char *only = NULL;
+    struct rx *rx = NULL;
+    struct err_text why;
+    for (int o, code; (o = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        if (cli_option_ends(self, o, &code))
+            return code;
+        if (o == ONLY)
+            only = optarg;
+        opt.ignore_unknown_fields |= o == IGNORE_UNKNOWN;
+    }
+    if (optind == argc)
+        return cli_usage(self, "name at least one file of unit tests");
+    if (only && rx_compile(str_c(only), false, &rx, &why) != OK)
+        return cli_usage(self, "--run=%s: %s", only, why.msg);
+    opt.only = rx;
+    int worst = CLI_OK;
+    for (int i = optind; i < argc; i++)
+        if (!test_file(&opt, argv[i]))
+            worst = CLI_FAILED;
+    rx_free(rx);
+    return worst;
+}
+
+const struct cli_command cli_test_rules = {
+    .name = "test rules",
+    .summary = "run unit tests of rules",
+    .help = "usage: vane test rules [options] FILE...\n"
+            "\n"
+            "Runs unit tests in promtool's format: input series, rule files, the alerts and samples expected of them.\n"
+            "Files named in rule_files are looked for beside the test file.\n"
+            "\n"
+            "  --run=REGEX              only tests whose name matches\n"
+            "  --ignore-unknown-fields  unknown keys in test and rule files are passed over\n"
+            "\n"
+            "Exit code 0 when all tests pass, 1 otherwise.\n",
+    .run = run_test,
+};
