@@ -1,0 +1,314 @@
+#include "control/control.h"
+
+#include <sqlite3.h>
+
+#include "base/check.h"
+#include "base/stats.h"
+#include "base/thread.h"
+#include "base/vec.h"
+
+enum {
+    BUSY_MS = 5000, /* another program (sqlite3, a backup) may hold the file for a moment */
+    COLUMNS_MAX = 64,
+    STATEMENTS_MAX = 256,
+};
+
+struct statement {
+    const char *sql; /* its address is the key */
+    sqlite3_stmt *st;
+};
+struct control_tx {
+    struct control *c;
+    enum err failed; /* sticky */
+    struct err_text why;
+};
+struct control {
+    struct mtx mu; /* held by the open transaction */
+    sqlite3 *db;
+    VEC(struct statement) statements;
+    char *path;
+    struct control_tx tx;
+};
+
+static struct stat transactions =
+    STAT_COUNTER("vane_control_transactions_total", "Transactions of the control database that were committed", "");
+static struct stat errors = STAT_COUNTER("vane_control_errors_total", "Failed calls of the control database", "");
+
+static enum err meaning(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return OK;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERR_BUSY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ERR_CORRUPT;
+    case SQLITE_FULL:
+        return ERR_NO_SPACE;
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+    case SQLITE_AUTH:
+        return ERR_PERMISSION;
+    case SQLITE_CONSTRAINT:
+        return ERR_EXISTS;
+    case SQLITE_TOOBIG:
+        return ERR_LIMIT;
+    default:
+        return ERR_IO;
+    }
+}
+
+static enum err fail(const struct control *c, int rc, const char *doing, struct err_text *reterr)
+{
+    enum err e = meaning(rc);
+    const char *hint = "";
+    stat_add(&errors, 1);
+    if (e == ERR_CORRUPT)
+        hint = "; move this file away (with those that end in -wal and -shm) to start with empty state, or restore it";
+    else if (e == ERR_BUSY)
+        hint = "; another program holds it: end that one";
+    return err_fail(reterr, e ? e : ERR_IO, "%s: %s: %s%s", c->path, doing, c->db ? sqlite3_errmsg(c->db) : "no memory",
+                    hint);
+}
+
+/* ---- opening ---- */
+static int is_ok(void *ctx, int n, char **cols, char **names)
+{
+    (void)names;
+    *(bool *)ctx = n == 1 && cols[0] && str_eq(str_c(cols[0]), STR("ok"));
+    return 0;
+}
+
+static enum err prepare_file(struct control *c, struct err_text *reterr)
+{
+    bool sound = false;
+    int rc =
+        sqlite3_open_v2(c->path, &c->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (rc != SQLITE_OK)
+        return fail(c, rc, "open", reterr);
+    sqlite3_busy_timeout(c->db, BUSY_MS);
+    rc = sqlite3_exec(c->db, "PRAGMA quick_check(1)", is_ok, &sound, NULL);
+    if (rc != SQLITE_OK || !sound)
+        return fail(c, rc ? rc : SQLITE_CORRUPT, "check", reterr);
+    rc = sqlite3_exec(
+        c->db,
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+        "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
+        "CREATE TABLE IF NOT EXISTS control_tables(name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+        NULL, NULL, NULL);
+    return rc == SQLITE_OK ? OK : fail(c, rc, "prepare", reterr);
+}
+
+enum err control_open(const char *path, struct control **ret, struct err_text *reterr)
+{
+    struct control *c = mem_zalloc(sizeof(*c));
+    mtx_init(&c->mu, 200);
+    c->path = mem_strdup(str_c(path));
+    stat_register(&transactions);
+    stat_register(&errors);
+    enum err e = prepare_file(c, reterr);
+    if (e) {
+        control_close(c);
+        return e;
+    }
+    *ret = c;
+    return OK;
+}
+
+void control_close(struct control *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->statements.n; i++)
+        sqlite3_finalize(c->statements.p[i].st);
+    vec_free(&c->statements);
+    sqlite3_close(c->db);
+    mtx_deinit(&c->mu);
+    mem_free(c->path);
+    mem_free(c);
+}
+
+/* ---- statements ---- */
+static enum err prepared(struct control *c, const char *sql, sqlite3_stmt **ret, struct err_text *reterr)
+{
+    for (size_t i = 0; i < c->statements.n; i++)
+        if (c->statements.p[i].sql == sql) {
+            *ret = c->statements.p[i].st;
+            return OK;
+        }
+    ASSERT(c->statements.n < STATEMENTS_MAX); /* literals only */
+    int rc = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
+    if (rc != SQLITE_OK)
+        return fail(c, rc, sql, reterr);
+    vec_push(&c->statements, ((struct statement){ sql, *ret }));
+    return OK;
+}
+
+static int bind(sqlite3_stmt *st, int at, const struct control_val *v)
+{
+    switch (v->type) {
+    case CONTROL_NULL:
+        return sqlite3_bind_null(st, at);
+    case CONTROL_INT:
+        return sqlite3_bind_int64(st, at, v->i);
+    case CONTROL_REAL:
+        return sqlite3_bind_double(st, at, v->f);
+    case CONTROL_TEXT:
+        return sqlite3_bind_text64(st, at, v->s.n ? v->s.p : "", v->s.n, SQLITE_STATIC, SQLITE_UTF8);
+    case CONTROL_BLOB:
+        return sqlite3_bind_blob64(st, at, v->s.n ? v->s.p : "", v->s.n, SQLITE_STATIC);
+    }
+    return SQLITE_MISUSE;
+}
+
+static struct control_val column(sqlite3_stmt *st, int i)
+{
+    const char *p;
+    switch (sqlite3_column_type(st, i)) {
+    case SQLITE_INTEGER:
+        return CV_INT(sqlite3_column_int64(st, i));
+    case SQLITE_FLOAT:
+        return CV_REAL(sqlite3_column_double(st, i));
+    case SQLITE_TEXT:
+        p = (const char *)sqlite3_column_text(st, i);
+        return CV_TEXT(str_n(p, (size_t)sqlite3_column_bytes(st, i)));
+    case SQLITE_BLOB:
+        p = sqlite3_column_blob(st, i);
+        return CV_BLOB(str_n(p, (size_t)sqlite3_column_bytes(st, i)));
+    default:
+        return CV_NULL;
+    }
+}
+
+typedef bool row_fn(void *ctx, const struct control_val *cols, size_t n_cols);
+
+static int step_all(sqlite3_stmt *st, row_fn *row, void *ctx)
+{
+    struct control_val cols[COLUMNS_MAX];
+    int rc, n = MIN(sqlite3_column_count(st), COLUMNS_MAX);
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        for (int i = 0; i < n; i++)
+            cols[i] = column(st, i);
+        if (row && !row(ctx, cols, (size_t)n))
+            return SQLITE_DONE;
+    }
+    return rc;
+}
+
+static enum err execute(struct control *c, const char *sql, const struct control_val *args, size_t n, row_fn *row,
+                        void *ctx, struct err_text *reterr)
+{
+    sqlite3_stmt *st;
+    enum err e = OK;
+    int rc = SQLITE_OK;
+    TRY(prepared(c, sql, &st, reterr));
+    ASSERT(n == (size_t)sqlite3_bind_parameter_count(st));
+    for (size_t i = 0; i < n && rc == SQLITE_OK; i++)
+        rc = bind(st, (int)i + 1, &args[i]);
+    if (rc == SQLITE_OK)
+        rc = step_all(st, row, ctx);
+    if (rc != SQLITE_DONE)
+        e = fail(c, rc, sql, reterr);
+    sqlite3_reset(st);
+    sqlite3_clear_bindings(st);
+    return e;
+}
+
+/* ---- transactions ---- */
+enum err control_begin(struct control *c, struct control_tx **ret, struct err_text *reterr)
+{
+    mtx_lock(&c->mu);
+    enum err e = execute(c, "BEGIN IMMEDIATE", NULL, 0, NULL, NULL, reterr);
+    if (e) {
+        mtx_unlock(&c->mu);
+        return e;
+    }
+    c->tx = (struct control_tx){ .c = c };
+    *ret = &c->tx;
+    return OK;
+}
+
+static void undo(struct control *c)
+{
+    if (!sqlite3_get_autocommit(c->db)) /* SQLite itself ends a transaction on some errors */
+        sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+enum err control_commit(struct control_tx *tx, struct err_text *reterr)
+{
+    struct control *c = tx->c;
+    enum err e = tx->failed ? err_fail(reterr, tx->failed, "%s", tx->why.msg)
+                            : execute(c, "COMMIT", NULL, 0, NULL, NULL, reterr);
+    if (e)
+        undo(c);
+    else
+        stat_add(&transactions, 1);
+    mtx_unlock(&c->mu);
+    return e;
+}
+
+void control_rollback(struct control_tx *tx)
+{
+    undo(tx->c);
+    mtx_unlock(&tx->c->mu);
+}
+
+enum err control_query(struct control_tx *tx, const char *sql, const struct control_val *args, size_t n, row_fn *row,
+                       void *ctx, struct err_text *reterr)
+{
+    if (!tx->failed)
+        tx->failed = execute(tx->c, sql, args, n, row, ctx, &tx->why);
+    return tx->failed ? err_fail(reterr, tx->failed, "%s", tx->why.msg) : OK;
+}
+
+enum err control_run(struct control_tx *tx, const char *sql, const struct control_val *args, size_t n,
+                     struct err_text *reterr)
+{
+    return control_query(tx, sql, args, n, NULL, NULL, reterr);
+}
+
+/* ---- tables ---- */
+static bool read_int(void *ctx, const struct control_val *cols, size_t n)
+{
+    if (n && cols[0].type == CONTROL_INT)
+        *(int64_t *)ctx = cols[0].i;
+    return false;
+}
+
+static enum err step_up(struct control *c, const struct control_tables *t, size_t from, struct err_text *reterr)
+{
+    struct control_tx *tx;
+    TRY(control_begin(c, &tx, reterr));
+    int rc = sqlite3_exec(c->db, t->steps[from], NULL, NULL, NULL);
+    if (rc != SQLITE_OK) {
+        enum err e = fail(c, rc, t->name, reterr);
+        control_rollback(tx);
+        return e;
+    }
+    IGNORE_ERR(control_run(tx, "INSERT OR REPLACE INTO control_tables(name, version) VALUES(?, ?)",
+                           (struct control_val[]){ CV_TEXT(str_c(t->name)), CV_INT((int64_t)from + 1) }, 2, NULL));
+    return control_commit(tx, reterr); /* an error above comes back here */
+}
+
+enum err control_attach(struct control *c, const struct control_tables *t, struct err_text *reterr)
+{
+    struct control_tx *tx;
+    int64_t version = 0;
+    TRY(control_begin(c, &tx, reterr));
+    IGNORE_ERR(control_query(tx, "SELECT version FROM control_tables WHERE name = ?", &CV_TEXT(str_c(t->name)), 1,
+                             read_int, &version, NULL));
+    TRY(control_commit(tx, reterr));
+    if (version < 0 || version > (int64_t)t->n_steps)
+        return err_fail(reterr, ERR_UNSUPPORTED,
+                        "%s: the tables of \"%s\" have version %lld and this program knows up to %zu: a newer vane "
+                        "wrote them; run that one, or move the file away to start with empty state",
+                        c->path, t->name, (long long)version, t->n_steps);
+    for (size_t i = (size_t)version; i < t->n_steps; i++)
+        TRY(step_up(c, t, i, reterr));
+    return OK;
+}
