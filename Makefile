@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := build
-.PHONY: build ui up down test test-long asan tsan bench fuzz format lint install clean help
+.PHONY: dist build ui up down test test-long asan tsan bench fuzz format lint install clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,10 @@ fuzz: ## every decoder under libFuzzer, FUZZ_SECONDS each (default 20)
 format: ## clang-format over what git tracks
 	@tools/setup.sh dev
 	@git ls-files 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.c' 'fuzz/*.c' 'examples/*.[ch]' | xargs clang-format-14 -i
+
+dist: ## libvane as two files: dist/vane.c, dist/vane.h
+	@python3 tools/amalgamate.py . dist $$(sed -n "/^sdk_fast\|^sdk_small/,/)/p" src/sdk/meson.build | grep -o "sdk_[a-z_]*\.c" | sed "s|^|src/sdk/|")
+	@ls -l dist/vane.c dist/vane.h
 
 install: build ## install under PREFIX (default /usr/local)
 	@meson configure build --prefix=$(PREFIX) >/dev/null

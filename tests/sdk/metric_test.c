@@ -359,6 +359,8 @@ static void test_native(void **state)
 {
     (void)state;
     static struct seen s;
+    volatile long double one = 1.0L;
+    bool precise = one + 0x1p-60L != one; /* valgrind has only doubles: no exact bounds for the model there */
     start();
     for (uint32_t schema = 0; schema <= 6; schema++) {
         char name[16];
@@ -376,7 +378,7 @@ static void test_native(void **state)
         int octaves = schema > 4 ? 12 : 30;
         for (int i = 0; i < 20000; i++) {
             double v;
-            if (i < 200) { /* bounds and their neighbours */
+            if (i < 200 && precise) { /* bounds and their neighbours */
                 v = exp2((i % 40 - 20) / (double)(1 << schema));
                 v = i / 40 == 1 ? nextafter(v, INFINITY) : i / 40 == 2 ? nextafter(v, 0) : v;
             } else {
