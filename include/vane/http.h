@@ -2,8 +2,9 @@
  * RED metrics by the HTTP semantic conventions, the server span with the remote parent, correlation id, request log,
  * slow-request capture. Ready adapters for servers are in contrib/.
  *
- * Metrics: http_server_request_duration_seconds, http_server_active_requests, http_server_{request,response}_body_size_bytes
- * by method, route and status; and http_requests_total{method,endpoint,status} and
+ * Metrics: http_server_request_duration_seconds{http_request_method,http_route,http_response_status_code,error_type},
+ * http_server_active_requests{http_request_method,url_scheme}, http_server_{request,response}_body_size_bytes by method,
+ * route and status; and http_requests_total{method,endpoint,status} and
  * http_request_duration_seconds{method,endpoint}. Unknown methods are "_OTHER"; requests without a route have the route
  * "" (never the path: its cardinality has no bound). */
 #ifndef VANE_HTTP_H
@@ -72,8 +73,8 @@ typedef struct vane_http_client {
  *   url   user:password and the values of redacted query keys are removed from what is recorded */
 VANE_API void vane_http_client_begin(vane_http_client *x, const char *method, const char *url, vane_header_set set,
                                      void *carrier);
-/* End: status 0 with an error_type when there was no answer. Metric http_client_request_duration_seconds{method, host,
- * status}. */
+/* End: status 0 with an error_type when there was no answer. Metric http_client_request_duration_seconds
+ * {http_request_method,server_address,http_response_status_code,error_type}. */
 VANE_API void vane_http_client_end(vane_http_client *x, int status, const char *error_type, int64_t response_bytes);
 
 /* ---- databases -------------------------------------------------------------------------------------------------- */
@@ -83,7 +84,8 @@ typedef struct vane_db_query {
 } vane_db_query;
 
 /* A query: client span with sanitised text (literals become ?), metric database_query_duration_seconds{system,
- * operation, collection}, database_errors_total.
+ * operation,collection}, database_errors_total{system,operation,error_type}. The text is read as standard SQL with the
+ * extensions of PostgreSQL and SQLite, for the systems "mysql" and "mariadb" as theirs ("..." is a string, # a comment).
  *   system   "postgresql", "sqlite" ...;   name   of the database;   text   SQL, at most 8 KiB are looked at */
 VANE_API void vane_db_begin(vane_db_query *q, const char *system, const char *name, const char *text);
 VANE_API void vane_db_end(vane_db_query *q, const char *error_type, int64_t rows);
@@ -92,7 +94,8 @@ VANE_API void vane_db_end(vane_db_query *q, const char *error_type, int64_t rows
 VANE_API void vane_db_pool(const char *pool, int64_t active, int64_t idle, int64_t max);
 VANE_API void vane_db_connect_failed(const char *pool);
 
-/* The text with literals replaced by "?", lists folded, comments removed. Returns the length it needs, as snprintf. */
+/* The text (at most 8 KiB of it) with literals replaced by "?", lists of them and repeated groups folded, comments removed,
+ * white space one blank. Never longer than the text. Returns the length it needs, as snprintf. */
 VANE_API size_t vane_db_sanitize(const char *text, char *buf, size_t n);
 
 #ifdef __cplusplus

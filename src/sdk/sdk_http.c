@@ -1,0 +1,641 @@
+/* libvane's HTTP middleware: what include/vane/http.h promises for servers and clients.
+ *
+ * Names of metrics and attributes are those of the OpenTelemetry HTTP semantic conventions (stable, 1.23), in metrics
+ * with "_" for "."; http_requests_total and http_request_duration_seconds are the two that dashboards made by hand use.
+ * Instruments are made at the first request of a start: making one twice gives the same, so no lock is needed. */
+#include "sdk_later.h"
+
+#include <stdlib.h>
+
+/* ---- instruments ---- */
+
+enum { M_DURATION, M_ACTIVE, M_REQUEST_SIZE, M_RESPONSE_SIZE, M_REQUESTS, M_ENDPOINT_DURATION, M_CLIENT_DURATION, M_N };
+static const double second_bounds[] = { 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10 };
+#define RED_LABELS "http_request_method,http_route,http_response_status_code"
+static const struct {
+    vane_kind kind;
+    const char *name, *unit, *help, *labels;
+} instruments[M_N] = {
+    { VANE_HISTOGRAM, "http_server_request_duration_seconds", "seconds", "Duration of HTTP server requests.",
+      RED_LABELS ",error_type" },
+    { VANE_UPDOWN, "http_server_active_requests", NULL, "HTTP server requests in progress.",
+      "http_request_method,url_scheme" },
+    { VANE_HISTOGRAM, "http_server_request_body_size_bytes", "bytes", "Size of HTTP server request bodies.",
+      RED_LABELS },
+    { VANE_HISTOGRAM, "http_server_response_body_size_bytes", "bytes", "Size of HTTP server response bodies.",
+      RED_LABELS },
+    { VANE_COUNTER, "http_requests_total", NULL, "HTTP requests answered.", "method,endpoint,status" },
+    { VANE_HISTOGRAM, "http_request_duration_seconds", "seconds", "Duration of HTTP requests.", "method,endpoint" },
+    { VANE_HISTOGRAM, "http_client_request_duration_seconds", "seconds", "Duration of HTTP client requests.",
+      "http_request_method,server_address,http_response_status_code,error_type" },
+};
+static _Atomic uint64_t made[M_N];
+static _Atomic uint32_t made_run;
+
+static vane_metric instrument(unsigned which)
+{
+    uint32_t run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
+    if (SDK_UNLIKELY(atomic_load_explicit(&made_run, memory_order_acquire) != run) && run) {
+        for (unsigned i = 0; i < M_N; i++) {
+            vane_metric_opts o = VANE_METRIC_OPTS_INIT;
+            o.kind = instruments[i].kind, o.name = instruments[i].name, o.unit = instruments[i].unit;
+            o.help = instruments[i].help, o.labels = instruments[i].labels;
+            if (i == M_DURATION || i == M_ENDPOINT_DURATION || i == M_CLIENT_DURATION) {
+                o.bounds = second_bounds, o.n_bounds = SDK_COUNT_OF(second_bounds);
+                o.flags = VANE_F_CLASSIC_TOO;
+            }
+            atomic_store_explicit(&made[i], vane_metric_new(&o, NULL).id, memory_order_relaxed);
+        }
+        atomic_store_explicit(&made_run, run, memory_order_release);
+    }
+    vane_metric m = { atomic_load_explicit(&made[which], memory_order_relaxed) };
+    return m;
+}
+
+/* ---- small texts ---- */
+
+static const char *known_method(const char *method)
+{
+    static const char *const known[] = { "GET",   "POST",  "PUT",     "DELETE",  "HEAD",
+                                         "PATCH", "TRACE", "OPTIONS", "CONNECT", "QUERY" };
+    for (size_t i = 0; method && i < SDK_COUNT_OF(known); i++)
+        if (!strcmp(method, known[i]))
+            return known[i];
+    return "_OTHER";
+}
+
+static const char *status_text(char buf[4], int status)
+{
+    if (status < 100 || status > 999)
+        return "";
+    buf[0] = (char)('0' + status / 100), buf[1] = (char)('0' + status / 10 % 10), buf[2] = (char)('0' + status % 10);
+    buf[3] = 0;
+    return buf;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+/* The key, lower case and percent-decoded, cut at cap - 1. */
+static void plain_key(char *dst, size_t cap, const char *s, size_t n)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < n && at + 1 < cap; i++) {
+        char c = s[i];
+        if (c == '%' && i + 2 < n && hex_digit(s[i + 1]) >= 0 && hex_digit(s[i + 2]) >= 0) {
+            c = (char)(hex_digit(s[i + 1]) * 16 + hex_digit(s[i + 2]));
+            i += 2;
+        }
+        dst[at++] = c >= 'A' && c <= 'Z' ? (char)(c | 32) : c;
+    }
+    dst[at] = 0;
+}
+
+static bool in_list(const char *list, const char *key)
+{
+    size_t n = strlen(key);
+    while (list && *list) {
+        size_t m = strcspn(list, ",");
+        const char *s = list;
+        size_t k = m;
+        while (k && *s == ' ')
+            s++, k--;
+        while (k && s[k - 1] == ' ')
+            k--;
+        bool same = k == n && n > 0;
+        for (size_t i = 0; same && i < n; i++)
+            same = (s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] | 32) : s[i]) == key[i];
+        if (same)
+            return true;
+        list += m + (list[m] == ',');
+    }
+    return false;
+}
+
+/* Copy a query without the values of secret keys. Returns its length, NUL-terminated, cut. */
+static size_t put_query(char *dst, size_t cap, const char *query, size_t n)
+{
+    static const char secret[] =
+        "password,passwd,secret,token,api_key,apikey,authorization,cookie,set-cookie,access_token,"
+        "refresh_token,id_token,client_secret,signature,sig,awsaccesskeyid,x-amz-signature,"
+        "x-amz-credential,x-amz-security-token,x-goog-signature";
+    static const char shown[] = "REDACTED";
+    size_t at = 0, i = 0;
+    while (i < n && at + 1 < cap) {
+        size_t end = i;
+        while (end < n && query[end] != '&' && query[end] != ';')
+            end++;
+        size_t eq = i;
+        while (eq < end && query[eq] != '=')
+            eq++;
+        char key[64];
+        plain_key(key, sizeof key, query + i, eq - i);
+        bool hide = eq < end && (in_list(secret, key) || in_list(sdk_cfg.log_redact, key));
+        for (size_t k = i; k < (hide ? eq + 1 : end) && at + 1 < cap; k++)
+            dst[at++] = query[k];
+        for (size_t k = 0; hide && shown[k] && at + 1 < cap; k++)
+            dst[at++] = shown[k];
+        if (end < n && at + 1 < cap)
+            dst[at++] = query[end];
+        i = end + 1;
+    }
+    dst[at] = 0;
+    return at;
+}
+
+/* "host:port" or "[v6]:port": the host into dst, the port (0: none) returned. */
+static int split_host(char *dst, size_t cap, const char *host, size_t n)
+{
+    size_t end = n;
+    int port = 0;
+    const char *s = host;
+    if (n && s[0] == '[') {
+        for (end = 1; end < n && s[end] != ']';)
+            end++;
+        if (end + 1 < n && s[end + 1] == ':')
+            port = atoi(s + end + 2);
+        s++, end -= end > 0;
+    } else {
+        for (size_t i = n; i > 0; i--)
+            if (s[i - 1] == ':') {
+                end = i - 1;
+                for (size_t k = i; k < n && s[k] >= '0' && s[k] <= '9' && port < 65536; k++)
+                    port = port * 10 + (s[k] - '0');
+                break;
+            }
+    }
+    if (end >= cap)
+        end = cap - 1;
+    memcpy(dst, s, end);
+    dst[end] = 0;
+    return port > 0 && port < 65536 ? port : 0;
+}
+
+/* ---- server ---- */
+
+#define MAGIC_SERVER 0x76616e6548545350u
+#define MAGIC_CLIENT 0x76616e654854434cu
+
+#define CORRELATION_MAX 72
+struct server {
+    uint64_t magic; /* MAGIC_SERVER between begin and end */
+    vane_span span;
+    uint64_t start_ns;
+    const char *method, *route;
+    int64_t body_bytes;
+    vane_context previous, remote;
+    vane_log_scope scope;
+    bool spanned, scoped, here, moved, secure, profiled;
+    uint32_t run;
+    char correlation[CORRELATION_MAX];
+    char name[96], path[120], client[46];
+};
+_Static_assert(sizeof(struct server) <= sizeof(vane_http_server), "VANE_HTTP_WORDS");
+_Static_assert(_Alignof(struct server) <= _Alignof(vane_http_server), "the caller's memory is aligned for it");
+
+static struct server *of_server(const vane_http_server *x)
+{
+    union {
+        const vane_http_server *in;
+        struct server *out;
+    } u = { x };
+    return u.out;
+}
+
+/* The id of the request this thread is in, for requests it makes itself. */
+static __thread char thread_correlation[CORRELATION_MAX] __attribute__((tls_model("initial-exec")));
+
+static void make_correlation(char out[CORRELATION_MAX])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint64_t r[2] = { sdk_random(), sdk_random() };
+    uint8_t b[16];
+    memcpy(b, r, 16);
+    b[6] = (uint8_t)((b[6] & 0x0F) | 0x40), b[8] = (uint8_t)((b[8] & 0x3F) | 0x80); /* UUID version 4 */
+    size_t at = 0;
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            out[at++] = '-';
+        out[at++] = digits[b[i] >> 4], out[at++] = digits[b[i] & 15];
+    }
+    out[at] = 0;
+}
+
+/* A foreign id is taken only when it is short and harmless in a header, a log line and a shell. */
+static bool take_correlation(char out[CORRELATION_MAX], const char *s, size_t n)
+{
+    if (!s || n == 0 || n >= CORRELATION_MAX)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = s[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+              c == '.' || c == ':'))
+            return false;
+    }
+    memcpy(out, s, n);
+    out[n] = 0;
+    return true;
+}
+
+static void name_span(struct server *s)
+{
+    size_t n = sdk_copy(s->name, sizeof s->name, s->method[0] == '_' ? "HTTP" : s->method);
+    if (s->route && s->route[0] && n + 2 < sizeof s->name) {
+        s->name[n++] = ' ';
+        sdk_copy(s->name + n, sizeof s->name - n, s->route);
+    }
+}
+
+static void begin_scope(struct server *s)
+{
+    if (!sdk_has_logging() || !s->correlation[0])
+        return;
+    vane_attr f[2] = { vane_str("correlation_id", s->correlation), vane_str("endpoint", s->route) };
+    s->scope = vane_log_scope_begin(f, s->route && s->route[0] ? 2 : 1);
+    s->scoped = true;
+}
+
+static void end_scope(struct server *s)
+{
+    if (s->scoped)
+        vane_log_scope_end(&s->scope);
+    s->scoped = false;
+}
+
+static void begin_span(struct server *s, const vane_http_request *r)
+{
+    if (vane_extract && r->get_header)
+        vane_extract(r->get_header, r->carrier, &s->remote);
+    vane_attr a[14];
+    size_t n = 0;
+    a[n++] = vane_str("http.request.method", s->method);
+    if (s->method[0] == '_')
+        a[n++] = vane_strn("http.request.method_original", r->method, strnlen(r->method, 64));
+    a[n++] = vane_str("url.scheme", s->secure ? "https" : "http");
+    if (r->path)
+        a[n++] = vane_str("url.path", r->path);
+    char query[512], host[256];
+    if (r->query && r->query[0])
+        a[n++] = vane_strn("url.query", query, put_query(query, sizeof query, r->query, strnlen(r->query, 8192)));
+    if (s->route && s->route[0])
+        a[n++] = vane_str("http.route", s->route);
+    if (r->host && r->host[0]) {
+        int port = split_host(host, sizeof host, r->host, strnlen(r->host, 300));
+        a[n++] = vane_str("server.address", host);
+        if (port)
+            a[n++] = vane_int("server.port", port);
+    }
+    if (r->protocol)
+        a[n++] = vane_str("network.protocol.version", r->protocol);
+    if (r->client)
+        a[n++] = vane_str("client.address", r->client);
+    if (r->user_agent)
+        a[n++] = vane_str("user_agent.original", r->user_agent);
+    if (r->body_bytes >= 0)
+        a[n++] = vane_int("http.request.body.size", r->body_bytes);
+    if (s->correlation[0])
+        a[n++] = vane_str("correlation_id", s->correlation);
+    vane_span_opts o;
+    memset(&o, 0, sizeof o);
+    o.size = sizeof o, o.kind = VANE_SPAN_SERVER, o.attrs = a, o.n_attrs = n;
+    o.parent = vane_context_valid(&s->remote) ? &s->remote : NULL;
+    vane_span_start_opts(&s->span, s->name, &o);
+    s->spanned = true;
+}
+
+void vane_http_server_begin(vane_http_server *x, const vane_http_request *req)
+{
+    if (!x)
+        return;
+    struct server *s = of_server(x);
+    memset(s, 0, offsetof(struct server, span) + 16); /* the magic and the words that say "not started" */
+    if (!sdk_on() || !req || req->size < offsetof(vane_http_request, path) || !req->method)
+        return;
+    vane_http_request r;
+    memset(&r, 0, sizeof r);
+    r.body_bytes = -1;
+    memcpy(&r, req, req->size < sizeof r ? req->size : sizeof r);
+    memset(&s->start_ns, 0, sizeof *s - offsetof(struct server, start_ns));
+    s->run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
+    s->method = known_method(r.method);
+    s->route = r.route;
+    s->secure = r.scheme && !strcmp(r.scheme, "https");
+    s->body_bytes = r.body_bytes;
+    sdk_copy(s->path, sizeof s->path, r.path);
+    sdk_copy(s->client, sizeof s->client, r.client);
+    name_span(s);
+    if (sdk_cfg.correlation == VANE_ON) {
+        size_t n = 0;
+        const char *got = r.get_header ? r.get_header(r.carrier, sdk_cfg.correlation_header, 0, &n) : NULL;
+        if (!take_correlation(s->correlation, got, n)) {
+            if (got)
+                sdk_count(SDK_HEADERS_REFUSED, 1);
+            make_correlation(s->correlation);
+        }
+        memcpy(thread_correlation, s->correlation, sizeof thread_correlation);
+    }
+    s->previous = sdk_tls.context;
+    if (sdk_has_tracing())
+        begin_span(s, &r);
+    begin_scope(s);
+    vane_updown_add_to(instrument(M_ACTIVE), 1, VANE_LABELS(s->method, s->secure ? "https" : "http"));
+    if (vane_profile_request_begin && sdk_cfg.profiling == VANE_ON) {
+        vane_profile_request_begin(s->route && s->route[0] ? s->route : s->name);
+        s->profiled = true;
+    }
+    s->here = true;
+    s->start_ns = sdk_mono_ns();
+    s->magic = MAGIC_SERVER;
+}
+
+const char *vane_http_server_correlation_id(const vane_http_server *x)
+{
+    return x && of_server(x)->magic == MAGIC_SERVER ? of_server(x)->correlation : "";
+}
+
+vane_span *vane_http_server_span(vane_http_server *x)
+{
+    struct server *s = x ? of_server(x) : NULL;
+    return s && s->magic == MAGIC_SERVER && s->spanned && vane_span_recording(&s->span) ? &s->span : NULL;
+}
+
+/* Nothing of the request is current on this thread after this. */
+static void leave(struct server *s)
+{
+    end_scope(s);
+    if (s->profiled)
+        vane_profile_request_end();
+    if (s->spanned && vane_context_detach)
+        vane_context_detach(s->previous);
+    thread_correlation[0] = 0;
+    s->here = false;
+}
+
+void vane_http_server_suspend(vane_http_server *x)
+{
+    struct server *s = x ? of_server(x) : NULL;
+    if (!s || s->magic != MAGIC_SERVER || !s->here)
+        return;
+    leave(s);
+    s->moved = true;
+}
+
+void vane_http_server_resume(vane_http_server *x)
+{
+    struct server *s = x ? of_server(x) : NULL;
+    if (!s || s->magic != MAGIC_SERVER || s->here || s->run != atomic_load_explicit(&sdk_run, memory_order_relaxed))
+        return;
+    if (s->spanned && vane_context_attach) {
+        vane_context c = vane_span_context(&s->span);
+        s->previous = vane_context_attach(&c);
+    }
+    begin_scope(s);
+    memcpy(thread_correlation, s->correlation, sizeof thread_correlation);
+    if (s->profiled)
+        vane_profile_request_begin(s->route && s->route[0] ? s->route : s->name);
+    s->here = true;
+}
+
+static void log_request(const struct server *s, int status, double seconds, const vane_http_response *res,
+                        const char *error)
+{
+    vane_attr f[10];
+    size_t n = 0;
+    f[n++] = vane_str("http.request.method", s->method);
+    f[n++] = vane_str("url.path", s->path);
+    if (s->route && s->route[0])
+        f[n++] = vane_str("http.route", s->route);
+    f[n++] = vane_int("http.response.status_code", status);
+    f[n++] = vane_f64("duration_ms", seconds * 1e3);
+    if (s->client[0])
+        f[n++] = vane_str("client.address", s->client);
+    if (res->body_bytes >= 0)
+        f[n++] = vane_int("http.response.body.size", res->body_bytes);
+    if (res->user)
+        f[n++] = vane_str("user_id", res->user);
+    if (error[0])
+        f[n++] = vane_str("error.type", error);
+    vane_log(status >= 500 || status == 0 ? VANE_LOG_ERROR
+             : status >= 400              ? VANE_LOG_WARN
+                                          : VANE_LOG_INFO,
+             NULL, s->name, f, n);
+}
+
+void vane_http_server_end(vane_http_server *x, const vane_http_response *res)
+{
+    struct server *s = x ? of_server(x) : NULL;
+    if (!s)
+        return;
+    if (s->magic != MAGIC_SERVER) {
+        if (sdk_on())
+            sdk_count(SDK_SPAN_MISUSE, 1);
+        return;
+    }
+    s->magic = 0;
+    vane_http_response r;
+    memset(&r, 0, sizeof r);
+    r.body_bytes = -1;
+    if (res && res->size >= sizeof(size_t) + sizeof(int))
+        memcpy(&r, res, res->size < sizeof r ? res->size : sizeof r);
+    int status = r.status >= 100 && r.status <= 599 ? r.status : 0;
+    double seconds = (double)(sdk_mono_ns() - s->start_ns) / 1e9;
+    bool renamed = r.route && r.route[0] && r.route != s->route;
+    if (r.route)
+        s->route = r.route;
+    char code[4];
+    const char *route = s->route ? s->route : "", *text = status_text(code, status);
+    const char *error = r.error_type ? r.error_type : !status ? "connection_lost" : status >= 500 ? text : "";
+    if (renamed)
+        name_span(s);
+    if (s->run == atomic_load_explicit(&sdk_run, memory_order_relaxed)) {
+        /* Metrics first: the span is still current and gives their exemplars. */
+        vane_labels red = VANE_LABELS(s->method, route, text, error);
+        vane_histogram_observe_to(instrument(M_DURATION), seconds, red);
+        vane_updown_add_to(instrument(M_ACTIVE), -1, VANE_LABELS(s->method, s->secure ? "https" : "http"));
+        red.n = 3;
+        if (s->body_bytes >= 0)
+            vane_histogram_observe_to(instrument(M_REQUEST_SIZE), (double)s->body_bytes, red);
+        if (r.body_bytes >= 0)
+            vane_histogram_observe_to(instrument(M_RESPONSE_SIZE), (double)r.body_bytes, red);
+        vane_counter_add_to(instrument(M_REQUESTS), 1, VANE_LABELS(s->method, route, text));
+        vane_histogram_observe_to(instrument(M_ENDPOINT_DURATION), seconds, VANE_LABELS(s->method, route));
+        if (sdk_has_logging())
+            log_request(s, status, seconds, &r, error);
+    }
+    if (s->spanned && vane_span_recording(&s->span)) {
+        vane_attr a[5];
+        size_t n = 0;
+        if (status)
+            a[n++] = vane_int("http.response.status_code", status);
+        if (renamed)
+            a[n++] = vane_str("http.route", route);
+        if (r.body_bytes >= 0)
+            a[n++] = vane_int("http.response.body.size", r.body_bytes);
+        if (r.user)
+            a[n++] = vane_str("user.id", r.user);
+        if (error[0])
+            a[n++] = vane_str("error.type", error);
+        vane_span_set_all(&s->span, a, n);
+        if (renamed)
+            vane_span_rename(&s->span, s->name);
+        if (error[0])
+            vane_span_status(&s->span, VANE_SPAN_ERROR, NULL);
+    }
+    if (s->here) {
+        end_scope(s);
+        if (s->profiled)
+            vane_profile_request_end();
+        thread_correlation[0] = 0;
+        if (s->moved && s->spanned && vane_context_detach)
+            vane_context_detach(s->previous);
+    }
+    if (s->spanned) {
+        vane_span_end(&s->span);
+        if (vane_context_release)
+            vane_context_release(s->remote);
+    }
+}
+
+/* ---- client ---- */
+
+struct client {
+    uint64_t magic;
+    vane_span span;
+    uint64_t start_ns;
+    const char *method;
+    uint32_t run;
+    bool spanned;
+    char name[32], host[128];
+};
+_Static_assert(sizeof(struct client) <= sizeof(vane_http_client), "VANE_HTTP_WORDS");
+
+/* The parts of a URL; none of them is copied. */
+struct url {
+    const char *scheme, *host, *path, *query;
+    size_t scheme_n, host_n, path_n, query_n;
+    bool userinfo;
+};
+
+static struct url parse_url(const char *s)
+{
+    struct url u;
+    memset(&u, 0, sizeof u);
+    const char *at = strstr(s, "://");
+    size_t before = strcspn(s, "/?#");
+    if (at && (size_t)(at - s) < before) {
+        u.scheme = s, u.scheme_n = (size_t)(at - s);
+        s = at + 3;
+    }
+    size_t authority = strcspn(s, "/?#");
+    u.host = s, u.host_n = authority;
+    for (size_t i = authority; i > 0; i--)
+        if (s[i - 1] == '@') {
+            u.userinfo = true;
+            u.host = s + i, u.host_n = authority - i;
+            break;
+        }
+    u.path = s + authority, u.path_n = strcspn(u.path, "?#");
+    if (u.path[u.path_n] == '?') {
+        u.query = u.path + u.path_n + 1;
+        u.query_n = strcspn(u.query, "#");
+    }
+    return u;
+}
+
+static size_t append(char *dst, size_t at, size_t cap, const char *s, size_t n)
+{
+    for (size_t i = 0; i < n && at + 1 < cap; i++)
+        dst[at++] = s[i];
+    dst[at] = 0;
+    return at;
+}
+
+void vane_http_client_begin(vane_http_client *x, const char *method, const char *url, vane_header_set set,
+                            void *carrier)
+{
+    if (!x)
+        return;
+    struct client *s = (struct client *)(void *)x;
+    memset(s, 0, offsetof(struct client, span) + 16);
+    if (!sdk_on() || !method || !url)
+        return;
+    memset(&s->start_ns, 0, sizeof *s - offsetof(struct client, start_ns));
+    s->run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
+    s->method = known_method(method);
+    sdk_copy(s->name, sizeof s->name, s->method[0] == '_' ? "HTTP" : s->method);
+    struct url u = parse_url(url);
+    int port = split_host(s->host, sizeof s->host, u.host, u.host_n);
+    if (sdk_has_tracing()) {
+        char full[1024];
+        size_t n = append(full, 0, sizeof full, u.scheme, u.scheme_n);
+        n = append(full, n, sizeof full, "://", u.scheme ? 3 : 0);
+        n = append(full, n, sizeof full, "REDACTED:REDACTED@", u.userinfo ? 18 : 0);
+        n = append(full, n, sizeof full, u.host, u.host_n);
+        n = append(full, n, sizeof full, u.path, u.path_n);
+        if (u.query) {
+            n = append(full, n, sizeof full, "?", 1);
+            n += put_query(full + n, sizeof full - n, u.query, u.query_n < 8192 ? u.query_n : 8192);
+        }
+        vane_attr a[6];
+        size_t k = 0;
+        a[k++] = vane_str("http.request.method", s->method);
+        if (s->method[0] == '_')
+            a[k++] = vane_strn("http.request.method_original", method, strnlen(method, 64));
+        a[k++] = vane_strn("url.full", full, n);
+        a[k++] = vane_str("server.address", s->host);
+        if (!port && u.scheme)
+            port = u.scheme_n == 5 ? 443 : 80;
+        if (port)
+            a[k++] = vane_int("server.port", port);
+        vane_span_opts o;
+        memset(&o, 0, sizeof o);
+        o.size = sizeof o, o.kind = VANE_SPAN_CLIENT, o.attrs = a, o.n_attrs = k;
+        vane_span_start_opts(&s->span, s->name, &o);
+        s->spanned = true;
+    }
+    if (set) {
+        if (vane_inject)
+            vane_inject(NULL, set, carrier);
+        if (sdk_cfg.correlation == VANE_ON && thread_correlation[0])
+            set(carrier, sdk_cfg.correlation_header, thread_correlation);
+    }
+    s->start_ns = sdk_mono_ns();
+    s->magic = MAGIC_CLIENT;
+}
+
+void vane_http_client_end(vane_http_client *x, int status, const char *error_type, int64_t response_bytes)
+{
+    struct client *s = (struct client *)(void *)x;
+    if (!s)
+        return;
+    if (s->magic != MAGIC_CLIENT) {
+        if (sdk_on())
+            sdk_count(SDK_SPAN_MISUSE, 1);
+        return;
+    }
+    s->magic = 0;
+    if (status < 100 || status > 599)
+        status = 0;
+    char code[4];
+    const char *text = status_text(code, status);
+    const char *error = error_type && error_type[0] ? error_type : !status ? "no_response" : status >= 400 ? text : "";
+    if (s->run == atomic_load_explicit(&sdk_run, memory_order_relaxed))
+        vane_histogram_observe_to(instrument(M_CLIENT_DURATION), (double)(sdk_mono_ns() - s->start_ns) / 1e9,
+                                  VANE_LABELS(s->method, s->host, text, error));
+    if (!s->spanned)
+        return;
+    vane_attr a[3];
+    size_t n = 0;
+    if (status)
+        a[n++] = vane_int("http.response.status_code", status);
+    if (response_bytes >= 0)
+        a[n++] = vane_int("http.response.body.size", response_bytes);
+    if (error[0])
+        a[n++] = vane_str("error.type", error);
+    vane_span_set_all(&s->span, a, n);
+    if (error[0])
+        vane_span_status(&s->span, VANE_SPAN_ERROR, NULL);
+    vane_span_end(&s->span);
+}
