@@ -104,7 +104,6 @@ struct fwd_shard {
     bool stop, flush;
     /* the thread's own */
     struct arena a;
-    uint64_t batch;
     bool settled; /* what may have been sent before a restart is behind it */
     uint64_t metadata_ns;
 };
@@ -157,7 +156,8 @@ struct remote {
     uint32_t epoch; /* of the last record */
 
     struct fwd_counts counts[FWD_KINDS];
-    atomic_uint_least64_t bytes, metadata, metadata_failed, send_ns, requests, enqueued, acked, records_lost, waits;
+    atomic_uint_least64_t batches, bytes, metadata, metadata_failed, send_ns, requests, enqueued, acked, records_lost,
+        waits;
     atomic_int_least64_t highest_sent_ms, last_ok_ms;
     /* the upkeep thread's own */
     uint64_t saved_lsn;

@@ -138,6 +138,12 @@ static void alone_drop(struct remote *r, struct batch *b, uint64_t io_n[FWD_KIND
     b->series.n = k;
 }
 
+/* Marks series. One count for all shards: a series that has moved from another one carries that one's mark. */
+static uint64_t batch_next(struct remote *r)
+{
+    return atomic_fetch_add_explicit(&r->batches, 1, memory_order_relaxed) + 1;
+}
+
 /* Items first..first+n of the queue as a batch: samples of a series together. ret_n: items of each kind in it. */
 static void batch_make(struct fwd_shard *s, uint32_t first, uint32_t n, struct batch *b, uint64_t ret_n[FWD_KINDS])
 {
@@ -153,7 +159,7 @@ static void batch_make(struct fwd_shard *s, uint32_t first, uint32_t n, struct b
     *b = (struct batch){ .a = a, .labels_of = rw1_labels_of };
     avec_reserve(a, &b->series, n);
     memset(ret_n, 0, FWD_KINDS * sizeof(*ret_n));
-    s->batch++;
+    uint64_t batch = batch_next(s->r);
     for (uint32_t i = 0; i < n; i++) {
         const struct fwd_item *it = item_at(s, first + i);
         if (it->ts < oldest) {
@@ -161,8 +167,8 @@ static void batch_make(struct fwd_shard *s, uint32_t first, uint32_t n, struct b
             continue;
         }
         struct fwd_series *x = it->s;
-        if (x->batch != s->batch) {
-            x->batch = s->batch;
+        if (x->batch != batch) {
+            x->batch = batch;
             x->index = (uint32_t)b->series.n;
             avec_push(a, &b->series, ((struct batch_series){ .labels = x->ls, .key = r->v2 ? NULL : &x->key }));
         }
@@ -372,12 +378,12 @@ static void count_sent(struct fwd_shard *s, uint32_t first, uint32_t n, const ui
 /* How many items from first on name every series once at most. */
 static uint32_t one_each(struct fwd_shard *s, uint32_t first, uint32_t n)
 {
-    s->batch++;
+    uint64_t batch = batch_next(s->r);
     for (uint32_t i = 0; i < n; i++) {
         const struct fwd_item *it = item_at(s, first + i);
-        if (it->s->batch == s->batch && it->kind != FWD_EXEMPLAR)
+        if (it->s->batch == batch && it->kind != FWD_EXEMPLAR)
             return i;
-        it->s->batch = s->batch;
+        it->s->batch = batch;
     }
     return n;
 }
