@@ -145,9 +145,9 @@ static void fold_sum(double *restrict x, double *restrict c, uint8_t *restrict f
     }
 }
 
-static void fold_extreme(struct group *g, const double *v, size_t n, bool max)
+static void fold_extreme(struct group *g, const double *v, size_t from, size_t n, bool max)
 {
-    for (size_t s = 0; s < n; s++) {
+    for (size_t s = from; s < n; s++) {
         double f = v[s], x = g->x[s];
         if (pq_is_none(f))
             continue;
@@ -156,9 +156,9 @@ static void fold_extreme(struct group *g, const double *v, size_t n, bool max)
     }
 }
 
-static void fold_count(struct group *g, const double *v, size_t n)
+static void fold_count(struct group *g, const double *v, size_t from, size_t n)
 {
-    for (size_t s = 0; s < n; s++) {
+    for (size_t s = from; s < n; s++) {
         bool has = !pq_is_none(v[s]);
         if (g->count)
             g->count[s] += has;
@@ -192,17 +192,17 @@ static void avg_one(struct group *g, size_t s, double f)
     pq_kahan(f / count, &g->x[s], &g->c[s]);
 }
 
-static void fold_avg(struct group *g, const double *v, size_t n)
+static void fold_avg(struct group *g, const double *v, size_t from, size_t n)
 {
-    for (size_t s = 0; s < n; s++)
+    for (size_t s = from; s < n; s++)
         if (!pq_is_none(v[s]))
             avg_one(g, s, v[s]);
 }
 
 /* Welford: c is the mean, x the sum of squared deviations. */
-static void fold_variance(struct group *g, const double *v, size_t n)
+static void fold_variance(struct group *g, const double *v, size_t from, size_t n)
 {
-    for (size_t s = 0; s < n; s++) {
+    for (size_t s = from; s < n; s++) {
         double f = v[s];
         if (pq_is_none(f))
             continue;
@@ -259,26 +259,27 @@ static void fold_row(struct pq_worker *w, const struct agg *a, struct group *g, 
 {
     if (row->h)
         fold_histograms(w, a, g, row, labels);
+    size_t lo = row->lo, hi = row->hi;
     switch (a->op) {
     case PQ_AGG_SUM:
-        if (!g->hist && !pq_any_nan(row->v, a->steps))
-            fold_sum_full(g->x, g->c, g->flags, row->v, a->steps);
+        if (!g->hist && !pq_any_nan(row->v + lo, hi - lo))
+            fold_sum_full(g->x + lo, g->c + lo, g->flags + lo, row->v + lo, hi - lo);
         else
-            fold_sum(g->x, g->c, g->flags, row->v, a->steps);
+            fold_sum(g->x + lo, g->c + lo, g->flags + lo, row->v + lo, hi - lo);
         break;
     case PQ_AGG_AVG:
-        fold_avg(g, row->v, a->steps);
+        fold_avg(g, row->v, lo, hi);
         break;
     case PQ_AGG_MIN:
     case PQ_AGG_MAX:
-        fold_extreme(g, row->v, a->steps, a->op == PQ_AGG_MAX);
+        fold_extreme(g, row->v, lo, hi, a->op == PQ_AGG_MAX);
         break;
     case PQ_AGG_STDDEV:
     case PQ_AGG_STDVAR:
-        fold_variance(g, row->v, a->steps);
+        fold_variance(g, row->v, lo, hi);
         break;
     default:
-        fold_count(g, row->v, a->steps);
+        fold_count(g, row->v, lo, hi);
         break;
     }
 }
@@ -512,6 +513,19 @@ static enum err eval_picking(struct pq_run *r, const struct pq_node *n, struct p
     return pq_eval_agg_k(r, n, &tl, &in, &gm, param, ret);
 }
 
+/* Do all rows differ when their names are gone? Then they can be consumed one by one. */
+static bool differ_without_names(const struct pq_rows *rows)
+{
+    const str names[] = { STR("__name__"), STR("__type__"), STR("__unit__") };
+    struct pq_index index = { 0 };
+    AUTO_BUF struct buf scratch = { 0 };
+    bool is_new = true;
+    for (size_t i = 0; i < rows->n && is_new; i++)
+        pq_index_put(&index, pq_hash_without(pq_rows_labels(rows, i), names, ARRAY_LEN(names), &scratch), &is_new);
+    pq_index_free(&index);
+    return is_new;
+}
+
 enum err pq_eval_agg(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, struct pq_vec *ret)
 {
     if (n->e->agg.op == PQ_AGG_COUNT_VALUES)
@@ -520,7 +534,7 @@ enum err pq_eval_agg(struct pq_run *r, const struct pq_node *n, const struct pq_
     struct grouping g = grouping_of(r, n);
     TRY(pq_rows_prepare(r, n->args[0], tl, &rows));
     bool strip = !r->delayed && rows.drop_name;
-    if (strip && !rows.single_name) { /* equal label sets must be found */
+    if (strip && !rows.single_name && !(rows.series && differ_without_names(&rows))) { /* equal ones must be merged */
         struct pq_vec v;
         TRY(pq_rows_materialise(r, &rows, &v));
         rows = (struct pq_rows){ .id = ++r->next_id, .base = BASE_VEC, .tl = *tl, .vec = v, .n = v.n };

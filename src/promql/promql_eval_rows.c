@@ -483,6 +483,10 @@ static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size
         r->fn->fast(w, r, &b, &t->bd, &t->pre, row->v);
         if (w->err != OK)
             return w->err;
+        if (r->fn->rate && !p.n_roll) {
+            row->lo = t->pre.lo;
+            row->hi = t->pre.hi;
+        }
     } else {
         TRY(range_windows(w, r, i, &b, &t->bd, row));
     }
@@ -509,6 +513,8 @@ enum err pq_rows_compute(struct pq_worker *w, const struct pq_rows *r, size_t i,
 {
     if ((w->tick++ & 15) == 0 || r->tl.n > 4096)
         TRY(pq_poll(w));
+    row->lo = 0;
+    row->hi = r->tl.n;
     if (r->base == BASE_RANGE)
         TRY(compute_range(w, r, i, row));
     else if (r->base == BASE_VEC)
@@ -519,7 +525,11 @@ enum err pq_rows_compute(struct pq_worker *w, const struct pq_rows *r, size_t i,
         TRY(compute_instant(w, r, i, row));
     for (size_t m = 0; m < r->n_maps; m++)
         TRY(r->maps[m].fn(w, &r->maps[m], r, i, row));
-    *ret_n = pq_row_count(row->v, r->tl.n);
+    if (r->n_maps) {
+        row->lo = 0;
+        row->hi = r->tl.n;
+    }
+    *ret_n = pq_row_count(row->v + row->lo, row->hi - row->lo);
     return OK;
 }
 

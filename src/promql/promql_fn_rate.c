@@ -51,14 +51,17 @@ static struct extent extent_of(int64_t first_t, int64_t last_t, size_t gaps, int
 void pq_rate_prepare(const struct pq_rows *r, const int64_t *ts, const struct pq_bounds *bd, struct pq_rate_pre *pre)
 {
     double seconds = (double)r->sel->range_ms / 1000;
-    pre->full = true;
+    size_t rated = 0;
+    pre->lo = pre->hi = 0;
     for (size_t s = 0; s < r->tl.n; s++) {
         uint32_t lo = bd->lo[s], hi = bd->hi[s];
         if (hi - lo < 2) {
-            pre->full = false;
             pre->near[s] = pre->factor[s] = 0;
             continue;
         }
+        if (rated++ == 0)
+            pre->lo = s;
+        pre->hi = s + 1;
         int64_t end = pq_ref_time(r->sel, pq_ts(&r->tl, s));
         struct extent x = extent_of(ts[lo], ts[hi - 1], hi - lo - 1, end - r->sel->range_ms, end);
         pre->near[s] = x.start / x.sampled * (1 + 1e-9);
@@ -66,6 +69,7 @@ void pq_rate_prepare(const struct pq_rows *r, const int64_t *ts, const struct pq
         if (r->fn->per_second)
             pre->factor[s] /= seconds;
     }
+    pre->full = rated == pre->hi - pre->lo;
 }
 
 static void find_resets(struct pq_worker *w, const double *v, size_t n)
@@ -92,10 +96,10 @@ static double factor_from_zero(const struct pq_rows *r, const struct pq_series_b
 
 /* out = diff * factor. True if some counter may have been near zero, where the factor depends on the values: decided
  * without division, with a little slack. */
-static bool scale_all(const struct pq_rate_pre *pre, const double *first, const double *diff, double *out, size_t n)
+static bool scale_all(const struct pq_rate_pre *pre, const double *first, const double *diff, double *out)
 {
     lane_masks near = { 0 };
-    size_t s = 0;
+    size_t s = pre->lo, n = pre->hi;
     for (; s + 2 <= n; s += 2) {
         lanes f = pq_load(first + s), d = pq_load(diff + s), o = d * pq_load(pre->factor + s);
         near |= (f <= pq_load(pre->near + s) * d) & (d > 0) & (f >= 0);
@@ -109,22 +113,21 @@ static bool scale_all(const struct pq_rate_pre *pre, const double *first, const 
     return any;
 }
 
-/* Every window has its two samples and nothing was reset. */
+/* Nothing was reset, and every window between the first and the last that has two samples has two. */
 static void plain_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_series_buf *b,
                        const struct pq_bounds *bd, const struct pq_rate_pre *pre, double *out)
 {
-    size_t n = r->tl.n;
-    vec_reserve(&w->tmp, 2 * n);
-    double *restrict first = w->tmp.p, *restrict diff = first + n;
+    vec_reserve(&w->tmp, 2 * r->tl.n);
+    double *restrict first = w->tmp.p, *restrict diff = first + r->tl.n;
     const double *restrict v = b->fv;
     const uint32_t *restrict lo = bd->lo, *restrict hi = bd->hi;
-    for (size_t s = 0; s < n; s++) {
+    for (size_t s = pre->lo; s < pre->hi; s++) {
         first[s] = v[lo[s]];
         diff[s] = v[hi[s] - 1] - first[s];
     }
-    if (!scale_all(pre, first, diff, out, n) || !r->fn->counter)
+    if (!scale_all(pre, first, diff, out) || !r->fn->counter)
         return;
-    for (size_t s = 0; s < n; s++)
+    for (size_t s = pre->lo; s < pre->hi; s++)
         if (diff[s] > 0 && first[s] >= 0 && first[s] <= pre->near[s] * diff[s])
             out[s] = diff[s] * factor_from_zero(r, b, bd, pre, s, first[s], diff[s]);
 }
@@ -135,6 +138,10 @@ void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_
     const double *v = b->fv;
     bool counter = r->fn->counter;
     size_t reset = 0;
+    for (size_t s = 0; s < pre->lo; s++)
+        out[s] = pq_none();
+    for (size_t s = pre->hi; s < r->tl.n; s++)
+        out[s] = pq_none();
     vec_clear(&w->resets);
     if (counter && !b->growing)
         find_resets(w, v, b->nf);
@@ -142,7 +149,7 @@ void pq_fast_rate(struct pq_worker *w, const struct pq_rows *r, const struct pq_
         plain_rate(w, r, b, bd, pre, out);
         return;
     }
-    for (size_t s = 0; s < r->tl.n; s++) {
+    for (size_t s = pre->lo; s < pre->hi; s++) {
         uint32_t lo = bd->lo[s], hi = bd->hi[s];
         if (hi - lo < 2) {
             out[s] = pq_none();

@@ -152,7 +152,8 @@ struct pq_bounds { /* per step: samples [lo, hi) of a series are in the window *
 };
 struct pq_rate_pre {       /* per step: what extrapolation needs and does not depend on values */
     double *near, *factor; /* near: first <= near * diff makes the zero of a counter matter */
-    bool full;             /* every window has two samples */
+    size_t lo, hi;         /* windows outside [lo, hi) have less than two samples */
+    bool full;             /* those inside have two or more */
 };
 struct pq_series_buf { /* float and histogram samples of one series, staleness markers left out */
     const int64_t *ft, *ht;
@@ -246,6 +247,7 @@ enum err pq_parallel(struct pq_run *r, unsigned slices, size_t n,
 /* ---- values ---- */
 struct pq_row {
     double *v;
+    size_t lo, hi;              /* steps outside [lo, hi) have no sample (all of v is set) */
     const struct histogram **h; /* NULL: floats only */
 };
 struct pq_series {
