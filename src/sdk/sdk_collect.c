@@ -659,8 +659,8 @@ double vane_histogram_quantile(vane_histogram g, double q)
 static void collect_fork_child(void)
 {
     pthread_mutex_init(&observe_mu, NULL);
-    observed = (struct sdk_buf){ .max = observed.max }; /* another thread may have been writing it */
-    scratch = (struct sdk_hist){ 0 };
+    if (atomic_load(&sdk_observing)) /* another thread was writing it: left to the copy of the heap */
+        observed = (struct sdk_buf){ .max = observed.max };
     atomic_store(&sdk_observing, false);
 }
 

@@ -213,34 +213,66 @@ uint32_t sdk_slots_new(uint32_t n, uint32_t align, bool keep)
     return slot;
 }
 
+/* Take n units off what the shard has, leaving `reserve`. 0: not enough. */
+static uint32_t units_take(struct sdk_shard *s, uint32_t n, uint32_t reserve)
+{
+    uint64_t h = atomic_load_explicit(&s->heap, memory_order_relaxed);
+    do {
+        if ((h >> 32) - (uint32_t)h < (uint64_t)n + reserve)
+            return 0;
+    } while (!atomic_compare_exchange_weak_explicit(&s->heap, &h, h + n, memory_order_relaxed, memory_order_relaxed));
+    return (uint32_t)h;
+}
+
+/* A block for the heap of a shard. Lock held. */
+static bool heap_block(struct sdk_shard *s)
+{
+    uint32_t block = 0;
+    while (block < n_blocks && block_kind[block] != SDK_B_FREE)
+        block++;
+    if (block < n_blocks) { /* of a parent's life: wiped */
+        block_kind[block] = SDK_B_HEAP;
+        *head_of(block) = (struct sdk_block_head){ .magic = SDK_BLOCK_MAGIC,
+                                                   .kind = SDK_B_HEAP,
+                                                   .shard = (uint16_t)sdk_shard_index(s) };
+    } else {
+        block = blocks_new(1, SDK_B_HEAP, sdk_shard_index(s), 0, false);
+    }
+    if (block == UINT32_MAX)
+        return false;
+    uint64_t per = SDK_BLOCK / SDK_UNIT;
+    atomic_store_explicit(&s->heap, (block + 1) * per << 32 | (block * per + 1), memory_order_relaxed);
+    return true;
+}
+
+/* Without the lock from what is there; with it from a new block. A handler that interrupts its own thread under the lock
+ * gets nothing from its own shard, and from shard 0 the reserve. */
+enum { UNITS_RESERVE = 64 };
+
 uint32_t sdk_units_new(struct sdk_shard *s, uint32_t n)
 {
-    uint32_t unit = 0;
+    uint32_t reserve = sdk_shard_index(s) ? 0 : UNITS_RESERVE, unit = units_take(s, n, reserve);
+    if (unit)
+        return unit;
     if (!mem_lock())
-        return 0;
-    if (s->heap_end - s->heap_at < n) {
-        uint32_t block = 0;
-        while (block < n_blocks && block_kind[block] != SDK_B_FREE)
-            block++;
-        if (block < n_blocks) { /* of a parent's life: wiped */
-            block_kind[block] = SDK_B_HEAP;
-            *head_of(block) = (struct sdk_block_head){ .magic = SDK_BLOCK_MAGIC,
-                                                       .kind = SDK_B_HEAP,
-                                                       .shard = (uint16_t)sdk_shard_index(s) };
-        } else {
-            block = blocks_new(1, SDK_B_HEAP, sdk_shard_index(s), 0, false);
-        }
-        if (block != UINT32_MAX) {
-            s->heap_at = block * (SDK_BLOCK / SDK_UNIT) + 1;
-            s->heap_end = (block + 1) * (SDK_BLOCK / SDK_UNIT);
-        }
-    }
-    if (s->heap_end - s->heap_at >= n) {
-        unit = s->heap_at;
-        s->heap_at += n;
-    }
+        return units_take(s, n, 0);
+    unit = units_take(s, n, reserve);
+    if (!unit)
+        unit = heap_block(s) ? units_take(s, n, reserve) : units_take(s, n, 0);
     mem_unlock();
     return unit;
+}
+
+bool sdk_units_prepare(void)
+{
+    uint64_t h = atomic_load_explicit(&sdk_shards[0].heap, memory_order_relaxed);
+    if ((h >> 32) - (uint32_t)h >= UNITS_RESERVE)
+        return true;
+    if (!mem_lock())
+        return false;
+    bool ok = heap_block(&sdk_shards[0]);
+    mem_unlock();
+    return ok;
 }
 
 /* ---- shards ---- */
@@ -556,7 +588,7 @@ static vane_status mem_start(void)
     }
     for (uint32_t i = 0; i < atomic_load(&sdk_shards_used); i++) { /* the others are untouched memory */
         struct sdk_shard *s = &sdk_shards[i];
-        s->heap_at = s->heap_end = 0;
+        atomic_store_explicit(&s->heap, 0, memory_order_relaxed);
         for (uint32_t seg = 0; seg < n_segs; seg++)
             atomic_store_explicit(&s->segs[seg], NULL, memory_order_relaxed);
     }
@@ -634,6 +666,7 @@ static void file_fork_child(void)
 static void mem_fork_child(void)
 {
     int me = my_tid();
+    bool had_reserve = sdk_shards && atomic_load_explicit(&sdk_shards[0].heap, memory_order_relaxed) != 0;
     if (file_fd >= 0)
         file_fork_child();
     for (uint32_t i = 0; i < n_blocks && wipe_by_hand && file_fd < 0; i++)
@@ -643,10 +676,12 @@ static void mem_fork_child(void)
         if (block_kind[i] == SDK_B_HEAP)
             block_kind[i] = SDK_B_FREE;
     for (uint32_t i = 0; sdk_shards && i < atomic_load(&sdk_shards_used); i++) {
-        sdk_shards[i].heap_at = sdk_shards[i].heap_end = 0;
+        atomic_store_explicit(&sdk_shards[i].heap, 0, memory_order_relaxed);
         atomic_store_explicit(&sdk_shards[i].tid, &sdk_shards[i] == sdk_tls.shard && i ? me : 0, memory_order_relaxed);
     }
     mem_unlock();
+    if (had_reserve)
+        sdk_units_prepare();
 }
 
 const struct sdk_module sdk_mem_module = {

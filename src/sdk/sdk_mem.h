@@ -50,8 +50,8 @@ enum { SDK_FILE_VERSION = 1, SDK_FILE_RUNNING = 1, SDK_FILE_STOPPED = 2 };
 /* A shard: the slots one thread writes to. */
 struct sdk_shard {
     sdk_seg segs[SDK_SEGS_MAX];
-    _Atomic int tid;            /* of its thread; 0: free */
-    uint32_t heap_at, heap_end; /* units; guarded by the memory lock */
+    _Atomic int tid;       /* of its thread; 0: free */
+    _Atomic uint64_t heap; /* units: end << 32 | next */
 };
 extern struct sdk_shard *sdk_shards; /* [SDK_SHARDS_MAX], NULL before the first start */
 static inline uint32_t sdk_shard_index(const struct sdk_shard *s)
@@ -95,8 +95,11 @@ uint32_t sdk_slots_new(uint32_t n, uint32_t align, bool keep);
  * Signals: safe. */
 _Atomic uint64_t *sdk_slot_slow(uint32_t slot, bool *ret_shared, struct sdk_shard **ret_shard);
 
-/* n units of 64 bytes for a shard, zeroed. Returns the unit's number, 0 when there is none. Signals: safe. */
+/* n units of 64 bytes for a shard, zeroed. Returns the unit's number, 0 when there is none, or none now because a signal
+ * handler has interrupted its own thread here; shard 0 keeps a reserve for that case, once it is prepared. Signals: safe. */
 uint32_t sdk_units_new(struct sdk_shard *shard, uint32_t n);
+/* Give shard 0 its reserve. Registry lock held. */
+bool sdk_units_prepare(void);
 static inline _Atomic uint64_t *sdk_unit(uint32_t unit)
 {
     return (_Atomic uint64_t *)(void *)(sdk_mem_base + (size_t)unit * SDK_UNIT);

@@ -802,7 +802,8 @@ static struct sdk_series *series_make(struct sdk_instrument *in, const char *key
         s->ex = sdk_alloc(s->n_ex * sizeof *s->ex);
         s->n_ex = s->ex ? s->n_ex : 0;
     }
-    s->slot = slots_take(in, &s->n_slots);
+    bool ready = in->f.kind != VANE_HISTOGRAM || !in->f.native || sdk_units_prepare();
+    s->slot = ready ? slots_take(in, &s->n_slots) : 0;
     if (!s->slot) {
         series_free(s);
         return NULL;

@@ -371,6 +371,8 @@ static inline void count_one(_Atomic uint64_t *p, bool shared)
         own_add(p, 1);
 }
 
+static void observe_elsewhere(const struct sdk_slot_info *i, double v, bool shared) SDK_COLD;
+
 static inline void observe(const struct sdk_slot_info *i, struct sdk_shard *shard, _Atomic uint64_t *base, double v,
                            bool shared)
 {
@@ -382,7 +384,7 @@ static inline void observe(const struct sdk_slot_info *i, struct sdk_shard *shar
         if (SDK_LIKELY(w + 1 > (uint64_t)1 << 52)) { /* normal, and not the smallest */
             p = bucket_of(shard, base, w, (uint32_t)(bits >> 63), i->schema);
             if (SDK_UNLIKELY(!p)) {
-                sdk_count(SDK_ALLOC_FAILURES, 1);
+                observe_elsewhere(i, v, shared);
                 return;
             }
         }
@@ -397,6 +399,18 @@ static inline void observe(const struct sdk_slot_info *i, struct sdk_shard *shar
         shared_add_f64(sum, v);
     else
         own_add_f64(sum, v);
+}
+
+/* This shard has no chunk for the value, and none is to be had now: no memory, or a signal handler has interrupted the
+ * very allocation. Shard 0 has a reserve. */
+static void observe_elsewhere(const struct sdk_slot_info *i, double v, bool shared)
+{
+    struct sdk_shard *all = &sdk_shards[0];
+    _Atomic uint64_t *base = shared ? NULL : sdk_slot_of(0, (uint32_t)(i - sdk_slots.info));
+    if (base)
+        observe(i, all, base, v, true);
+    else
+        sdk_count(SDK_ALLOC_FAILURES, 1);
 }
 
 static SDK_COLD void observe_exemplar(const struct sdk_slot_info *i, double v)
