@@ -10,6 +10,7 @@ static const struct cli_command *const commands[] = {
     &cli_agent,
     &cli_query,
     &cli_check_config,
+    &cli_check_alertmanager,
     &cli_check_rules,
     &cli_test_rules,
     &cli_fsck,
