@@ -10,7 +10,8 @@
  *
  *   api_prometheus_query.c   /api/v1/query, query_range, query_exemplars, format_query, parse_query
  *   api_prometheus_meta.c    /api/v1/series, labels, label/<name>/values, metadata
- *   api_prometheus_status.c  /api/v1/targets*, scrape_pools, rules, alerts, alertmanagers, status/..., features, /-/...
+ *   api_prometheus_status.c  /api/v1/targets*, scrape_pools, alertmanagers, status/..., features, /-/...
+ *   api_rules.c              /api/v1/rules, alerts
  *   api_admin.c              /api/v1/admin/tsdb/...
  *   api_transfer.c           /api/v1/admin/tsdb/import, export
  *   api_write.c              /api/v1/write
@@ -91,6 +92,8 @@ void api_source_tsdb_free(struct promql_source *s);
  * Everything else passes through. */
 struct promql_source *api_classic_histograms_new(struct promql_source *inner); /* inner must outlive it */
 void api_classic_histograms_free(struct promql_source *s);
+/* One tenant's view of inner, in a. */
+struct promql_source *api_tenant_source(struct arena *a, struct promql_source *inner, str tenant);
 
 /* ---- scraping as the API sees it ---- */
 enum api_health { API_HEALTH_UNKNOWN, API_HEALTH_UP, API_HEALTH_DOWN };
@@ -168,6 +171,7 @@ struct api_forward {
     void (*status)(void *ctx, struct arena *a, const struct api_forward_row **ret, size_t *ret_n); /* copied into a */
 };
 
+struct rules_manager;
 struct api_deps {
     struct api_store store;
     struct promql_engine *engine;
@@ -175,6 +179,7 @@ struct api_deps {
     unsigned promql_features;             /* for parse_query and format_query: the engine's */
     const struct api_scrape *scrape;      /* NULL: nothing is scraped */
     struct push *push;                    /* pushed groups; NULL: none are taken */
+    struct rules_manager *rules;          /* NULL: there are none */
     const struct api_forward *forwarding; /* NULL: there is none */
     bool agent;                           /* nothing can be asked for: queries are answered with an error */
     const struct api_process *process;    /* never NULL */

@@ -105,6 +105,7 @@ void api_external_labels(const struct api *api, struct arena *a, struct labels *
 API_TABLE(query_routes)
 API_TABLE(meta_routes)
 API_TABLE(status_routes)
+API_TABLE(rules_routes)
 API_TABLE(cardinality_routes)
 API_TABLE(admin_routes)
 API_TABLE(retention_routes)
@@ -144,7 +145,6 @@ enum err api_tenant_check(const struct api *api, str tenant, struct err_text *wh
 void api_tenant_guard(struct api *api, struct http_table *tables, size_t n);
 bool api_tenant_open_route(const char *pattern); /* nothing of any tenant is in its answer */
 struct api_store *api_tenant_store(struct arena *a, const struct api_store *inner, str tenant);
-struct promql_source *api_tenant_source(struct arena *a, struct promql_source *inner, str tenant);
 
 /* Write a decoded batch and wait until it is durable. On trouble the store's error. */
 enum err api_store_write(const struct api_store *st, const struct batch *b, const struct ingest_source *who,

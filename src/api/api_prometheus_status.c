@@ -1,4 +1,4 @@
-/* /api/v1: targets, scrape_pools, rules, alerts, alertmanagers, status/..., features, notifications; and the
+/* /api/v1: targets, scrape_pools, alertmanagers, status/..., features, notifications; and the
  * management routes /-/healthy, /-/ready, /-/reload, /-/quit. */
 
 #include "api/api_int.h"
@@ -160,8 +160,6 @@ static void targets_metadata(struct http_request *rq, struct http_response *rs)
     api_end(&j, NULL, 0);
 }
 
-/* ---- rules and alerts: no rules are evaluated yet, so there are none to show ---- */
-
 static void empty_list(struct http_response *rs, const char *const *keys, size_t n)
 {
     struct json_out j = api_begin(rs);
@@ -173,25 +171,6 @@ static void empty_list(struct http_response *rs, const char *const *keys, size_t
     }
     json_obj_end(&j);
     api_end(&j, NULL, 0);
-}
-
-static void rules(struct http_request *rq, struct http_response *rs)
-{
-    static const char *const keys[] = { "groups" };
-    str type = http_param(rq, STR("type"));
-    if (type.n && !str_ieq(type, STR("alert")) && !str_ieq(type, STR("record"))) {
-        api_fail(rs, API_BAD_DATA, "invalid parameter \"type\": not supported value \"" STR_FMT "\"",
-                 STR_ARG(str_take(type, 200)));
-        return;
-    }
-    empty_list(rs, keys, 1);
-}
-
-static void alerts(struct http_request *rq, struct http_response *rs)
-{
-    static const char *const keys[] = { "alerts" };
-    (void)rq;
-    empty_list(rs, keys, 1);
 }
 
 static void alertmanagers(struct http_request *rq, struct http_response *rs)
@@ -323,7 +302,7 @@ static void features(struct http_request *rq, struct http_response *rs)
     json_key(&j, STR("api"));
     json_obj(&j);
     json_kbool(&j, "admin", api_of(rq)->d.admin);
-    json_kbool(&j, "exclude_alerts", false);
+    json_kbool(&j, "exclude_alerts", true);
     json_kbool(&j, "label_values_match", true);
     json_kbool(&j, "otlp_write_receiver", true);
     json_kbool(&j, "query_stats", true);
@@ -393,8 +372,6 @@ const struct http_route api_status_routes[] = {
     { GET, "/api/v1/targets", targets, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/targets/metadata", targets_metadata, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/scrape_pools", scrape_pools, HTTP_CONTROL, NULL, HTTP_CORS },
-    { GET, "/api/v1/rules", rules, HTTP_CONTROL, NULL, HTTP_CORS },
-    { GET, "/api/v1/alerts", alerts, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/alertmanagers", alertmanagers, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/notifications", notifications, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/features", features, HTTP_CONTROL, NULL, HTTP_CORS },

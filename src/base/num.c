@@ -176,6 +176,18 @@ void buf_f64_g(struct buf *b, double v)
         b->n += num_format_g(b->p + b->n, v);
 }
 
+void buf_f64_e(struct buf *b, double v)
+{
+    if (!isfinite(v)) {
+        buf_f64_f(b, v);
+    } else if (buf_reserve(b, NUM_TEXT_MAX)) {
+        struct digits g = digits_of(fabs(v));
+        if (signbit(v))
+            b->p[b->n++] = '-';
+        b->n += v == 0 ? (memcpy(b->p + b->n, "0e+00", 5), 5) : put_exponent(b->p + b->n, &g);
+    }
+}
+
 void buf_f64_json(struct buf *b, double v)
 {
     if (buf_reserve(b, NUM_TEXT_MAX))

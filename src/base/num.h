@@ -18,6 +18,7 @@ size_t num_format_g(char out[NUM_TEXT_MAX], double v);
 size_t num_format_json(char out[NUM_TEXT_MAX], double v);
 void buf_f64_f(struct buf *b, double v);
 void buf_f64_g(struct buf *b, double v);
+void buf_f64_e(struct buf *b, double v); /* strconv 'e' -1: 1e+00 */
 void buf_f64_json(struct buf *b, double v);
 
 /* Prometheus durations: "1y2w3d4h5m6s7ms", units in this order, each once, "0" allowed. Milliseconds. */

@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 #include "cli/cli_config.h"
+#include "rules/rules_manager.h"
 
 static int run(const struct cli_command *self, int argc, char **argv)
 {
@@ -23,6 +24,10 @@ static int run(const struct cli_command *self, int argc, char **argv)
             if (e)
                 cli_fail("%s: %s", argv[i], why.msg);
         }
+        struct rules_load *rules = NULL;
+        if (e == OK)
+            e = cli_rules_load(cfg, 0, &rules, &report, &why);
+        rules_load_unref(rules);
         if (report.n)
             fwrite(report.p, 1, report.n, e ? stderr : stdout);
         if (e && report.n == 0 && !cfg)
@@ -41,7 +46,8 @@ const struct cli_command cli_check_config = {
     .summary = "check vane.yaml or prometheus.yml files",
     .help = "usage: vane check config FILE...\n"
             "\n"
-            "Reads each file as `vane serve --config FILE` would, with what it includes, and prints every error as\n"
+            "Reads each file as `vane serve --config FILE` would, with what it includes and its rule files, and prints "
+            "every error as\n"
             "file:line:column with the line. Exit code 0 when all are valid, 1 otherwise.\n",
     .run = run,
 };

@@ -127,6 +127,11 @@ extern const struct conf_schema cli_rollup_schema;
 enum err cli_rollups_check(struct conf_ctx *cx, const struct conf_node *n, const struct cli_config *c) MUST_CHECK;
 void cli_retention_prepare(struct cli_config *c);
 
+/* cli_rules.c: the rule files it names, read and checked; errors as cli_config_load. */
+struct rules_load;
+enum err cli_rules_load(const struct cli_config *cfg, unsigned features, struct rules_load **ret, struct buf *report,
+                        struct err_text *reterr) MUST_CHECK;
+
 /* path NULL: the defaults. Errors and warnings with source lines go to diags_out (may be NULL). */
 enum err cli_config_load(const char *path, struct cli_config **ret, struct buf *diags_out,
                          struct err_text *reterr) MUST_CHECK;

@@ -1,11 +1,51 @@
-/* vane check rules, vane test rules: rule files and their unit tests, with promtool's texts and exit codes. */
+/* Rule files: as a configuration names them; vane check rules and vane test rules, with promtool's texts and exit
+ * codes. */
 #include <getopt.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "cli/cli.h"
+#include "cli/cli_config.h"
+#include "rules/rules_manager.h"
 #include "rules/rules_unit.h"
 
 enum { CLI_LINT = 3 }; /* promtool's exit code of lint findings under --lint-fatal */
+
+/* ---- of a configuration ---- */
+/* Of links in alerts: as configured, otherwise this machine's name and the first port. */
+static str external_url(const struct cli_config *cfg, struct arena *a)
+{
+    char host[256] = "localhost";
+    if (cfg->web.external_url.n)
+        return cfg->web.external_url;
+    if (gethostname(host, sizeof(host) - 1) != 0)
+        snprintf(host, sizeof(host), "localhost");
+    bool tls = cfg->web.tls_cert_file.n || (cfg->web_file && cfg->web_file->tls);
+    return arena_printf(a, "%s://%s:%u", tls ? "https" : "http", host, cfg->listen.n ? cfg->listen.p[0].port : 9090);
+}
+
+enum err cli_rules_load(const struct cli_config *cfg, unsigned features, struct rules_load **ret, struct buf *report,
+                        struct err_text *reterr)
+{
+    AUTO_ARENA struct arena a;
+    struct label_builder lb;
+    const struct global_config *g = &cfg->prom->global;
+    arena_init(&a, 0);
+    lb_init(&lb, &a);
+    for (size_t i = 0; i < g->external_labels.n; i++)
+        lb_set(&lb, g->external_labels.keys[i], g->external_labels.p[i]);
+    const struct rules_settings settings = {
+        .patterns = cfg->prom->rule_files.p,
+        .n_patterns = cfg->prom->rule_files.n,
+        .interval_ms = g->evaluation_interval_ms,
+        .query_offset_ms = g->rule_query_offset_ms,
+        .external_labels = lb_labels(&lb),
+        .external_url = external_url(cfg, &a),
+        .read = { .features = features, .legacy_names = g->names == NAMES_LEGACY },
+    };
+    return rules_load(&settings, ret, report, reterr);
+}
 
 /* ---- check ---- */
 struct checks {

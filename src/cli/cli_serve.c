@@ -320,6 +320,7 @@ static enum err serve_open(struct serve *s, struct err_text *reterr)
     TRY(open_store(s, reterr));
     TRY(open_forward(s, reterr));
     TRY(open_engine(s, reterr));
+    TRY(serve_rules_open(s, reterr));
     TRY(open_push(s, reterr));
     TRY(open_guards(s, reterr));
     atomic_store(&s->taking, true);
@@ -347,6 +348,8 @@ static void serve_close(struct serve *s)
     push_close(s->push);
     if (s->api)
         api_close(s->api);
+    rules_manager_close(s->rules);
+    control_close(s->control);
     if (s->source)
         api_classic_histograms_free(s->source);
     if (s->tsdb_source)
@@ -456,6 +459,8 @@ static int run(const struct cli_command *self, int argc, char **argv)
         code = CLI_OK;
     } else if (e == OK) {
         atomic_store(&s->ready, true);
+        if (s->rules)
+            rules_manager_start(s->rules);
         LOG_INFO("ready", "version", cli_version_text, "took_ms", LOG_I64(os_now_ms() - s->start_ms));
         wait_for_the_end(s, &signals);
         code = CLI_OK;

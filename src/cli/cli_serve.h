@@ -9,6 +9,7 @@
 #include "compat/compat.h"
 #include "forward/forward.h"
 #include "host/host.h"
+#include "rules/rules_manager.h"
 #include "scrape/scrape.h"
 #include "store/store.h"
 
@@ -52,6 +53,8 @@ struct serve {
     struct pool *query_pool;
     struct promql_engine *engine;
     struct promql_source *tsdb_source, *source;
+    struct control *control; /* NULL in an agent, as rules */
+    struct rules_manager *rules;
     struct scrape *scrape;
     struct scrape_sink sink;
     struct host *host;
@@ -77,6 +80,10 @@ enum err serve_users(struct serve *s, const struct cli_config *cfg, struct err_t
 void serve_log_setup(const struct serve *s, const struct cli_config *cfg); /* level and format, options first */
 void serve_ingest_config(const struct serve *s, const struct cli_config *cfg, struct ingest_config *ret);
 void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, struct tsdb_config *ret);
+/* cli_serve_rules.c: control database, rules */
+enum err serve_rules_open(struct serve *s, struct err_text *reterr) MUST_CHECK;
+enum err serve_rules_load(struct serve *s, const struct cli_config *cfg, struct rules_load **ret, struct buf *report,
+                          struct err_text *reterr) MUST_CHECK;
 /* cli_serve_api.c: the process and its targets as the API sees them */
 void serve_api_deps(struct serve *s, struct api_deps *ret);
 

@@ -231,6 +231,7 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .forwarding = &s->api_forward,
         .agent = s->opt.agent,
         .push = s->push,
+        .rules = s->rules,
         .process = &s->api_process,
         .admin = s->opt.admin,
         .flags = s->opt.flags,

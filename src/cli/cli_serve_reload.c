@@ -167,9 +167,9 @@ void serve_log_setup(const struct serve *s, const struct cli_config *cfg)
     log_setup(level, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT);
 }
 
-/* What can change while running: scrape configuration, retention and limits, users, certificates, log level. Addresses and the data
+/* What can change while running: rules, scrape configuration, retention and limits, users, certificates, log level. Addresses and the data
  * folder need a restart. */
-static enum err serve_apply(struct serve *s, struct cli_config *cfg, struct err_text *reterr)
+static enum err apply_rest(struct serve *s, struct cli_config *cfg, struct err_text *reterr)
 {
     struct tsdb_config db;
     TRY(apply_guards(s, cfg, reterr));
@@ -185,6 +185,20 @@ static enum err serve_apply(struct serve *s, struct cli_config *cfg, struct err_
     return OK;
 }
 
+/* Rule files are read first: what is wrong with them leaves everything as it is. */
+static enum err serve_apply(struct serve *s, struct cli_config *cfg, struct buf *report, struct err_text *reterr)
+{
+    struct rules_load *rules = NULL;
+    if (s->rules)
+        TRY(serve_rules_load(s, cfg, &rules, report, reterr));
+    enum err e = apply_rest(s, cfg, reterr);
+    if (e)
+        rules_load_unref(rules);
+    else if (rules)
+        rules_manager_apply(s->rules, rules);
+    return e;
+}
+
 enum err serve_reload(struct serve *s, struct err_text *reterr)
 {
     AUTO_BUF struct buf report = { 0 };
@@ -193,8 +207,8 @@ enum err serve_reload(struct serve *s, struct err_text *reterr)
     mtx_lock(&s->mu);
     enum err e = serve_load(s, &cfg, &report, &why);
     if (e == OK) {
+        e = serve_apply(s, cfg, &report, &why);
         log_report(&report);
-        e = serve_apply(s, cfg, &why);
         if (e)
             cli_config_free(cfg);
     }

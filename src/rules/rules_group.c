@@ -218,12 +218,22 @@ static void scalar_as_vector(struct arena *a, struct promql_result *r)
     r->type = PROMQL_VECTOR;
 }
 
+static int64_t query_offset(const struct rules_group *g)
+{
+    return g->group->has_query_offset ? g->group->query_offset_ms : g->env->default_query_offset_ms;
+}
+
 static enum err eval_rule(struct rules_group *g, struct running *r, int64_t ts_ms, struct arena *a,
                           struct err_text *reterr)
 {
-    int64_t query_ts = ts_ms - g->group->query_offset_ms;
+    int64_t query_ts = ts_ms - query_offset(g);
     struct promql_query q = {
-        .text = r->rule->expr, .expr = r->rule->parsed, .instant = true, .from_ms = query_ts, .to_ms = query_ts
+        .text = r->rule->expr,
+        .expr = r->rule->parsed,
+        .instant = true,
+        .from_ms = query_ts,
+        .to_ms = query_ts,
+        .cancel = g->env->cancel,
     };
     struct promql_result result;
     struct batch out = { .a = a };
@@ -261,7 +271,7 @@ static void end_orphans(struct rules_group *g, int64_t ts_ms)
 enum err rules_group_eval(struct rules_group *g, int64_t ts_ms, struct err_text *reterr)
 {
     enum err first = OK;
-    end_orphans(g, ts_ms - g->group->query_offset_ms);
+    end_orphans(g, ts_ms - query_offset(g));
     for (size_t i = 0; i < g->group->n_rules; i++) {
         struct running *r = &g->rules[i];
         struct err_text why = { 0 };

@@ -8,6 +8,8 @@
 #ifndef VANE_RULES_RULES_GROUP_H
 #define VANE_RULES_RULES_GROUP_H
 
+#include <stdatomic.h>
+
 #include "model/sample.h"
 #include "rules/rules_file.h"
 
@@ -41,7 +43,8 @@ struct rules_env { /* borrowed as long as the group lives */
     struct promql_source *source;
     struct labels external_labels;
     str external_url;
-    int64_t default_interval_ms;
+    int64_t default_interval_ms, default_query_offset_ms;
+    const atomic_bool *cancel; /* ends evaluations with ERR_CANCELLED; may be NULL */
     /* Store samples; they must be visible to the next query of the group. */
     void *ctx;
     enum err (*append)(void *ctx, const struct batch *b, struct err_text *reterr);

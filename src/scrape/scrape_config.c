@@ -468,7 +468,6 @@ static void warn_not_run(struct conf_ctx *cx, const struct conf_node *n, const s
         bool given;
     } rows[] = {
         { "remote_read", c->remote_read.n > 0 },
-        { "rule_files", c->rule_files.n > 0 },
         { "alerting", c->alerting.alertmanagers.n > 0 },
         { "tracing", c->tracing.given },
     };

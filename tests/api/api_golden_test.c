@@ -93,7 +93,7 @@ static struct answer replay(const struct jt *rq)
     return site_get(arena_printf(&site.a, STR_FMT "?" STR_FMT, STR_ARG(path), STR_ARG(text)).p);
 }
 
-/* Rules are not evaluated yet; the configuration's text is the site's own; targets carry times. */
+/* The site has no rules; the configuration's text is the site's own; targets carry times. */
 static bool shape_only(str path)
 {
     static const char *const paths[] = { "/api/v1/rules", "/api/v1/alerts", "/api/v1/status/config",

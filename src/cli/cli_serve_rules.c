@@ -1,0 +1,60 @@
+/* Rules of the running process: what prometheus.yml says of them, where their samples go and their state is kept. */
+#include "base/log.h"
+#include "cli/cli_serve.h"
+
+enum err serve_rules_load(struct serve *s, const struct cli_config *cfg, struct rules_load **ret, struct buf *report,
+                          struct err_text *reterr)
+{
+    return cli_rules_load(cfg, s->opt.features, ret, report, reterr);
+}
+
+static enum err append(void *ctx, const struct batch *b, struct err_text *reterr)
+{
+    struct serve *s = ctx;
+    struct tsdb_write_result result;
+    const struct ingest_source who = { 0 };
+    enum err e = ingest_append(s->ingest, b, &who, &result);
+    tsdb_sync_soon(s->db);
+    if (e)
+        return err_fail(reterr, e, "not stored: %s", result.first.msg[0] ? result.first.msg : err_describe(e));
+    if (result.first.msg[0])
+        LOG_WARN("samples of a rule were not stored", "why", result.first.msg);
+    return OK;
+}
+
+enum err serve_rules_open(struct serve *s, struct err_text *reterr)
+{
+    AUTO_BUF struct buf report = { 0 };
+    struct rules_load *load;
+    if (s->opt.agent) {
+        if (s->cfg->prom->rule_files.n)
+            LOG_WARN("rule_files are not carried out by an agent: it cannot query");
+        return OK;
+    }
+    enum err e = serve_rules_load(s, s->cfg, &load, &report, reterr);
+    fwrite(report.p, 1, report.n, stderr);
+    if (e)
+        return e;
+    const char *path = arena_printf(&s->a, STR_FMT "/control.db", STR_ARG(s->cfg->data_dir)).p;
+    struct rules_manager_config cfg = {
+        .engine = s->engine,
+        .source = s->cfg->tenants.enabled
+                      ? api_tenant_source(&s->a, s->source, arena_str(&s->a, s->cfg->tenants.default_tenant))
+                      : s->source,
+        .append_ctx = s,
+        .append = append,
+        .clock = os_clock(),
+    };
+    e = control_open(path, &s->control, reterr);
+    cfg.control = s->control;
+    if (e == OK)
+        e = rules_manager_open(&cfg, &s->rules, reterr);
+    if (e) {
+        rules_load_unref(load);
+        return e;
+    }
+    if (rules_load_n_rules(load))
+        LOG_INFO("rules loaded", "rules", LOG_I64(rules_load_n_rules(load)));
+    rules_manager_apply(s->rules, load);
+    return OK;
+}

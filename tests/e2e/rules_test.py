@@ -1,0 +1,202 @@
+"""Rules from outside: recorded series of scraped data, an alert's life, kill -9 in the middle of `for`, reload, refusals."""
+import http.server as web
+import os
+import sqlite3
+import threading
+import time
+
+from vane_e2e import Vane, http, run, wait_for
+
+CONFIG = """global:
+  scrape_interval: 200ms
+  scrape_timeout: 200ms
+  evaluation_interval: 200ms
+  external_labels: {site: here}
+rule_files: [rules/*.yml]
+scrape_configs:
+  - job_name: app
+    static_configs: [{targets: ['127.0.0.1:%d']}]
+"""
+RULES = """groups:
+  - name: app
+    rules:
+      - {record: "job:queue:double", expr: sum by (job) (queue) * 2, labels: {kind: test}}
+      - alert: QueueLong
+        expr: queue > 10
+        for: %s
+        labels: {severity: page}
+        annotations: {summary: "{{ $labels.job }} has {{ $value }} on {{ $externalLabels.site }}"}
+"""
+
+
+class App:
+    """A target whose one gauge the test sets."""
+
+    def __enter__(self):
+        app = self
+        self.queue = 3
+
+        class Handler(web.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = f"queue {app.queue}\n".encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = web.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *why):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def prepared(app, hold="400ms"):
+    v = Vane(CONFIG % app.port)
+    (v.folder / "rules").mkdir()
+    (v.folder / "rules/app.yml").write_text(RULES % hold)
+    return v
+
+
+def alerts(v, state=None):
+    a = v.get("/api/v1/alerts")
+    assert a.status == 200, a.body
+    return [x for x in a.json["data"]["alerts"] if state in (None, x["state"])]
+
+
+def groups(v, **params):
+    a = v.get("/api/v1/rules", **params)
+    assert a.status == 200, a.body
+    return a.json["data"]["groups"]
+
+
+def records_and_alerts():
+    with App() as app, prepared(app) as v:
+        wait_for(lambda: v.value("job:queue:double") == 6, "the recorded series")
+        [series] = v.query("job:queue:double")
+        assert series["metric"] == {"__name__": "job:queue:double", "job": "app", "kind": "test"}, series
+        [g] = wait_for(lambda: [g for g in groups(v) if g["rules"][1]["health"] == "ok"], "an evaluation")
+        record, alert = g["rules"]
+        assert g["name"] == "app" and g["file"].endswith("rules/app.yml") and g["interval"] == 0.2 and g["limit"] == 0, g
+        assert set(record) == {"name", "query", "labels", "health", "evaluationTime", "lastEvaluation", "type"}, record
+        assert record["query"] == "sum by (job) (queue) * 2" and record["type"] == "recording"
+        assert set(alert) == {"state", "name", "query", "duration", "keepFiringFor", "labels", "annotations", "alerts", "health",
+                              "evaluationTime", "lastEvaluation", "type"}, alert
+        assert alert["state"] == "inactive" and alert["duration"] == 0.4 and alert["alerts"] == [], alert
+        app.queue = 12.5
+        [pending] = wait_for(lambda: alerts(v, "pending"), "a pending alert")
+        [firing] = wait_for(lambda: alerts(v, "firing"), "the alert to fire")
+        assert firing["labels"] == {"alertname": "QueueLong", "instance": f"127.0.0.1:{app.port}", "job": "app", "severity": "page"}
+        assert firing["annotations"] == {"summary": "app has 12.5 on here"} and firing["value"] == "1.25e+01", firing
+        assert firing["activeAt"] == pending["activeAt"], "the clock of `for` began once"
+        assert v.value('ALERTS{alertstate="firing"}') == 1 and v.value("ALERTS_FOR_STATE") > 1e9
+        [g] = groups(v, type="alert")
+        assert [r["name"] for r in g["rules"]] == ["QueueLong"] and g["rules"][0]["state"] == "firing"
+        app.queue = 1
+        wait_for(lambda: not alerts(v), "the alert to end")
+        wait_for(lambda: v.value("ALERTS") is None, "ALERTS to be marked stale")
+        text = v.get("/metrics").body.decode()
+        assert "vane_rule_evaluation_failures_total 0" in text and 'rules/app.yml;app"} 2' in text, text[-2000:]
+
+
+def pending_goes_on_after_kill9():
+    with App() as app:
+        app.queue = 20
+        v = prepared(app, "6s").start()
+        try:
+            [before] = wait_for(lambda: alerts(v, "pending"), "a pending alert")
+            wait_for(lambda: sqlite3.connect(v.data / "control.db").execute("SELECT count(*) FROM rules_alerts").fetchone()[0],
+                     "its state in the control database")
+            v.kill()
+            v.start()
+            [after] = alerts(v)
+            assert after["activeAt"] == before["activeAt"] and after["state"] == "pending", (before, after)
+            began = time.time()
+            [firing] = wait_for(lambda: alerts(v, "firing"), "the alert to fire")
+            assert firing["activeAt"] == before["activeAt"] and time.time() - began < 6 , "`for` did not begin anew"
+            v.kill()
+            v.start()
+            [again] = alerts(v)
+            assert again["state"] == "firing" and again["annotations"] == firing["annotations"], again
+            app.queue = 0
+            wait_for(lambda: not alerts(v), "the alert to end")
+        finally:
+            v.__exit__(None, None, None)
+
+
+def reload_keeps_state_and_refuses_errors():
+    with App() as app, prepared(app, "1h") as v:
+        app.queue = 20
+        [before] = wait_for(lambda: alerts(v, "pending"), "a pending alert")
+        rules = v.folder / "rules/app.yml"
+        rules.write_text((RULES % "1h").replace("queue > 10", "queue > > 10").replace("by (job) (queue)", "by (job (queue)"))
+        a = http("POST", v.url + "/-/reload")
+        assert a.status >= 400 and b"rules/app.yml:4:" in a.body, a.body
+        assert v.log_text().count("parse error") >= 2, "every error is in the log"
+        assert alerts(v) == [before] and groups(v)[0]["rules"][0]["health"] == "ok", "a bad reload changes nothing"
+        rules.write_text((RULES % "0s") + "  - {name: more, interval: 1h, rules: [{record: one, expr: vector(1)}]}\n")
+        assert http("POST", v.url + "/-/reload").status == 200
+        assert [g["name"] for g in groups(v)] == ["app", "more"]
+        [firing] = wait_for(lambda: alerts(v, "firing"), "the alert to fire with the new `for`")
+        assert firing["activeAt"] == before["activeAt"]
+        rules.unlink()
+        assert http("POST", v.url + "/-/reload").status == 200
+        assert groups(v) == [] and alerts(v) == []
+        wait_for(lambda: v.value("job:queue:double") is None and v.value("ALERTS") is None, "series of rules that are gone to end")
+        rows = sqlite3.connect(v.data / "control.db").execute("SELECT count(*) FROM rules_alerts").fetchone()
+        assert rows == (0,), rows
+
+
+def filters_and_pages():
+    many = "groups:\n" + "".join(f"  - {{name: g{i}, rules: [{{record: 'r{i}', expr: vector({i}), labels: {{n: '{i % 2}'}}}}]}}\n"
+                                 for i in range(5))
+    with App() as app:
+        v = prepared(app)
+        (v.folder / "rules/many.yml").write_text(many)
+        with v:
+            names = lambda **kw: [g["name"] for g in groups(v, **kw)]
+            assert names() == ["app", "g0", "g1", "g2", "g3", "g4"]
+            assert names(**{"rule_group[]": ["g1", "g3"]}) == ["g1", "g3"]
+            assert names(**{"rule_name[]": "r4"}) == ["g4"]
+            assert names(**{"file[]": str(v.folder / "rules/app.yml")}) == ["app"]
+            assert names(**{"match[]": '{n="1"}'}) == ["g1", "g3"]
+            assert names(type="record", **{"rule_name[]": "QueueLong"}) == []
+            seen, token = [], None
+            while True:
+                page = v.get("/api/v1/rules", group_limit=4, **({"group_next_token": token} if token else {})).json["data"]
+                seen.append([g["name"] for g in page["groups"]])
+                token = page.get("groupNextToken")
+                if not token:
+                    break
+            assert seen == [["app", "g0", "g1", "g2"], ["g3", "g4"]], seen
+            for bad in ({"type": "what"}, {"group_limit": 0}, {"group_next_token": "x"}, {"group_limit": 1, "group_next_token": "x"},
+                        {"exclude_alerts": "maybe"}, {"match[]": "{"}):
+                assert v.get("/api/v1/rules", **bad).status == 400, bad
+
+
+def start_refuses_bad_rules_and_damage():
+    with App() as app:
+        v = prepared(app)
+        (v.folder / "rules/bad.yml").write_text("groups:\n  - name: a\n    rules: [{record: x, exprr: 1}]\n")
+        v.start(wait=False)
+        assert v.process.wait(20) == 1 and "rules/bad.yml:3:" in v.log_text(), v.log_text()
+        os.remove(v.folder / "rules/bad.yml")
+        v.data.mkdir(exist_ok=True)
+        (v.data / "control.db").write_bytes(b"not a database, not at all" * 100)
+        v.start(wait=False)
+        assert v.process.wait(20) == 1 and "control.db" in v.log_text() and "move this file away" in v.log_text(), v.log_text()
+        for f in v.data.glob("control.db*"):
+            f.unlink()
+        v.start()
+        v.__exit__(None, None, None)
+
+
+run([records_and_alerts, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages,
+     start_refuses_bad_rules_and_damage])
