@@ -25,7 +25,9 @@ typedef const char *(*vane_header_get)(void *carrier, const char *name, size_t i
 /* Set a header; name and value are borrowed for the call. */
 typedef void (*vane_header_set)(void *carrier, const char *name, const char *value);
 
-/* Read the context of a request. Returns VANE_OK with *ret (zero context when there is none), VANE_E_ARG. */
+/* Read the context of a request: the first of `propagators` that finds one. Jaeger's baggage is read from the header
+ * jaeger-baggage only: uberctx-* names cannot be asked for one by one.
+ * Returns VANE_OK with *ret (zero context when there is none; baggage may come without), VANE_E_ARG, VANE_E_NOMEM. */
 VANE_API vane_status vane_extract(vane_header_get get, void *carrier, vane_context *ret);
 
 /* Write a context (NULL: the thread's current one) with its baggage. A zero context writes no trace headers.

@@ -18,7 +18,11 @@
  * counted (span_misuse): a vane_span that was never started must be zeroed (VANE_SPAN_INIT) for that to be certain.
  * A span that is never ended is never exported; if it was current, the thread's current span is repaired by the end of
  * its parent. Ending on another thread than the starting one is fine: the other thread's current span is left alone, the
- * starting thread's is repaired as above. */
+ * starting thread's is repaired as above; until then its vane_span_current() looks at that memory, so spans
+ * that travel are better started with not_current.
+ *
+ * An unsampled span below an unsampled current one shares that one's context: nothing is recorded that could need an id
+ * of its own. */
 #ifndef VANE_TRACE_H
 #define VANE_TRACE_H
 
@@ -36,9 +40,10 @@ extern "C" {
 typedef struct vane_context {
     uint8_t trace_id[16]; /* big endian, as in traceparent */
     uint8_t span_id[8];
-    uint8_t flags;        /* bit 0: sampled; bit 1: random trace id (W3C level 2) */
+    uint8_t flags;        /* bit 0: sampled; bit 1: random trace id (W3C level 2); bit 2: debug, sampled whatever the
+                             sampler says (B3, Jaeger); bit 3: the sender has not decided; bit 4: it has, but sent no ids */
     uint8_t remote;       /* 1: came from another process */
-    uint8_t reserved_[2]; /* zero */
+    uint8_t reserved_[2]; /* zero in what you make; the library's own use (keep_errors, keep_slow_s) */
     uint32_t extra;       /* index of tracestate and baggage in the library; 0: none. See vane_context_tracestate() */
 } vane_context;
 

@@ -1,0 +1,1000 @@
+/* Spans. A vane_span is a struct sdk_span in the caller's memory; its magic word says in which state it is and where it
+ * lies, so that a second end, a copy and memory that was never a span are noticed.
+ *
+ * An unsampled span below an unsampled current one, the common case, shares that one's context: it only notes it.
+ * A finished span is written as one record (struct sdk_span_rec) into a ring of slots that the pusher empties. The ring
+ * is lock-free for any number of writers and readers: slot i holds in lap l the state 2l when it is free and 2l + 1 when
+ * it is full, so zeroed memory (a child of fork has it) is an empty ring. A record too long for its slot lies behind a
+ * pointer. With a folder for the black box the ring is in its file, and what was taken stays readable there.
+ *
+ * Nested current spans of a thread are numbered: `stack` has the serial number of the span at each depth, which is how an
+ * end tells whether its span still is among the current ones, without touching the memory of another span. */
+#include "sdk_trace.h"
+
+#include <stdlib.h>
+
+enum span_state { IDLE, FAST, UNSAMPLED, RECORDED, OFF, ENDED };
+#define MAGIC 0x76616E655350A000u
+
+#define DEPTH 32
+#define SAVED 4
+static __thread struct {
+    uint32_t serial;
+    uint16_t depth, n_saved;
+    uint32_t stack[DEPTH];
+    struct {
+        uint8_t span_id[8];
+        vane_span *span;
+    } saved[SAVED]; /* recorded spans hidden by vane_context_attach() */
+} here __attribute__((tls_model("initial-exec")));
+
+/* 0: off; else bit 0 on, bit 1 children follow their parents. */
+static _Atomic uint32_t mode;
+
+static inline enum span_state state_of(const struct sdk_span *s)
+{
+    uint64_t k = s->magic ^ (uintptr_t)s ^ MAGIC;
+    return k <= ENDED ? (enum span_state)k : IDLE;
+}
+
+static inline void state_set(struct sdk_span *s, enum span_state k)
+{
+    s->magic = MAGIC ^ (uintptr_t)s ^ (uint64_t)k;
+}
+
+static inline struct sdk_span *span_of(const vane_span *s)
+{
+    return (struct sdk_span *)(uintptr_t)s;
+}
+
+static SDK_COLD void misuse(void)
+{
+    if (sdk_on())
+        sdk_count(SDK_SPAN_MISUSE, 1);
+}
+
+/* The span if it is recorded. */
+static inline struct sdk_span *recorded(const vane_span *p)
+{
+    struct sdk_span *s = span_of(p);
+    if (SDK_UNLIKELY(!s))
+        return NULL;
+    enum span_state k = state_of(s);
+    if (SDK_UNLIKELY(k == ENDED || k == IDLE))
+        misuse();
+    return k == RECORDED ? s : NULL;
+}
+
+/* ---- clock: one reading of the monotonic clock a call; its distance to the wall clock is looked up once a second ---- */
+
+static _Atomic uint64_t anchor_at, anchor_distance;
+
+static SDK_COLD uint64_t anchor_renew(uint64_t mono)
+{
+    uint64_t d = sdk_unix_ns() - mono;
+    atomic_store_explicit(&anchor_distance, d, memory_order_relaxed);
+    atomic_store_explicit(&anchor_at, mono, memory_order_relaxed);
+    return mono + d;
+}
+
+static inline uint64_t unix_of(uint64_t mono)
+{
+    uint64_t at = atomic_load_explicit(&anchor_at, memory_order_relaxed);
+    if (SDK_UNLIKELY(mono - at > 1000000000u || !at))
+        return anchor_renew(mono);
+    return mono + atomic_load_explicit(&anchor_distance, memory_order_relaxed);
+}
+
+/* ---- the ring ---- */
+
+#define SLOT_BYTES 512
+struct slot {
+    _Atomic uint32_t state;
+    uint32_t spilled; /* `far` is the record */
+    union {
+        char near[SLOT_BYTES - 8];
+        struct sdk_span_rec *far;
+    } u;
+};
+_Static_assert(sizeof(struct slot) == SLOT_BYTES, "slots are 512 bytes");
+
+static struct slot *_Atomic ring;
+static uint32_t ring_n;
+static _Atomic uint64_t ring_head __attribute__((aligned(64))), ring_tail __attribute__((aligned(64)));
+static bool ring_overwrites; /* nobody takes: the black box alone reads it */
+_Atomic(sdk_wake_fn) sdk_trace_wake;
+
+static void ignore(void *ctx, const struct sdk_span_rec *rec)
+{
+    (void)ctx, (void)rec;
+}
+
+/* The slot to write to, NULL when all are full. *ret_pos is its position. */
+static struct slot *ring_reserve(uint64_t *ret_pos)
+{
+    struct slot *r = atomic_load_explicit(&ring, memory_order_acquire);
+    if (SDK_UNLIKELY(!r))
+        return NULL;
+    uint64_t at = atomic_load_explicit(&ring_head, memory_order_relaxed);
+    for (;;) {
+        struct slot *s = &r[at % ring_n];
+        uint32_t want = (uint32_t)(at / ring_n) * 2, have = atomic_load_explicit(&s->state, memory_order_acquire);
+        if (have == want) {
+            if (atomic_compare_exchange_weak_explicit(&ring_head, &at, at + 1, memory_order_relaxed,
+                                                      memory_order_relaxed)) {
+                *ret_pos = at;
+                return s;
+            }
+        } else if ((int32_t)(have - want) < 0) {
+            if (!ring_overwrites || !sdk_trace_take(ignore, NULL))
+                return NULL;
+            at = atomic_load_explicit(&ring_head, memory_order_relaxed);
+        } else {
+            at = atomic_load_explicit(&ring_head, memory_order_relaxed);
+        }
+    }
+}
+
+static SDK_COLD void ring_wake(void)
+{
+    sdk_wake_fn wake = atomic_load_explicit(&sdk_trace_wake, memory_order_acquire);
+    if (wake)
+        wake();
+}
+
+static void ring_publish(struct slot *s, uint64_t pos)
+{
+    atomic_store_explicit(&s->state, (uint32_t)(pos / ring_n) * 2 + 1, memory_order_release);
+    if (SDK_UNLIKELY((uint32_t)pos % sdk_cfg.batch_max == sdk_cfg.batch_max - 1 ||
+                     (uint32_t)pos % ring_n == ring_n / 2))
+        ring_wake();
+}
+
+bool sdk_trace_take(void (*fn)(void *ctx, const struct sdk_span_rec *rec), void *ctx)
+{
+    struct slot *r = atomic_load_explicit(&ring, memory_order_acquire);
+    uint64_t at = atomic_load_explicit(&ring_tail, memory_order_relaxed);
+    while (r) {
+        struct slot *s = &r[at % ring_n];
+        uint32_t want = (uint32_t)(at / ring_n) * 2 + 1, have = atomic_load_explicit(&s->state, memory_order_acquire);
+        if ((int32_t)(have - want) < 0)
+            return false;
+        if (have == want && atomic_compare_exchange_weak_explicit(&ring_tail, &at, at + 1, memory_order_relaxed,
+                                                                  memory_order_relaxed)) {
+            struct sdk_span_rec *far = s->spilled ? s->u.far : NULL;
+            fn(ctx, far ? far : (const struct sdk_span_rec *)(const void *)s->u.near);
+            atomic_store_explicit(&s->state, want + 1, memory_order_release);
+            sdk_free(far, far ? far->size : 0);
+            return true;
+        }
+        if (have != want)
+            at = atomic_load_explicit(&ring_tail, memory_order_relaxed);
+    }
+    return false;
+}
+
+uint32_t sdk_trace_waiting(void)
+{
+    uint64_t tail = atomic_load_explicit(&ring_tail, memory_order_relaxed);
+    return (uint32_t)(atomic_load_explicit(&ring_head, memory_order_relaxed) - tail);
+}
+
+void sdk_trace_queue(const struct sdk_span_rec *rec)
+{
+    struct sdk_span_rec *far = NULL;
+    bool spill = rec->size > sizeof((struct slot *)0)->u.near;
+    uint64_t pos;
+    if (!atomic_load_explicit(&ring, memory_order_relaxed))
+        return;
+    struct slot *s = spill && !(far = sdk_alloc(rec->size)) ? NULL : ring_reserve(&pos);
+    if (!s) {
+        sdk_free(far, far ? rec->size : 0);
+        sdk_count(SDK_SPANS_DROPPED, 1);
+        return;
+    }
+    s->spilled = spill;
+    if (spill)
+        s->u.far = far;
+    memcpy(spill ? (void *)far : s->u.near, rec, rec->size);
+    ring_publish(s, pos);
+}
+
+/* ---- text of a span ---- */
+
+/* Copy n bytes if they are valid text; quick for ASCII. */
+static bool plain_copy(char *dst, const char *p, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t w;
+        memcpy(&w, p + i, 8);
+        if ((w | (w - 0x0101010101010101u)) & 0x8080808080808080u) /* a high bit, or a zero byte */
+            break;
+        memcpy(dst + i, &w, 8);
+    }
+    for (; i < n && p[i] > 0; i++)
+        dst[i] = p[i];
+    if (SDK_LIKELY(i == n))
+        return true;
+    if (!sdk_text_valid(p + i, n - i))
+        return false;
+    memcpy(dst + i, p + i, n - i);
+    return true;
+}
+
+/* As sdk_text(). */
+static size_t text_copy(char *dst, size_t cap, const char *p, size_t n)
+{
+    return n <= cap && plain_copy(dst, p, n) ? n : sdk_text(dst, cap, p, n);
+}
+
+static SDK_COLD struct sdk_span_more *more_of(struct sdk_span *s)
+{
+    if (s->more)
+        return s->more;
+    struct sdk_span_more *m = sdk_alloc(sizeof *m);
+    if (!m)
+        return NULL;
+    sdk_buf_init(&m->text, (size_t)64 << 20);
+    sdk_buf_init(&m->events, (size_t)64 << 20);
+    sdk_buf_init(&m->links, (size_t)64 << 20);
+    return s->more = m;
+}
+
+static void more_free(struct sdk_span *s)
+{
+    struct sdk_span_more *m = s->more;
+    if (!m)
+        return;
+    sdk_free(m->attrs, m->attrs_cap * sizeof *m->attrs);
+    sdk_buf_free(&m->text);
+    sdk_buf_free(&m->events);
+    sdk_buf_free(&m->links);
+    sdk_free(m, sizeof *m);
+    s->more = NULL;
+}
+
+static size_t bounded_len(const char *p, size_t n, size_t max)
+{
+    return !p ? 0 : n == SIZE_MAX ? strnlen(p, max + 1) : n;
+}
+
+/* Keep a copy of at most max bytes. false: no memory. */
+static bool text_keep(struct sdk_span *s, const char *p, size_t n, size_t max, uint64_t *ret_at, uint32_t *ret_n)
+{
+    n = bounded_len(p, n, max);
+    if (SDK_LIKELY(n <= max && n <= (size_t)SDK_SPAN_TEXT - s->text_n && plain_copy(s->text + s->text_n, p, n))) {
+        *ret_at = s->text_n;
+        *ret_n = (uint32_t)n;
+        s->text_n = (uint16_t)(s->text_n + n);
+        return true;
+    }
+    struct sdk_span_more *m = more_of(s);
+    /* Three bytes for each that may have to be replaced. */
+    size_t room = n < max / 3 ? 3 * n : max;
+    if (!m || !sdk_buf_room(&m->text, room))
+        return false;
+    *ret_at = SDK_SPAN_TEXT + m->text.n;
+    *ret_n = (uint32_t)text_copy(m->text.p + m->text.n, room, p, n);
+    m->text.n += *ret_n;
+    return true;
+}
+
+static const char *text_at(const struct sdk_span *s, uint64_t at)
+{
+    return at < SDK_SPAN_TEXT ? s->text + at : s->more->text.p + (at - SDK_SPAN_TEXT);
+}
+
+/* ---- attributes ---- */
+
+static inline struct sdk_span_attr *attr_at(const struct sdk_span *s, size_t i)
+{
+    return (struct sdk_span_attr *)(uintptr_t)(i < SDK_SPAN_ATTRS ? &s->attrs[i] : &s->more->attrs[i - SDK_SPAN_ATTRS]);
+}
+
+static SDK_COLD bool attrs_grow(struct sdk_span *s)
+{
+    struct sdk_span_more *m = more_of(s);
+    if (!m)
+        return false;
+    if (s->n_attrs - SDK_SPAN_ATTRS < (int)m->attrs_cap)
+        return true;
+    size_t cap = m->attrs_cap ? m->attrs_cap * 2 : 16;
+    struct sdk_span_attr *p = sdk_grow(m->attrs, m->attrs_cap * sizeof *p, cap * sizeof *p);
+    if (!p)
+        return false;
+    m->attrs = p;
+    m->attrs_cap = cap;
+    return true;
+}
+
+static SDK_COLD void attr_dropped(struct sdk_span *s)
+{
+    s->dropped_attrs++;
+    sdk_count(SDK_SPAN_LIMITS, 1);
+}
+
+static inline void attr_put(struct sdk_span *s, const vane_attr *a)
+{
+    size_t key_n = a->key ? strnlen(a->key, UINT16_MAX) : 0;
+    if (SDK_UNLIKELY(!key_n || a->type == VANE_T_NONE || (unsigned)a->type > VANE_T_BYTES || key_n > VANE_NAME_MAX)) {
+        sdk_count(SDK_BAD_VALUES, 1);
+        return;
+    }
+    struct sdk_span_attr *at = NULL, fresh = { .key = a->key, .key_n = (uint16_t)key_n, .type = (uint8_t)a->type };
+    for (size_t i = 0; i < s->n_attrs; i++) {
+        struct sdk_span_attr *x = attr_at(s, i);
+        if (x->key_n == key_n && (x->key == a->key || !memcmp(x->key, a->key, key_n))) {
+            at = x;
+            break;
+        }
+    }
+    if (!at && (s->n_attrs >= sdk_cfg.span_attributes_max || (s->n_attrs >= SDK_SPAN_ATTRS && !attrs_grow(s)))) {
+        attr_dropped(s);
+        return;
+    }
+    if (a->type == VANE_T_STR) {
+        if (!text_keep(s, a->v.s, a->n, sdk_cfg.attribute_bytes_max, &fresh.v.at, &fresh.n)) {
+            attr_dropped(s);
+            return;
+        }
+    } else if (a->type == VANE_T_BYTES) {
+        struct sdk_span_more *m = more_of(s);
+        size_t n = a->n > sdk_cfg.attribute_bytes_max ? sdk_cfg.attribute_bytes_max : a->n;
+        if (!m || !sdk_buf_room(&m->text, n ? n : 1)) {
+            attr_dropped(s);
+            return;
+        }
+        if (n < a->n)
+            sdk_count(SDK_CUT_STRINGS, 1);
+        fresh.v.at = SDK_SPAN_TEXT + m->text.n;
+        fresh.n = (uint32_t)n;
+        sdk_put(&m->text, a->v.p, n);
+    } else if (a->type == VANE_T_F64) {
+        fresh.v.f = a->v.f;
+    } else {
+        fresh.v.i = a->type == VANE_T_BOOL ? a->v.b != 0 : a->v.i;
+    }
+    if (!at)
+        at = attr_at(s, s->n_attrs++);
+    *at = fresh;
+}
+
+SDK_HOT void vane_span_set(vane_span *p, vane_attr attr)
+{
+    struct sdk_span *s = recorded(p);
+    if (s)
+        attr_put(s, &attr);
+}
+
+void vane_span_set_all(vane_span *p, const vane_attr *attrs, size_t n)
+{
+    struct sdk_span *s = recorded(p);
+    for (size_t i = 0; s && attrs && i < n; i++)
+        attr_put(s, &attrs[i]);
+}
+
+/* ---- events, links, status ---- */
+
+void sdk_otlp_pair(struct sdk_buf *b, unsigned field, const char *key, size_t key_n, vane_type type, const void *value,
+                   size_t n)
+{
+    size_t pair = sdk_pb_begin(b, field), any;
+    uint64_t bits = 0;
+    sdk_pb_bytes(b, 1, key, key_n);
+    any = sdk_pb_begin(b, 2);
+    if (type == VANE_T_STR || type == VANE_T_BYTES) {
+        sdk_pb_bytes(b, type == VANE_T_STR ? 1 : 7, value, n);
+    } else {
+        memcpy(&bits, value, 8);
+        if (type == VANE_T_F64)
+            sdk_pb_fixed64(b, 4, bits);
+        else
+            sdk_pb_u64(b, type == VANE_T_BOOL ? 2 : 3, bits);
+    }
+    sdk_pb_end(b, any);
+    sdk_pb_end(b, pair);
+}
+
+/* A string into a protobuf field, made valid. */
+static void pb_text(struct sdk_buf *b, unsigned field, const char *p, size_t n, size_t max)
+{
+    n = bounded_len(p, n, max);
+    size_t room = n < max / 3 ? 3 * n : max, mark = sdk_pb_begin(b, field);
+    if (!sdk_buf_room(b, room))
+        return;
+    b->n += room ? text_copy(b->p + b->n, room, p, n) : 0;
+    sdk_pb_end(b, mark);
+}
+
+/* Attributes of an event or a link; returns how many were dropped. */
+static uint32_t pb_attrs(struct sdk_buf *b, unsigned field, const vane_attr *attrs, size_t n)
+{
+    uint32_t dropped = 0, put = 0;
+    for (size_t i = 0; attrs && i < n; i++) {
+        const vane_attr *a = &attrs[i];
+        size_t key_n = a->key ? strnlen(a->key, VANE_NAME_MAX + 1) : 0;
+        bool bad = !key_n || key_n > VANE_NAME_MAX || a->type == VANE_T_NONE || (unsigned)a->type > VANE_T_BYTES;
+        if (bad || put == sdk_cfg.span_attributes_max) {
+            dropped++;
+            sdk_count(bad ? SDK_BAD_VALUES : SDK_SPAN_LIMITS, 1);
+            continue;
+        }
+        put++;
+        if (a->type != VANE_T_STR) {
+            int64_t truth = a->v.b != 0;
+            size_t len = a->n > sdk_cfg.attribute_bytes_max ? sdk_cfg.attribute_bytes_max : a->n;
+            const void *v = a->type == VANE_T_BYTES ? a->v.p : a->type == VANE_T_BOOL ? &truth : (const void *)&a->v;
+            sdk_otlp_pair(b, field, a->key, key_n, a->type, v, len);
+            continue;
+        }
+        size_t pair = sdk_pb_begin(b, field);
+        pb_text(b, 1, a->key, key_n, VANE_NAME_MAX);
+        size_t any = sdk_pb_begin(b, 2);
+        pb_text(b, 1, a->v.s, a->n, sdk_cfg.attribute_bytes_max);
+        sdk_pb_end(b, any);
+        sdk_pb_end(b, pair);
+    }
+    return dropped;
+}
+
+static bool over(uint32_t *n, uint32_t max, uint32_t *dropped)
+{
+    if (*n < max)
+        return ++*n, false;
+    ++*dropped;
+    sdk_count(SDK_SPAN_LIMITS, 1);
+    return true;
+}
+
+/* A message that did not fit is taken back. */
+static void pb_done(struct sdk_buf *b, size_t before, uint32_t *n, uint32_t *dropped)
+{
+    if (!b->failed)
+        return;
+    b->failed = false;
+    b->n = before;
+    --*n;
+    ++*dropped;
+    sdk_count(SDK_SPAN_LIMITS, 1);
+}
+
+void vane_span_event_at(vane_span *p, const char *name, uint64_t unix_ns, const vane_attr *attrs, size_t n)
+{
+    struct sdk_span *s = recorded(p);
+    if (!s || over(&s->n_events, sdk_cfg.span_events_max, &s->dropped_events))
+        return;
+    struct sdk_span_more *m = more_of(s);
+    if (!m) {
+        s->n_events--;
+        s->dropped_events++;
+        return;
+    }
+    size_t before = m->events.n, mark = sdk_pb_begin(&m->events, 11);
+    sdk_pb_fixed64(&m->events, 1, unix_ns ? unix_ns : unix_of(sdk_mono_ns()));
+    pb_text(&m->events, 2, name, SIZE_MAX, SDK_NAME_BYTES);
+    uint32_t dropped = pb_attrs(&m->events, 3, attrs, n);
+    if (dropped)
+        sdk_pb_u64(&m->events, 4, dropped);
+    sdk_pb_end(&m->events, mark);
+    pb_done(&m->events, before, &s->n_events, &s->dropped_events);
+}
+
+void vane_span_event(vane_span *p, const char *name, const vane_attr *attrs, size_t n)
+{
+    vane_span_event_at(p, name, 0, attrs, n);
+}
+
+void vane_span_exception(vane_span *p, const char *type, const char *message, const char *stacktrace)
+{
+    vane_attr attrs[3];
+    size_t n = 0;
+    if (type)
+        attrs[n++] = vane_str("exception.type", type);
+    if (message)
+        attrs[n++] = vane_str("exception.message", message);
+    if (stacktrace)
+        attrs[n++] = vane_str("exception.stacktrace", stacktrace);
+    vane_span_event_at(p, "exception", 0, attrs, n);
+}
+
+void vane_span_link(vane_span *p, const vane_context *to, const vane_attr *attrs, size_t n)
+{
+    struct sdk_span *s = recorded(p);
+    if (!s || !vane_context_valid(to) || over(&s->n_links, sdk_cfg.span_links_max, &s->dropped_links))
+        return;
+    struct sdk_span_more *m = more_of(s);
+    if (!m) {
+        s->n_links--;
+        s->dropped_links++;
+        return;
+    }
+    struct sdk_buf *b = &m->links;
+    char state[VANE_TRACESTATE_MAX];
+    size_t before = b->n, state_n = to->extra ? sdk_extra_state(to->extra, state) : 0, mark = sdk_pb_begin(b, 13);
+    sdk_pb_bytes(b, 1, to->trace_id, 16);
+    sdk_pb_bytes(b, 2, to->span_id, 8);
+    if (state_n)
+        sdk_pb_bytes(b, 3, state, state_n);
+    uint32_t dropped = pb_attrs(b, 4, attrs, n);
+    if (dropped)
+        sdk_pb_u64(b, 5, dropped);
+    uint8_t flags[4] = { to->flags & 3, to->remote ? 3 : 1, 0, 0 }; /* bit 8: remote is known; bit 9: it is */
+    sdk_pb_tag(b, 6, 5);
+    sdk_put(b, (const char *)flags, 4);
+    sdk_pb_end(b, mark);
+    pb_done(b, before, &s->n_links, &s->dropped_links);
+}
+
+void vane_span_status(vane_span *p, vane_span_code code, const char *description)
+{
+    struct sdk_span *s = recorded(p);
+    if (!s || code == VANE_SPAN_UNSET || (unsigned)code > VANE_SPAN_ERROR || s->code == VANE_SPAN_OK)
+        return;
+    s->code = (uint8_t)code;
+    s->status_n = 0;
+    if (code == VANE_SPAN_ERROR && description && *description)
+        (void)text_keep(s, description, SIZE_MAX, SDK_NAME_BYTES, &s->status_at, &s->status_n);
+}
+
+void vane_span_rename(vane_span *p, const char *name)
+{
+    struct sdk_span *s = recorded(p);
+    if (s && name && *name)
+        (void)text_keep(s, name, SIZE_MAX, SDK_NAME_BYTES, &s->name_at, &s->name_n);
+}
+
+/* ---- start ---- */
+
+static void random_id(uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t r;
+        do
+            r = sdk_random();
+        while (!r);
+        memcpy(p + i, &r, 8);
+    }
+}
+
+static inline bool ids_set(const vane_context *c)
+{
+    uint64_t a, b, s;
+    memcpy(&a, c->trace_id, 8);
+    memcpy(&b, c->trace_id + 8, 8);
+    memcpy(&s, c->span_id, 8);
+    return (a | b) && s;
+}
+
+static void make_current(struct sdk_span *s, vane_span *span)
+{
+    struct sdk_tls *t = &sdk_tls;
+    s->thread = t;
+    s->previous = t->context;
+    s->previous_span = t->span;
+    s->serial = ++here.serial;
+    s->depth = here.depth;
+    if (here.depth < DEPTH)
+        here.stack[here.depth] = s->serial;
+    here.depth++;
+    t->context = s->ctx;
+    t->span = span;
+}
+
+/* Sampled, held for the end of the root, or neither. */
+static void decide(struct sdk_span *s, const vane_context *parent, bool child, const char *name, const vane_attr *attrs,
+                   size_t n)
+{
+    bool follows = sdk_sample_follows();
+    bool told = child ? !(parent->flags & SDK_CTX_DEFERRED) : (parent->flags & SDK_CTX_DECIDED) != 0;
+    if (parent->flags & SDK_CTX_DEBUG) {
+        s->ctx.flags |= SDK_CTX_SAMPLED | SDK_CTX_DEBUG;
+        return;
+    }
+    if (follows && told) {
+        s->ctx.flags |= parent->flags & SDK_CTX_SAMPLED;
+        if (child && !parent->remote)
+            memcpy(s->ctx.reserved_, parent->reserved_, 2);
+        return;
+    }
+    struct sdk_decision d = sdk_sample_root(s->ctx.trace_id, name, attrs, n);
+    if (d.sampled) {
+        s->ctx.flags |= SDK_CTX_SAMPLED;
+    } else if (d.keep_errors || d.keep_slow_ns) {
+        uint16_t hold = sdk_hold_new(s->ctx.trace_id);
+        s->ctx.reserved_[0] = (uint8_t)hold;
+        s->ctx.reserved_[1] = (uint8_t)(hold >> 8);
+        s->hold_root = hold ? (uint8_t)(d.keep_errors | 2) : 0;
+        s->keep_slow_ns = d.keep_slow_ns;
+    }
+}
+
+static void start_recording(struct sdk_span *s, const char *name, const vane_span_opts *o)
+{
+    state_set(s, RECORDED);
+    s->name = name;
+    s->more = NULL;
+    s->text_n = s->n_attrs = 0;
+    s->code = 0;
+    s->name_n = s->status_n = 0;
+    s->n_events = s->n_links = s->dropped_attrs = s->dropped_events = s->dropped_links = 0;
+    s->start_mono_ns = sdk_mono_ns();
+    s->start_unix_ns = o && o->start_unix_ns ? o->start_unix_ns : unix_of(s->start_mono_ns);
+    sdk_count(SDK_SPANS_STARTED, 1);
+}
+
+static void start(vane_span *span, const char *name, vane_span_kind kind, const vane_span_opts *o)
+{
+    struct sdk_span *s = span_of(span);
+    uint32_t on = atomic_load_explicit(&mode, memory_order_relaxed);
+    if (!on) {
+        s->ctx = (vane_context){ 0 };
+        state_set(s, OFF);
+        return;
+    }
+    const vane_context parent = o && o->parent ? *o->parent : sdk_tls.context;
+    bool child = ids_set(&parent);
+    name = name ? name : "";
+    memset(&s->ctx, 0, sizeof s->ctx);
+    s->hold_root = 0;
+    s->kind = (unsigned)kind - 1 < VANE_SPAN_CONSUMER ? (uint8_t)kind : VANE_SPAN_INTERNAL;
+    s->parent_remote = child && parent.remote;
+    if (child) {
+        memcpy(s->ctx.trace_id, parent.trace_id, 16);
+        memcpy(s->parent, parent.span_id, 8);
+        s->ctx.flags = parent.flags & SDK_CTX_RANDOM;
+    } else {
+        random_id(s->ctx.trace_id, 16);
+        memset(s->parent, 0, 8);
+        s->ctx.flags = SDK_CTX_RANDOM;
+    }
+    random_id(s->ctx.span_id, 8);
+    s->extra_held = parent.extra && sdk_extra_hold(parent.extra);
+    s->ctx.extra = s->extra_held ? parent.extra : 0;
+    decide(s, &parent, child, name, o ? o->attrs : NULL, o && o->attrs ? o->n_attrs : 0);
+    if (s->ctx.flags & SDK_CTX_SAMPLED || sdk_ctx_hold(&s->ctx))
+        start_recording(s, name, o);
+    else
+        state_set(s, UNSAMPLED);
+    bool recording = state_of(s) == RECORDED;
+    for (size_t i = 0; recording && o && o->attrs && i < o->n_attrs; i++)
+        attr_put(s, &o->attrs[i]);
+    for (size_t i = 0; recording && o && o->links && i < o->n_links; i++)
+        vane_span_link(span, &o->links[i], NULL, 0);
+    s->thread = NULL;
+    if (!o || !o->not_current)
+        make_current(s, recording ? span : NULL);
+}
+
+SDK_HOT void vane_span_start(vane_span *span, const char *name, vane_span_kind kind)
+{
+    if (SDK_UNLIKELY(!span))
+        return;
+    struct sdk_span *s = span_of(span);
+    const struct sdk_tls *t = &sdk_tls;
+    uint32_t word; /* flags, remote, the hold: nothing but "random" and "remote" may be set */
+    uint64_t id;
+    memcpy(&word, &t->context.flags, 4);
+    memcpy(&id, t->context.span_id, 8);
+    static const uint8_t allowed[4] = { SDK_CTX_RANDOM, 1, 0, 0 };
+    uint32_t mask;
+    memcpy(&mask, allowed, 4);
+    if (SDK_LIKELY(atomic_load_explicit(&mode, memory_order_relaxed) == 3 && !(word & ~mask) && id && !t->span)) {
+        s->ctx = t->context;
+        state_set(s, FAST);
+        return;
+    }
+    start(span, name, kind, NULL);
+}
+
+void vane_span_start_opts(vane_span *span, const char *name, const vane_span_opts *opts)
+{
+    if (!span)
+        return;
+    vane_span_opts o = { 0 };
+    if (opts && opts->size >= sizeof(size_t) && opts->size <= 65536)
+        memcpy(&o, opts, opts->size < sizeof o ? opts->size : sizeof o);
+    start(span, name, o.kind, &o);
+}
+
+/* ---- end ---- */
+
+static void leave(struct sdk_span *s, vane_span *span)
+{
+    struct sdk_tls *t = &sdk_tls;
+    if (s->thread != t)
+        return;
+    bool top = t->span == span && span,
+         listed = s->depth < here.depth && s->depth < DEPTH && here.stack[s->depth] == s->serial;
+    if (!top && !listed)
+        return;
+    t->context = s->previous;
+    t->span = s->previous_span;
+    here.depth = s->depth;
+}
+
+static inline char *put_bytes(char *p, const void *from, size_t n)
+{
+    if (n)
+        memcpy(p, from, n);
+    return p + n;
+}
+
+static bool attr_is_text(const struct sdk_span_attr *a)
+{
+    return a->type == VANE_T_STR || a->type == VANE_T_BYTES;
+}
+
+/* Bytes the record needs: keys may grow by replacement, so they count three times when they are not plain. */
+static size_t rec_size(const struct sdk_span *s, size_t name_n, size_t state_n)
+{
+    size_t n = sizeof(struct sdk_span_rec) + name_n + s->status_n + state_n;
+    for (size_t i = 0; i < s->n_attrs; i++) {
+        const struct sdk_span_attr *a = attr_at(s, i);
+        n += sizeof(struct sdk_rec_attr) + a->key_n + (attr_is_text(a) ? a->n : 8);
+    }
+    if (s->more)
+        n += s->more->events.n + s->more->links.n;
+    return (n + 7) & ~(size_t)7;
+}
+
+static void rec_write(struct sdk_span_rec *r, size_t size, const struct sdk_span *s, const char *name, size_t name_n,
+                      const char *state, size_t state_n, uint64_t end)
+{
+    const struct sdk_span_more *m = s->more;
+    *r = (struct sdk_span_rec){ .size = (uint32_t)size,
+                                .kind = s->kind,
+                                .code = s->code,
+                                .flags = s->ctx.flags & 3,
+                                .parent_remote = s->parent_remote,
+                                .start_unix_ns = s->start_unix_ns,
+                                .end_unix_ns = end,
+                                .status_n = (uint16_t)s->status_n,
+                                .state_n = (uint16_t)state_n,
+                                .n_attrs = s->n_attrs,
+                                .dropped_attrs = s->dropped_attrs,
+                                .dropped_events = s->dropped_events,
+                                .dropped_links = s->dropped_links,
+                                .events_n = m ? (uint32_t)m->events.n : 0,
+                                .links_n = m ? (uint32_t)m->links.n : 0 };
+    memcpy(r->trace_id, s->ctx.trace_id, 16);
+    memcpy(r->span_id, s->ctx.span_id, 8);
+    memcpy(r->parent, s->parent, 8);
+    char *p = (char *)(r + 1);
+    r->name_n = (uint16_t)text_copy(p, name_n, name, name_n); /* what replacement does not fit is cut */
+    p += r->name_n;
+    p = put_bytes(p, s->status_n ? text_at(s, s->status_at) : NULL, s->status_n);
+    p = put_bytes(p, state, state_n);
+    for (size_t i = 0; i < s->n_attrs; i++) {
+        const struct sdk_span_attr *a = attr_at(s, i);
+        bool text = attr_is_text(a);
+        char *head = p;
+        p += sizeof(struct sdk_rec_attr);
+        struct sdk_rec_attr ra = { .n = text ? a->n : 8,
+                                   .type = a->type,
+                                   .key_n = (uint16_t)text_copy(p, a->key_n, a->key, a->key_n) };
+        memcpy(head, &ra, sizeof ra);
+        p += ra.key_n;
+        p = text ? put_bytes(p, text_at(s, a->v.at), a->n) : put_bytes(p, &a->v, 8);
+    }
+    if (m) {
+        p = put_bytes(p, m->events.p, m->events.n);
+        put_bytes(p, m->links.p, m->links.n);
+    }
+}
+
+/* A held span: its record goes to the hold; with the root's the hold ends. */
+static SDK_COLD void end_held(struct sdk_span *s, size_t size, const char *name, size_t name_n, const char *state,
+                              size_t state_n, uint64_t end)
+{
+    uint16_t hold = sdk_ctx_hold(&s->ctx);
+    struct sdk_span_rec *r = sdk_alloc(size);
+    if (r) {
+        rec_write(r, size, s, name, name_n, state, state_n, end);
+        (void)sdk_hold_add(hold, s->ctx.trace_id, r);
+        sdk_free(r, size);
+    }
+    if (!s->hold_root)
+        return;
+    bool keep = (s->hold_root & 1 && s->code == VANE_SPAN_ERROR) ||
+                (s->keep_slow_ns && end - s->start_unix_ns >= s->keep_slow_ns);
+    sdk_hold_end(hold, s->ctx.trace_id, keep);
+}
+
+static void export(struct sdk_span *s, uint64_t end)
+{
+    bool sampled = s->ctx.flags & SDK_CTX_SAMPLED;
+    if (sampled && !atomic_load_explicit(&ring, memory_order_relaxed))
+        return;
+    const char *name = s->name_n ? text_at(s, s->name_at) : s->name;
+    size_t name_n = s->name_n ? s->name_n : strnlen(name, SDK_NAME_BYTES), state_n = 0;
+    char state[VANE_TRACESTATE_MAX];
+    if (SDK_UNLIKELY(s->extra_held))
+        state_n = sdk_extra_state(s->ctx.extra, state);
+    size_t size = rec_size(s, name_n, state_n);
+    if (!sampled) {
+        end_held(s, size, name, name_n, state, state_n, end);
+        return;
+    }
+    bool spill = size > sizeof((struct slot *)0)->u.near;
+    struct sdk_span_rec *far = spill ? sdk_alloc(size) : NULL;
+    uint64_t pos = 0;
+    struct slot *slot = spill && !far ? NULL : ring_reserve(&pos);
+    if (SDK_UNLIKELY(!slot)) {
+        sdk_free(far, far ? size : 0);
+        sdk_count(SDK_SPANS_DROPPED, 1);
+        return;
+    }
+    slot->spilled = spill;
+    if (spill)
+        slot->u.far = far;
+    rec_write(spill ? far : (void *)slot->u.near, size, s, name, name_n, state, state_n, end);
+    ring_publish(slot, pos);
+}
+
+static uint64_t end(vane_span *span, uint64_t end_unix_ns)
+{
+    struct sdk_span *s = span_of(span);
+    if (SDK_UNLIKELY(!s))
+        return 0;
+    enum span_state k = state_of(s);
+    uint64_t took = 0;
+    if (k == FAST || k == OFF) {
+        state_set(s, ENDED);
+        return 0;
+    }
+    if (k == IDLE || k == ENDED) {
+        misuse();
+        return 0;
+    }
+    leave(s, k == RECORDED ? span : NULL);
+    if (k == RECORDED) {
+        took = sdk_mono_ns() - s->start_mono_ns;
+        uint64_t at = s->start_unix_ns + took;
+        if (end_unix_ns) {
+            at = end_unix_ns > s->start_unix_ns ? end_unix_ns : s->start_unix_ns;
+            took = at - s->start_unix_ns;
+        }
+        if (SDK_LIKELY(atomic_load_explicit(&mode, memory_order_relaxed)))
+            export(s, at);
+        if (SDK_UNLIKELY(s->more != NULL))
+            more_free(s);
+    }
+    state_set(s, ENDED);
+    if (SDK_UNLIKELY(s->extra_held))
+        sdk_extra_release(s->ctx.extra);
+    return took;
+}
+
+SDK_HOT uint64_t vane_span_end(vane_span *span)
+{
+    if (SDK_LIKELY(span && state_of(span_of(span)) == FAST)) {
+        state_set(span_of(span), ENDED);
+        return 0;
+    }
+    return end(span, 0);
+}
+
+void vane_span_end_at(vane_span *span, uint64_t end_unix_ns)
+{
+    end(span, end_unix_ns);
+}
+
+void vane_span_cleanup_(vane_span *span)
+{
+    if (span && state_of(span_of(span)) != ENDED) /* ended by hand inside its scope: fine */
+        vane_span_end(span);
+}
+
+/* ---- looking ---- */
+
+int vane_span_recording(const vane_span *span)
+{
+    return span && state_of(span_of(span)) == RECORDED;
+}
+
+vane_context vane_span_context(const vane_span *span)
+{
+    enum span_state k = span ? state_of(span_of(span)) : IDLE;
+    return k == IDLE ? (vane_context){ 0 } : span_of(span)->ctx;
+}
+
+vane_span *vane_span_current(void)
+{
+    vane_span *s = sdk_on() ? sdk_tls.span : NULL;
+    return s && state_of(span_of(s)) == RECORDED ? s : NULL;
+}
+
+vane_context vane_context_current(void)
+{
+    return sdk_on() ? sdk_tls.context : (vane_context){ 0 };
+}
+
+vane_context vane_context_attach(const vane_context *c)
+{
+    struct sdk_tls *t = &sdk_tls;
+    vane_context previous = t->context;
+    if (!sdk_on())
+        return (vane_context){ 0 };
+    if (t->span && here.n_saved < SAVED) {
+        memcpy(here.saved[here.n_saved].span_id, previous.span_id, 8);
+        here.saved[here.n_saved++].span = t->span;
+    }
+    t->context = c ? *c : (vane_context){ 0 };
+    t->span = NULL;
+    return previous;
+}
+
+void vane_context_detach(vane_context previous)
+{
+    struct sdk_tls *t = &sdk_tls;
+    t->context = previous;
+    t->span = NULL;
+    for (size_t i = here.n_saved; i-- > 0;)
+        if (!memcmp(here.saved[i].span_id, previous.span_id, 8)) {
+            t->span = here.saved[i].span;
+            here.n_saved = (uint16_t)i;
+            break;
+        }
+}
+
+/* ---- the module ---- */
+
+static bool set(const char *s)
+{
+    return s && *s;
+}
+
+static vane_status trace_start(void)
+{
+    atomic_store(&mode, 0);
+    atomic_store(&ring, NULL);
+    atomic_store(&ring_head, 0);
+    atomic_store(&ring_tail, 0);
+    atomic_store(&anchor_at, 0);
+    if (sdk_cfg.tracing != VANE_ON)
+        return VANE_OK;
+    bool taken = set(sdk_cfg.otlp_endpoint) || set(sdk_cfg.otlp_traces_endpoint) || set(sdk_cfg.jaeger_endpoint);
+    ring_overwrites = !taken;
+    if (taken || set(sdk_cfg.blackbox_dir)) {
+        ring_n = sdk_cfg.span_queue_max;
+        struct slot *r = sdk_region("span", 0, (size_t)ring_n * sizeof *r);
+        if (!r) {
+            sdk_diag(VANE_E_NOMEM, "no room for %u finished spans (span_queue_max) in memory_max_bytes", ring_n);
+            return VANE_E_NOMEM;
+        }
+        atomic_store(&ring, r);
+    }
+    atomic_store(&mode, sdk_sample_follows() ? 3 : 1);
+    return VANE_OK;
+}
+
+/* The ring's memory stays until the next start: what lies behind pointers goes now. */
+static void trace_stop(void)
+{
+    atomic_store(&mode, 0);
+    while (sdk_trace_take(ignore, NULL))
+        sdk_count(SDK_SPANS_DROPPED, !ring_overwrites);
+    atomic_store(&ring, NULL);
+}
+
+static void trace_fork_child(void)
+{
+    atomic_store(&ring_head, 0); /* the kernel has zeroed the slots */
+    atomic_store(&ring_tail, 0);
+}
+
+static void trace_thread_exit(void)
+{
+    sdk_tls.context = (vane_context){ 0 };
+    sdk_tls.span = NULL;
+}
+
+extern const struct sdk_module sdk_trace_module;
+const struct sdk_module sdk_trace_module = {
+    .name = "trace",
+    .start = trace_start,
+    .stop = trace_stop,
+    .fork_child = trace_fork_child,
+    .thread_exit = trace_thread_exit,
+};
