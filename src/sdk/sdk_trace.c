@@ -90,16 +90,14 @@ static inline uint64_t unix_of(uint64_t mono)
 #define SLOT_BYTES 512
 struct slot {
     _Atomic uint32_t state;
-    uint32_t spilled; /* `far` is the record */
-    union {
-        char near[SLOT_BYTES - 8];
-        struct sdk_span_rec *far;
-    } u;
+    uint32_t far; /* 1: the record is in far_records[] */
+    char near[SLOT_BYTES - 8];
 };
 _Static_assert(sizeof(struct slot) == SLOT_BYTES, "slots are 512 bytes");
 
 static struct slot *_Atomic ring;
-static uint32_t ring_n;
+static struct sdk_span_rec **far_records; /* one per slot; apart from the slots so that a child of fork can free them */
+static uint32_t ring_n, far_records_n;
 static _Atomic uint64_t ring_head __attribute__((aligned(64))), ring_tail __attribute__((aligned(64)));
 static bool ring_overwrites; /* nobody takes: the black box alone reads it */
 _Atomic(sdk_wake_fn) sdk_trace_wake;
@@ -161,8 +159,9 @@ bool sdk_trace_take(void (*fn)(void *ctx, const struct sdk_span_rec *rec), void 
             return false;
         if (have == want && atomic_compare_exchange_weak_explicit(&ring_tail, &at, at + 1, memory_order_relaxed,
                                                                   memory_order_relaxed)) {
-            struct sdk_span_rec *far = s->spilled ? s->u.far : NULL;
-            fn(ctx, far ? far : (const struct sdk_span_rec *)(const void *)s->u.near);
+            struct sdk_span_rec *far = far_records[at % ring_n];
+            fn(ctx, far ? far : (const struct sdk_span_rec *)(const void *)s->near);
+            far_records[at % ring_n] = NULL;
             atomic_store_explicit(&s->state, want + 1, memory_order_release);
             sdk_free(far, far ? far->size : 0);
             return true;
@@ -182,7 +181,7 @@ uint32_t sdk_trace_waiting(void)
 void sdk_trace_queue(const struct sdk_span_rec *rec)
 {
     struct sdk_span_rec *far = NULL;
-    bool spill = rec->size > sizeof((struct slot *)0)->u.near;
+    bool spill = rec->size > sizeof((struct slot *)0)->near;
     uint64_t pos;
     if (!atomic_load_explicit(&ring, memory_order_relaxed))
         return;
@@ -192,10 +191,9 @@ void sdk_trace_queue(const struct sdk_span_rec *rec)
         sdk_count(SDK_SPANS_DROPPED, 1);
         return;
     }
-    s->spilled = spill;
-    if (spill)
-        s->u.far = far;
-    memcpy(spill ? (void *)far : s->u.near, rec, rec->size);
+    s->far = spill;
+    far_records[pos % ring_n] = far;
+    memcpy(spill ? (void *)far : s->near, rec, rec->size);
     ring_publish(s, pos);
 }
 
@@ -816,7 +814,7 @@ static void export(struct sdk_span *s, uint64_t end)
         end_held(s, size, name, name_n, state, state_n, end);
         return;
     }
-    bool spill = size > sizeof((struct slot *)0)->u.near;
+    bool spill = size > sizeof((struct slot *)0)->near;
     struct sdk_span_rec *far = spill ? sdk_alloc(size) : NULL;
     uint64_t pos = 0;
     struct slot *slot = spill && !far ? NULL : ring_reserve(&pos);
@@ -825,10 +823,9 @@ static void export(struct sdk_span *s, uint64_t end)
         sdk_count(SDK_SPANS_DROPPED, 1);
         return;
     }
-    slot->spilled = spill;
-    if (spill)
-        slot->u.far = far;
-    rec_write(spill ? far : (void *)slot->u.near, size, s, name, name_n, state, state_n, end);
+    slot->far = spill;
+    far_records[pos % ring_n] = far;
+    rec_write(spill ? far : (void *)slot->near, size, s, name, name_n, state, state_n, end);
     ring_publish(slot, pos);
 }
 
@@ -959,7 +956,10 @@ static vane_status trace_start(void)
     if (taken || set(sdk_cfg.blackbox_dir)) {
         ring_n = sdk_cfg.span_queue_max;
         struct slot *r = sdk_region("span", 0, (size_t)ring_n * sizeof *r);
-        if (!r) {
+        sdk_free(far_records, far_records_n * sizeof *far_records);
+        far_records = sdk_alloc(ring_n * sizeof *far_records);
+        far_records_n = far_records ? ring_n : 0;
+        if (!r || !far_records) {
             sdk_diag(VANE_E_NOMEM, "no room for %u finished spans (span_queue_max) in memory_max_bytes", ring_n);
             return VANE_E_NOMEM;
         }
@@ -982,6 +982,11 @@ static void trace_fork_child(void)
 {
     atomic_store(&ring_head, 0); /* the kernel has zeroed the slots */
     atomic_store(&ring_tail, 0);
+    for (uint32_t i = 0; i < far_records_n; i++) {
+        struct sdk_span_rec *far = far_records[i];
+        far_records[i] = NULL;
+        sdk_free(far, far ? far->size : 0);
+    }
 }
 
 static void trace_thread_exit(void)
