@@ -650,12 +650,12 @@ void sim_fs_power_cut(struct sim_fs *s)
     s->cut_at = s->fail_from = s->fail_to = s->space = 0;
 }
 
-void sim_fs_damage(struct sim_fs *s, const char *path, uint64_t off)
+void sim_fs_damage(struct sim_fs *s, const char *path, uint64_t off, uint8_t bits)
 {
     struct name *e = name_find(&s->now, path);
     ASSERT(e && e->node);
     ASSERT(off < e->node->cur.n);
-    e->node->cur.p[off] ^= 0x55;
+    e->node->cur.p[off] = (char)(e->node->cur.p[off] ^ bits);
     if (off < e->node->dur.n)
         e->node->dur.p[off] = e->node->cur.p[off];
 }

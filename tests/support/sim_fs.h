@@ -33,7 +33,7 @@ uint64_t sim_fs_ops(struct sim_fs *s); /* operations so far */
 /* The power cut itself (also without sim_fs_cut_at): throws away what was not durable. Then the disk works again,
  * without limits and failures. All files must be closed. */
 void sim_fs_power_cut(struct sim_fs *s);
-/* Flip bits of one byte, as a bad disk would. */
-void sim_fs_damage(struct sim_fs *s, const char *path, uint64_t off);
+/* Flip these bits of one byte, as a bad disk would. */
+void sim_fs_damage(struct sim_fs *s, const char *path, uint64_t off, uint8_t bits);
 
 #endif

@@ -390,7 +390,7 @@ static void damaged_objects(void **state)
         uint64_t at = (i * 7919 + 13) % size;
         char target[32];
         snprintf(target, sizeof(target), "/r%zu", i);
-        sim_fs_damage(w.sim, path, at);
+        sim_fs_damage(w.sim, path, at, 0x55);
         assert_int_equal(verify(&w, &problems), ERR_CORRUPT);
         assert_int_equal(problems, 1);
         assert_int_equal(restore(&w, NULL, target), ERR_CORRUPT);

@@ -485,12 +485,12 @@ static void one_step(struct world *w, struct fixture *f, int op)
 static void at_random(void **state)
 {
     (void)state;
-    const char *env = getenv("VANE_SEED");
-    unsigned first = env ? (unsigned)atoi(env) : 1;
-    for (unsigned seed = first; seed < first + (env ? 1 : 5); seed++) {
+    uint64_t first = 1, last = 5;
+    test_seeds(&first, &last);
+    for (uint64_t seed = first; seed <= last; seed++) {
         static struct world w;
         struct fixture f;
-        srand(seed);
+        srand((unsigned)seed);
         begin(&w, &f);
         for (int op = 2; op < 700; op++)
             one_step(&w, &f, op);
@@ -550,9 +550,9 @@ static void cut_work(struct world *w, int n)
 static void power_cuts(void **state)
 {
     (void)state;
-    const char *env = getenv("VANE_SEED");
-    uint64_t seed = env ? strtoull(env, NULL, 10) : 1, step = env ? 1 : 11;
-    for (uint64_t k = 1; k < 500; k += step) {
+    uint64_t first = 1, last = 1, step = test_seeds(&first, &last) ? 1 : 11;
+    for (uint64_t i = 0, n = (last - first + 1) * 500; i < n; i += step) {
+        uint64_t seed = first + i / 500, k = 1 + i % 500;
         static struct world w;
         memset(&w, 0, sizeof(w));
         w.clk = (struct test_clock){ { test_now, test_mono }, BASE + DAY_MS };

@@ -139,9 +139,9 @@ static void start(struct crash *c, uint64_t seed)
 static void power_cuts(void **state)
 {
     (void)state;
-    const char *env = getenv("VANE_SEED");
-    uint64_t seed = env ? strtoull(env, NULL, 10) : 1, step = env ? 1 : 11;
-    for (uint64_t k = 1; k < 500; k += step) {
+    uint64_t first = 1, last = 1, step = test_seeds(&first, &last) ? 1 : 11;
+    for (uint64_t i = 0, n = (last - first + 1) * 500; i < n; i += step) {
+        uint64_t seed = first + i / 500, k = 1 + i % 500;
         struct crash c;
         start(&c, seed * 1000 + k);
         for (uint64_t again = 0; again < 2; again++) {
