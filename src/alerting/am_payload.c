@@ -485,7 +485,8 @@ static void pagerduty_v2(struct build *b, struct buf *out, const struct am_pager
     json_obj(&j);
     put(&j, "summary", am_truncate_runes(b->a, text(b, c->description), 1024));
     put(&j, "source", text(b, c->source));
-    put(&j, "severity", text(b, c->severity));
+    str severity = text(b, c->severity);
+    put(&j, "severity", severity.n ? severity : STR("error"));
     put_some(&j, "class", text(b, c->class_));
     put_some(&j, "component", text(b, c->component));
     put_some(&j, "group", text(b, c->group));
