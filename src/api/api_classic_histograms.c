@@ -380,6 +380,13 @@ static void classic_reader_free(struct promql_reader *pr)
     mem_free(r);
 }
 
+static void classic_ahead(struct promql_reader *pr, uint64_t id, unsigned reads)
+{
+    struct reader *r = (void *)pr;
+    if (r->view->inner->ahead && UINT64_MAX - id >= r->view->made.n)
+        r->view->inner->ahead(r->r, id, reads);
+}
+
 static bool classic_incomplete(struct promql_view *pv, struct err_text *ret_why)
 {
     struct view *v = (void *)pv;
@@ -389,8 +396,14 @@ static bool classic_incomplete(struct promql_view *pv, struct err_text *ret_why)
 struct promql_source *api_classic_histograms_new(struct promql_source *inner)
 {
     struct source *s = mem_zalloc(sizeof(*s));
-    s->vtable = (struct promql_source){ classic_open,        classic_close, classic_select,    classic_reader_new,
-                                        classic_reader_free, classic_read,  classic_incomplete };
+    s->vtable = (struct promql_source){ .open = classic_open,
+                                        .close = classic_close,
+                                        .select = classic_select,
+                                        .reader_new = classic_reader_new,
+                                        .reader_free = classic_reader_free,
+                                        .read = classic_read,
+                                        .ahead = classic_ahead,
+                                        .incomplete = classic_incomplete };
     s->inner = inner;
     return &s->vtable;
 }

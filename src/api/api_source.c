@@ -75,6 +75,11 @@ static enum err source_read(struct promql_reader *r, uint64_t id, int64_t from_m
     return OK;
 }
 
+static void source_ahead(struct promql_reader *r, uint64_t id, unsigned reads)
+{
+    tsdb_read_ahead(cursor_of(r), id, reads == PROMQL_AHEAD_FAR ? 2 : reads == PROMQL_AHEAD_MID ? 1 : 0);
+}
+
 static bool source_incomplete(struct promql_view *v, struct err_text *ret_why)
 {
     return tsdb_query_incomplete(query_of(v), ret_why);
@@ -83,8 +88,14 @@ static bool source_incomplete(struct promql_view *v, struct err_text *ret_why)
 struct promql_source *api_source_tsdb_new(struct tsdb *db)
 {
     struct tsdb_source *s = mem_zalloc(sizeof(*s));
-    s->vtable = (struct promql_source){ source_open,        source_close, source_select,    source_reader_new,
-                                        source_reader_free, source_read,  source_incomplete };
+    s->vtable = (struct promql_source){ .open = source_open,
+                                        .close = source_close,
+                                        .select = source_select,
+                                        .reader_new = source_reader_new,
+                                        .reader_free = source_reader_free,
+                                        .read = source_read,
+                                        .ahead = source_ahead,
+                                        .incomplete = source_incomplete };
     s->db = db;
     return &s->vtable;
 }

@@ -223,6 +223,13 @@ static enum err source_read(struct promql_reader *pr, uint64_t id, int64_t from_
     return r->source->inner->read(r->r, id, from_ms, to_ms, ret);
 }
 
+static void source_ahead(struct promql_reader *pr, uint64_t id, unsigned reads)
+{
+    const struct tenant_reader *r = (void *)pr;
+    if (r->source->inner->ahead)
+        r->source->inner->ahead(r->r, id, reads);
+}
+
 static bool source_incomplete(struct promql_view *pv, struct err_text *ret_why)
 {
     const struct tenant_view *v = (void *)pv;
@@ -232,8 +239,14 @@ static bool source_incomplete(struct promql_view *pv, struct err_text *ret_why)
 struct promql_source *api_tenant_source(struct arena *a, struct promql_source *inner, str tenant)
 {
     struct tenant_source *s = arena_new(a, struct tenant_source);
-    s->vtable = (struct promql_source){ source_open,        source_close, source_select,    source_reader_new,
-                                        source_reader_free, source_read,  source_incomplete };
+    s->vtable = (struct promql_source){ .open = source_open,
+                                        .close = source_close,
+                                        .select = source_select,
+                                        .reader_new = source_reader_new,
+                                        .reader_free = source_reader_free,
+                                        .read = source_read,
+                                        .ahead = source_ahead,
+                                        .incomplete = source_incomplete };
     s->inner = inner;
     s->tenant = tenant;
     return &s->vtable;

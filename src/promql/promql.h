@@ -34,6 +34,7 @@ struct promql_series {
     struct labels labels;
     uint64_t id;
 };
+enum { PROMQL_AHEAD_FAR = 9, PROMQL_AHEAD_MID = 6, PROMQL_AHEAD_NEAR = 3 };
 struct promql_view;   /* pinned for one query */
 struct promql_reader; /* decode buffers of one thread */
 struct promql_source {
@@ -47,6 +48,8 @@ struct promql_source {
     void (*reader_free)(struct promql_reader *r);
     /* All samples in [from, to] (both ends included); valid until the reader's next read. */
     enum err (*read)(struct promql_reader *r, uint64_t id, int64_t from_ms, int64_t to_ms, struct promql_points *ret);
+    /* Series id will be read in so many reads from now (PROMQL_AHEAD_*): what it takes may be brought nearer. May be NULL. */
+    void (*ahead)(struct promql_reader *r, uint64_t id, unsigned reads);
     /* true and a text if what was read is not everything (damaged page, replay in progress): becomes a warning. */
     bool (*incomplete)(struct promql_view *v, struct err_text *ret_why);
 };
@@ -83,7 +86,7 @@ struct promql_expr; /* ast.h */
 struct promql_query {
     str text;
     const struct promql_expr *expr; /* the text parsed before, with the engine's features; NULL: it is parsed here */
-    bool instant; /* from == to, step ignored */
+    bool instant;                   /* from == to, step ignored */
     int64_t from_ms, to_ms, step_ms;
     int64_t timeout_ms;        /* 0 = the engine's; never above it */
     int64_t lookback_ms;       /* 0 = the engine's */

@@ -21,6 +21,17 @@ enum err pq_read(struct pq_worker *w, uint64_t id, int64_t from, int64_t to, str
     return OK;
 }
 
+/* Rows behind row i are read soon. */
+static void read_ahead(struct pq_worker *w, const struct pq_rows *r, size_t i)
+{
+    static const unsigned reads[] = { PROMQL_AHEAD_FAR, PROMQL_AHEAD_MID, PROMQL_AHEAD_NEAR };
+    if (!w->reader || !w->run->src->ahead)
+        return;
+    for (size_t k = 0; k < ARRAY_LEN(reads); k++)
+        if (r->n - i > reads[k])
+            w->run->src->ahead(w->reader, r->series[i + reads[k]].id, reads[k]);
+}
+
 enum err pq_select(struct pq_run *r, const struct pq_node *n, const struct pq_tl *tl, const struct promql_series **ret,
                    size_t *ret_n)
 {
@@ -441,9 +452,9 @@ static void note_non_counter(struct pq_worker *w, const struct pq_rows *r, size_
     }
 }
 
-static bool row_has_float(const struct pq_row *row, size_t n)
+static bool row_has_float(const struct pq_row *row)
 {
-    for (size_t s = 0; s < n; s++)
+    for (size_t s = row->lo; s < row->hi; s++)
         if (!pq_is_none(row->v[s]) && !(row->h && row->h[s]))
             return true;
     return false;
@@ -471,7 +482,7 @@ static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size
         if (!p.n_roll)
             return OK;
         TRY(pq_rolled_range(w, r, i, &p, row));
-        if (r->fn->rate && r->fn->counter && row_has_float(row, r->tl.n))
+        if (r->fn->rate && r->fn->counter && row_has_float(row))
             note_non_counter(w, r, i);
         return OK;
     }
@@ -492,7 +503,7 @@ static enum err compute_range(struct pq_worker *w, const struct pq_rows *r, size
     }
     if (p.n_roll)
         TRY(pq_rolled_range(w, r, i, &p, row));
-    if (r->fn->rate && r->fn->counter && row_has_float(row, r->tl.n))
+    if (r->fn->rate && r->fn->counter && row_has_float(row))
         note_non_counter(w, r, i);
     return OK;
 }
@@ -515,6 +526,8 @@ enum err pq_rows_compute(struct pq_worker *w, const struct pq_rows *r, size_t i,
         TRY(pq_poll(w));
     row->lo = 0;
     row->hi = r->tl.n;
+    if (r->series)
+        read_ahead(w, r, i);
     if (r->base == BASE_RANGE)
         TRY(compute_range(w, r, i, row));
     else if (r->base == BASE_VEC)

@@ -74,10 +74,13 @@ void pq_rate_prepare(const struct pq_rows *r, const int64_t *ts, const struct pq
 
 static void find_resets(struct pq_worker *w, const double *v, size_t n)
 {
-    vec_clear(&w->resets);
-    for (size_t i = 1; i < n; i++)
-        if (v[i] < v[i - 1])
-            vec_push(&w->resets, (uint32_t)i);
+    vec_reserve(&w->resets, n);
+    size_t k = 0;
+    for (size_t i = 1; i < n; i++) { /* gauges go down at random: no branch */
+        w->resets.p[k] = (uint32_t)i;
+        k += v[i] < v[i - 1];
+    }
+    w->resets.n = k;
 }
 
 /* The factor of a window whose counter would have been below zero at the start of the extrapolated range. */

@@ -175,6 +175,9 @@ struct tsdb_cursor *tsdb_cursor_new(struct tsdb_query *q);
 void tsdb_cursor_free(struct tsdb_cursor *c);
 enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t to_ms,
                    struct tsdb_points *ret) MUST_CHECK;
+/* Before series id is read: bring into the cache what its read looks at, step 2 first, then 1, then 0, some reads apart.
+ * Each step follows pointers that the one before has brought. */
+void tsdb_read_ahead(struct tsdb_cursor *c, uint64_t id, unsigned step);
 
 /* Sorted label names / values among series that match (n_matchers 0: all). Copied into a; at most limit (0 = all). */
 enum err tsdb_label_names(struct tsdb_query *q, const struct matcher *m, size_t n_matchers, size_t limit,

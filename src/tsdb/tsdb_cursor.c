@@ -847,6 +847,30 @@ static void read_rolled(struct tsdb_cursor *c, const struct qseries *x, int64_t 
     p->n_roll = c->roll.n;
 }
 
+static void prefetch_chunk(const struct chunk *k)
+{
+    __builtin_prefetch(k);
+    __builtin_prefetch((const char *)k + 64);
+}
+
+void tsdb_read_ahead(struct tsdb_cursor *c, uint64_t id, unsigned step)
+{
+    const struct tsdb_query *q = c->q;
+    const struct qseries *x = qseries_of(id);
+    if (!x->head_data)
+        return;
+    const struct series *s = series_at(q->db, x->head_id);
+    if (step == 2) {
+        __builtin_prefetch(&s->chunk);
+        return;
+    }
+    const struct chunk *k = atomic_load_explicit(&s->chunk, memory_order_acquire);
+    if (step == 1)
+        prefetch_chunk(k);
+    else if (k && k->gen >= q->gen_min)
+        prefetch_chunk(atomic_load_explicit(&k->prev, memory_order_acquire));
+}
+
 enum err tsdb_read(struct tsdb_cursor *c, uint64_t id, int64_t from_ms, int64_t to_ms, struct tsdb_points *ret)
 {
     struct tsdb_query *q = c->q;

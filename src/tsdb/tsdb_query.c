@@ -380,6 +380,17 @@ static void fill_labels(struct select *s, struct tsdb_series *x)
         x->labels = series_labels(db, series_at(db, qseries_of(x->id)->head_id), s->a);
 }
 
+/* Labels of the series behind number i are made soon. */
+static void labels_ahead(struct select *s, size_t i)
+{
+    struct tsdb *db = s->q->db;
+    const struct qseries *far = qseries_of(s->acc.p[i + 16].id), *near = qseries_of(s->acc.p[i + 8].id);
+    if (!s->acc.p[i + 16].labels.p)
+        __builtin_prefetch(&series_at(db, far->head_id)->labels);
+    if (!s->acc.p[i + 8].labels.p)
+        __builtin_prefetch(series_at(db, near->head_id)->labels);
+}
+
 static enum err select_all(struct select *s, const struct matcher *m, size_t n_m)
 {
     struct tsdb_query *q = s->q;
@@ -409,6 +420,8 @@ enum err tsdb_select(struct tsdb_query *q, const struct matcher *m, size_t n_mat
     size_t k = 0;
     for (size_t i = 0; i < s.acc.n && !e; i++) {
         const struct qseries *x = qseries_of(s.acc.p[i].id);
+        if (!q->lazy_labels && i + 16 < s.acc.n)
+            labels_ahead(&s, i);
         if (!x->first && !x->head_data)
             continue;
         if (series_max && k == series_max)

@@ -263,7 +263,7 @@ void memory_store_init(struct memory_store *m)
     arena_init(&m->a, 0);
     mtx_init(&m->mu, 0);
     m->source =
-        (struct promql_source){ view_open, view_close, view_select, reader_new, reader_free, reader_read, NULL };
+        (struct promql_source){ view_open, view_close, view_select, reader_new, reader_free, reader_read, NULL, NULL };
 }
 void memory_store_deinit(struct memory_store *m)
 {
