@@ -37,7 +37,11 @@ VANE_API void vane_log_set_level(vane_log_level level);
 /* "debug", "WARNING", "Fatal" ... to a level; VANE_E_ARG for what is none. */
 VANE_API vane_status vane_log_level_parse(const char *text, vane_log_level *ret);
 
+#if defined(__GNUC__)
+#define vane_log_on(level) ((unsigned)(level) >= __atomic_load_n(&vane_log_threshold_, __ATOMIC_RELAXED))
+#else
 #define vane_log_on(level) ((unsigned)(level) >= vane_log_threshold_)
+#endif
 
 /* A place in the source, for rate limits and for the line's code.* attributes. Made by the macros. */
 typedef struct vane_log_site {
