@@ -4,7 +4,8 @@
  * the LSN of the record that replaced it: it is freed when the remote's place has passed that LSN, since items of
  * earlier records are done by then. Histograms and exemplars belong to their item.
  *
- * Locks: forward.save_mu 5 < forward.mu 10 (list of remotes) < remote.mu 20 (shards, epochs, texts) < shard.mu 30. No I/O under them. */
+ * Locks: forward.save_mu 5 < forward.mu 10 (list of remotes) < remote.mu 20 (shards, epochs, texts) <
+ * table.tenants_mu 25 < shard.mu 30. No I/O under them. */
 #ifndef VANE_FORWARD_INT_H
 #define VANE_FORWARD_INT_H
 
@@ -29,6 +30,7 @@ struct fwd_family {
 };
 struct fwd_series {
     struct labels ls;     /* after relabelling; strings in the same block */
+    str tenant;           /* for whom a request with it asks; empty: says nothing */
     struct batch_key key; /* the same, encoded for 1.0; without a hash. Empty for 2.0 */
     uint32_t hash;        /* chooses the shard */
     atomic_uchar type;
@@ -48,6 +50,9 @@ struct fwd_known { /* by id of the log */
 #define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
+struct fwd_tenant {
+    str stored, sent; /* owned: whose series it is, for whom it is sent */
+};
 struct fwd_retired {
     void *p;
     uint64_t lsn;
@@ -55,15 +60,18 @@ struct fwd_retired {
 struct fwd_table {
     struct relabel_rules rules;
     bool v2;
-    struct labels external;   /* added where the name is not there yet */
-    struct fwd_known **pages; /* by id, FWD_PAGES of FWD_PAGE */
+    struct labels external;         /* added where the name is not there yet */
+    bool one_tenant;                /* the configuration sets X-Scope-OrgID itself */
+    struct mtx tenants_mu;          /* 25 */
+    VEC(struct fwd_tenant) tenants; /* of which series were sent; tenants_mu: shards read them */
+    struct fwd_known **pages;       /* by id, FWD_PAGES of FWD_PAGE */
     struct fwd_families families;
     VEC(struct fwd_retired) retired; /* ascending */
     size_t retired_done;
     struct arena scratch;
     uint64_t lsn; /* of the record being read */
 };
-void fwd_table_init(struct fwd_table *t, struct relabel_rules rules, struct labels external, bool v2);
+void fwd_table_init(struct fwd_table *t, struct relabel_rules rules, struct labels external, bool v2, bool one_tenant);
 void fwd_table_deinit(struct fwd_table *t); /* nothing may be queued any more */
 void fwd_table_define(struct fwd_table *t, uint32_t id, struct labels ls);
 void fwd_table_family(struct fwd_table *t, str name, const struct metric_meta *m);
@@ -104,7 +112,7 @@ struct fwd_shard {
     bool stop, flush;
     /* the thread's own */
     struct arena a;
-    bool settled; /* what may have been sent before a restart is behind it */
+    bool accepted, settled; /* a whole request was taken; what may have been sent before a restart is behind it */
     uint64_t metadata_ns;
 };
 struct fwd_shard *fwd_shard_start(struct remote *r, unsigned no); /* NULL: no thread to be had */

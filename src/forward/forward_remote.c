@@ -375,6 +375,17 @@ static char *url_for_people(str url)
     return mem_strdup(buf_str(&b));
 }
 
+/* Who is asked for is said by the configuration: then that is so for all. */
+static bool sets_tenant(const struct remote_write_config *cfg)
+{
+    bool sets = false;
+    for (size_t i = 0; i < cfg->headers.n; i++)
+        sets |= str_ieq(cfg->headers.keys[i], STR("X-Scope-OrgID"));
+    for (size_t i = 0; i < cfg->http.headers.n; i++)
+        sets |= str_ieq(cfg->http.headers.keys[i], STR("X-Scope-OrgID"));
+    return sets;
+}
+
 static void remote_free(struct remote *r)
 {
     for (unsigned i = 0; i < r->n_staged; i++)
@@ -435,7 +446,7 @@ enum err remote_open(struct forward *f, struct prom_config *prom, const struct r
     for (size_t i = 0; i < prom->global.external_labels.n; i++)
         lb_set(&b, prom->global.external_labels.keys[i], prom->global.external_labels.p[i]);
     r->external = lb_labels(&b);
-    fwd_table_init(&r->table, cfg->relabel, r->external, r->v2);
+    fwd_table_init(&r->table, cfg->relabel, r->external, r->v2, sets_tenant(cfg));
     unsigned shards = (unsigned)MIN(MAX((int64_t)at->shards, cfg->queue.min_shards), cfg->queue.max_shards);
     shards_resize(r, shards);
     enum err e = r->n_shards ? thread_start(&r->reader, "forward/reader", reader_main, r) : ERR_LIMIT;

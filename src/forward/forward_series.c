@@ -1,10 +1,14 @@
-/* Series of a remote: labels after external labels and write_relabel_configs, made once per series; metadata by name. */
+/* Series of a remote: labels after external labels and write_relabel_configs, made once per series; metadata by name.
+ * While there are tenants, the label __tenant__ is there for the rules and leaves as the header X-Scope-OrgID of
+ * the request, never as a label; metadata of a tenant is sent for those for whom its series are. */
 #include "forward/forward_int.h"
+#include "ingest/ingest.h"
 #include "wire/remote_write.h"
 
-void fwd_table_init(struct fwd_table *t, struct relabel_rules rules, struct labels external, bool v2)
+void fwd_table_init(struct fwd_table *t, struct relabel_rules rules, struct labels external, bool v2, bool one_tenant)
 {
-    *t = (struct fwd_table){ .rules = rules, .external = external, .v2 = v2 };
+    *t = (struct fwd_table){ .rules = rules, .external = external, .v2 = v2, .one_tenant = one_tenant };
+    mtx_init(&t->tenants_mu, 25);
     arena_init(&t->scratch, 0);
     t->pages = mem_zalloc(FWD_PAGES * sizeof(*t->pages));
 }
@@ -26,6 +30,12 @@ void fwd_table_deinit(struct fwd_table *t)
         mem_free(slot->value);
     }
     fwd_families_free(&t->families);
+    vec_each (struct fwd_tenant, x, &t->tenants) {
+        mem_free((void *)(uintptr_t)x->stored.p);
+        mem_free((void *)(uintptr_t)x->sent.p);
+    }
+    vec_free(&t->tenants);
+    mtx_deinit(&t->tenants_mu);
     arena_deinit(&t->scratch);
 }
 
@@ -97,9 +107,35 @@ static str base_name(str name)
     return STR_NONE;
 }
 
-static struct fwd_series *series_make(struct fwd_table *t, struct labels ls)
+/* Families have their tenant in front of the name (METRIC_FAMILY_TENANT_END). */
+static struct fwd_family *family_of_tenant(struct fwd_table *t, str stored, str name)
 {
-    size_t bytes = sizeof(struct fwd_series) + ls.n * sizeof(struct label);
+    if (!stored.n)
+        return family_of(t, name.p ? name : STR(""));
+    AUTO_BUF struct buf key = { 0 };
+    buf_str_add(&key, stored);
+    buf_u8(&key, METRIC_FAMILY_TENANT_END);
+    buf_str_add(&key, name);
+    return family_of(t, buf_str(&key));
+}
+
+static void tenant_note(struct fwd_table *t, str stored, str sent)
+{
+    bool known = false;
+    mtx_lock(&t->tenants_mu);
+    vec_each (struct fwd_tenant, x, &t->tenants)
+        known |= str_eq(x->stored, stored) && str_eq(x->sent, sent);
+    if (!known) {
+        struct fwd_tenant x = { mem_dup(stored), mem_dup(sent) };
+        vec_push(&t->tenants, x);
+    }
+    mtx_unlock(&t->tenants_mu);
+}
+
+/* stored, sent: tenants; empty while there are none. */
+static struct fwd_series *series_make(struct fwd_table *t, struct labels ls, str stored, str sent)
+{
+    size_t bytes = sizeof(struct fwd_series) + ls.n * sizeof(struct label) + sent.n;
     labels_each (l, ls)
         bytes += l->name.n + l->value.n;
     AUTO_BUF struct buf encoded = { 0 };
@@ -114,10 +150,11 @@ static struct fwd_series *series_make(struct fwd_table *t, struct labels ls)
     }
     s->ls = (struct labels){ to, ls.n };
     s->key.bytes = put_str(&p, buf_str(&encoded));
+    s->tenant = put_str(&p, sent);
     s->hash = (uint32_t)labels_hash(ls);
     str name = labels_name(s->ls), base = base_name(name);
-    s->family = family_of(t, name.p ? name : STR(""));
-    s->base = base.n ? family_of(t, base) : NULL;
+    s->family = family_of_tenant(t, stored, name);
+    s->base = base.n ? family_of_tenant(t, stored, base) : NULL;
     return s;
 }
 
@@ -139,9 +176,19 @@ void fwd_table_define(struct fwd_table *t, uint32_t id, struct labels ls)
         if (!lb_get(&b, l->name).n)
             lb_set(&b, l->name, l->value);
     struct fwd_series *s = NULL;
+    struct err_text why;
     if (relabel_apply(t->rules, &b)) {
+        str stored = labels_get(ls, LABEL_TENANT), sent = arena_str(&t->scratch, lb_get(&b, LABEL_TENANT));
+        if (t->one_tenant)
+            sent = STR("");
+        lb_del(&b, LABEL_TENANT);
         struct labels out = lb_labels(&b);
-        s = out.n ? series_make(t, out) : NULL;
+        if (sent.n && !ingest_tenant_valid(sent, &why))
+            LOG_WARN("write_relabel_configs make a tenant that is none, its series are not sent", "err", why.msg);
+        else if (out.n)
+            s = series_make(t, out, stored, sent);
+        if (s && (stored.n || sent.n))
+            tenant_note(t, stored, sent);
     }
     *k = (struct fwd_known){ key, true, s };
     arena_reset(&t->scratch);

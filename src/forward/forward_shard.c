@@ -1,5 +1,6 @@
 /* A shard: a queue of items in the order of the log and a thread that sends them, one request at a time. What is in
- * flight stays at the head of the queue until the receiver has acknowledged it. */
+ * flight stays at the head of the queue until the receiver has acknowledged it. A request is of one tenant: a batch of
+ * several is sent as one request each. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -294,8 +295,8 @@ static enum verdict verdict_of(const struct remote *r, const struct call *c, boo
 }
 
 /* Send one encoded message until it is taken, refused, or we stop. drop_at: LSN at which it may be dropped. */
-static enum verdict message_send(struct fwd_shard *s, str body, uint64_t n, uint64_t drop_at, enum fwd_kind what,
-                                 struct call *c)
+static enum verdict message_send(struct fwd_shard *s, str body, str tenant, uint64_t n, uint64_t drop_at,
+                                 enum fwd_kind what, struct call *c)
 {
     struct remote *r = s->r;
     const struct remote_write_config *cfg = r->cfg;
@@ -303,7 +304,7 @@ static enum verdict message_send(struct fwd_shard *s, str body, uint64_t n, uint
     for (unsigned attempt = 0;; attempt++) {
         AUTO_ARENA struct arena a;
         arena_init(&a, 0);
-        struct http_pair *h = arena_array(&a, struct http_pair, cfg->headers.n + 4);
+        struct http_pair *h = arena_array(&a, struct http_pair, cfg->headers.n + 5);
         size_t n_headers = 0;
         h[n_headers++] = (struct http_pair){ STR("Content-Encoding"), STR("snappy") };
         h[n_headers++] = (struct http_pair){ STR("Content-Type"),
@@ -311,6 +312,8 @@ static enum verdict message_send(struct fwd_shard *s, str body, uint64_t n, uint
                                                    : STR("application/x-protobuf") };
         h[n_headers++] =
             (struct http_pair){ STR("X-Prometheus-Remote-Write-Version"), r->v2 ? STR("2.0.0") : STR("0.1.0") };
+        if (tenant.n)
+            h[n_headers++] = (struct http_pair){ STR("X-Scope-OrgID"), tenant };
         if (attempt)
             h[n_headers++] = (struct http_pair){ STR("Retry-Attempt"), arena_printf(&a, "%u", attempt) };
         for (size_t i = 0; i < cfg->headers.n; i++)
@@ -436,7 +439,8 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, enum sen
     struct call c = { 0 };
     mtx_init(&c.mu, 0);
     cond_init(&c.done_cv);
-    enum verdict v = message_send(s, buf_str(&body), b.n_samples + b.n_exemplars, lsn, FWD_SAMPLE, &c);
+    enum verdict v =
+        message_send(s, buf_str(&body), item_at(s, first)->s->tenant, b.n_samples + b.n_exemplars, lsn, FWD_SAMPLE, &c);
     cond_deinit(&c.done_cv);
     mtx_deinit(&c.mu);
     switch (v) {
@@ -444,7 +448,7 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, enum sen
         return false;
     case V_SENT:
         count_sent(s, first, n, kinds);
-        s->settled |= mode == SEND_WHOLE;
+        s->accepted |= mode == SEND_WHOLE;
         return true;
     case V_RETRY: /* given up for the log's size */
         for (uint32_t i = 0; i < n; i++)
@@ -475,34 +479,65 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, enum sen
 }
 
 /* ---- metadata (1.0): all families, now and then ---- */
-static void metadata_send(struct fwd_shard *s)
+static bool families_send(struct fwd_shard *s, struct arena *a, const struct batch_family *f, size_t n, str tenant)
 {
     struct remote *r = s->r;
-    struct tsdb_metadata *m;
-    size_t n, step = (size_t)MAX(r->cfg->metadata.max_samples_per_send, (int64_t)1);
-    AUTO_ARENA struct arena a;
-    arena_init(&a, 0);
-    if (tsdb_metadata(r->f->opt.db, STR_NONE, 0, &a, &m, &n) != OK)
-        return;
+    size_t step = (size_t)MAX(r->cfg->metadata.max_samples_per_send, (int64_t)1);
     for (size_t i = 0; i < n; i += step) {
-        struct batch b = { .a = &a };
+        struct batch b = { .a = a };
         AUTO_BUF struct buf plain = { 0 }, body = { 0 };
         size_t part = MIN(step, n - i);
-        avec_reserve(&a, &b.families, part);
+        avec_reserve(a, &b.families, part);
         for (size_t k = i; k < i + part; k++)
-            avec_push(&a, &b.families, ((struct batch_family){ m[k].name, m[k].meta }));
+            avec_push(a, &b.families, f[k]);
         rw1_encode(&plain, &b);
         snappy_pack(buf_str(&plain), &body);
         struct call c = { 0 };
         mtx_init(&c.mu, 0);
         cond_init(&c.done_cv);
-        enum verdict v = message_send(s, buf_str(&body), 0, 0, FWD_KINDS, &c);
+        enum verdict v = message_send(s, buf_str(&body), tenant, 0, 0, FWD_KINDS, &c);
         cond_deinit(&c.done_cv);
         mtx_deinit(&c.mu);
         atomic_fetch_add_explicit(v == V_SENT ? &r->metadata : &r->metadata_failed, part, memory_order_relaxed);
         if (v != V_SENT)
-            return; /* next time */
+            return false; /* next time */
     }
+    return true;
+}
+
+/* The families of one tenant; the names without it. */
+static size_t families_of(const struct tsdb_metadata *m, size_t n, str stored, struct batch_family *out)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) {
+        str name = m[i].name;
+        size_t end = str_find_char(name, METRIC_FAMILY_TENANT_END);
+        str tenant = end == SIZE_MAX ? STR("") : str_take(name, end);
+        if (str_eq(tenant, stored))
+            out[k++] = (struct batch_family){ end == SIZE_MAX ? name : str_skip(name, end + 1), m[i].meta };
+    }
+    return k;
+}
+
+static void metadata_send(struct fwd_shard *s)
+{
+    struct fwd_table *t = &s->r->table;
+    struct tsdb_metadata *m;
+    size_t n, n_tenants = 1;
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    if (tsdb_metadata(s->r->f->opt.db, STR_NONE, 0, &a, &m, &n) != OK)
+        return;
+    mtx_lock(&t->tenants_mu);
+    struct fwd_tenant *to = arena_zarray(&a, struct fwd_tenant, t->tenants.n + 1); /* the first: none */
+    vec_each (struct fwd_tenant, x, &t->tenants)
+        if (x->stored.n || x->sent.n)
+            to[n_tenants++] = (struct fwd_tenant){ arena_str(&a, x->stored), arena_str(&a, x->sent) };
+    mtx_unlock(&t->tenants_mu);
+    struct batch_family *f = arena_array(&a, struct batch_family, n + 1);
+    for (size_t i = 0; i < n_tenants; i++)
+        if (!families_send(s, &a, f, families_of(m, n, to[i].stored, f), to[i].sent))
+            return;
 }
 
 /* ---- the thread ---- */
@@ -533,6 +568,47 @@ static uint32_t batch_wait(struct fwd_shard *s)
     return n;
 }
 
+/* Items of one tenant together, those of each in their order. The first stays the first: remote_place() asks it. */
+static void tenants_together(struct fwd_shard *s, uint32_t n)
+{
+    uint32_t same = 1, k = 0;
+    while (same < n && str_eq(item_at(s, same)->s->tenant, item_at(s, 0)->s->tenant))
+        same++;
+    if (same == n)
+        return;
+    struct fwd_item *out = mem_alloc(n * sizeof(*out));
+    bool *taken = mem_zalloc(n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (taken[i])
+            continue;
+        for (uint32_t j = i; j < n; j++)
+            if (!taken[j] && str_eq(item_at(s, j)->s->tenant, item_at(s, i)->s->tenant)) {
+                out[k++] = *item_at(s, j);
+                taken[j] = true;
+            }
+    }
+    mtx_lock(&s->mu); /* remote_place() looks at the head */
+    for (uint32_t i = 0; i < n; i++)
+        *item_at(s, i) = out[i];
+    mtx_unlock(&s->mu);
+    mem_free(taken);
+    mem_free(out);
+}
+
+static bool batch_send(struct fwd_shard *s, uint32_t n)
+{
+    tenants_together(s, n);
+    for (uint32_t at = 0, part; at < n; at += part) {
+        str tenant = item_at(s, at)->s->tenant;
+        for (part = 1; at + part < n && str_eq(item_at(s, at + part)->s->tenant, tenant);)
+            part++;
+        if (!items_send(s, at, part, SEND_WHOLE))
+            return false;
+    }
+    s->settled |= s->accepted;
+    return true;
+}
+
 static void shard_main(void *ctx)
 {
     struct fwd_shard *s = ctx;
@@ -550,7 +626,7 @@ static void shard_main(void *ctx)
         }
         if (n == 0)
             continue;
-        if (!items_send(s, 0, n, SEND_WHOLE))
+        if (!batch_send(s, n))
             break; /* what is queued is sent after the next start */
         atomic_fetch_add_explicit(&s->r->acked, n, memory_order_relaxed);
         queue_pop(s, n);

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 from vane_e2e import Skip, Vane, free_port, http, run, wait_for
 
@@ -264,6 +265,69 @@ def reload_keeps_places():
         s.shutdown()
 
 
+def tenants_stay_apart():
+    """The tenant goes as the header X-Scope-OrgID of its own requests, never as a label; metadata too; rules may choose."""
+    with Vane("tenants: {default: ops}") as many, Vane() as one:
+        config = f"""
+tenants: {{default: ops}}
+global: {{external_labels: {{src: s}}}}
+remote_write:
+- url: {many.url}/api/v1/write
+  name: first
+  write_relabel_configs:
+  - {{target_label: via, replacement: first}}
+  - {{source_labels: [__tenant__], regex: hidden, action: drop}}
+  metadata_config: {{send_interval: 1s}}
+  {QUEUE}
+- url: {many.url}/api/v1/write
+  name: second
+  protobuf_message: io.prometheus.write.v2.Request
+  write_relabel_configs:
+  - {{target_label: via, replacement: second}}
+  - {{source_labels: [__tenant__], regex: hidden, target_label: __tenant__, replacement: shown}}
+  {QUEUE}
+- url: {one.url}/api/v1/write
+  write_relabel_configs: [{{source_labels: [__tenant__], target_label: team}}]
+  {QUEUE}
+- url: {many.url}/api/v1/write
+  name: fixed
+  headers: {{X-Scope-OrgID: all}}
+  write_relabel_configs: [{{source_labels: [__tenant__], target_label: team}}, {{target_label: via, replacement: fixed}}]
+  {QUEUE}
+"""
+        def ask(v, tenant, path):
+            return http("GET", v.url + path, None, {"X-Scope-OrgID": tenant} if tenant else {}).json["data"]
+
+        def values(v, tenant, expr):
+            found = ask(v, tenant, "/api/v1/query?query=" + quote(expr))["result"]
+            assert all("__tenant__" not in r["metric"] for r in found), found
+            return sorted(float(r["value"][1]) for r in found)
+
+        with Vane(config) as sender:
+            for k in range(30):  # requests of the sender's tenants alternate in the log
+                for tenant, value in (("big", 100), ("small", 200), ("hidden", 300)):
+                    body = f"# HELP shared of {tenant}\n# TYPE shared counter\n" + "".join(
+                        f'shared{{i="{i}"}} {value + i + k}\n' for i in range(5))
+                    a = http("POST", sender.url + "/api/v1/import/prometheus", body.encode(), {"X-Scope-OrgID": tenant})
+                    assert a.status == 204, a.body
+            want = {t: [v + 29.0 + i for i in range(5)] for t, v in (("big", 100), ("small", 200), ("hidden", 300))}
+            for tenant in ("big", "small"):
+                for via in ("first", "second"):
+                    wait_for(lambda: values(many, tenant, f'shared{{via="{via}",src="s"}}') == want[tenant], f"{tenant}, {via}")
+                assert [r["value"][1] for r in ask(many, tenant, "/api/v1/query?query=" + quote("sum(count_over_time(shared[1h]))"))["result"]] == ["300"]
+            wait_for(lambda: values(many, "shown", "shared") == want["hidden"], "what a rule gives another tenant")
+            assert values(many, "hidden", "shared") == []
+            for tenant, found in want.items():
+                wait_for(lambda: values(one, None, f'shared{{team="{tenant}"}}') == found, f"{tenant} where there are no tenants")
+                wait_for(lambda: values(many, "all", f'shared{{team="{tenant}",via="fixed"}}') == found, f"{tenant} as the configuration says")
+            for tenant in ("big", "small"):
+                wait_for(lambda: "shared" in ask(many, tenant, "/api/v1/metadata"), "metadata")
+                assert [m["help"] for m in ask(many, tenant, "/api/v1/metadata")["shared"]] == [f"of {tenant}"]
+            assert ask(many, "hidden", "/api/v1/metadata") == {}
+            rows = ask(sender, "ops", "/api/v1/status/forwarding")
+            assert [(r["sent"], r["failed"]) for r in rows] == [(300, 0)] + [(450, 0)] * 3, rows
+
+
 def agent_collects_and_forwards():
     """vane agent: takes all protocols, forwards, answers no queries, keeps no segments, refuses a server's folder."""
     receiver = Vane()
@@ -318,4 +382,4 @@ remote_write: [{{url: "{receiver.url}/api/v1/write", {QUEUE}}}]
             shutil.rmtree(v.folder, ignore_errors=True)
 
 
-run([nothing_is_lost_over_outages_and_kills, answers_decide, reload_keeps_places, agent_collects_and_forwards])
+run([nothing_is_lost_over_outages_and_kills, answers_decide, reload_keeps_places, tenants_stay_apart, agent_collects_and_forwards])
