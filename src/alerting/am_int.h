@@ -1,0 +1,151 @@
+/* Private to am*.c of the engine.
+ *
+ * An alert is one object per fingerprint, updated in place; the store and the groups it is in hold it (refs). A group's
+ * turn (flush) makes a flight: one pending message per integration that has something to say. While a flight is out, the
+ * group has no other turn; messages live no longer than their flight's deadline, so turns come back.
+ * Everything here is under am.mu. */
+#ifndef VANE_ALERTING_AM_INT_H
+#define VANE_ALERTING_AM_INT_H
+
+#include "alerting/am.h"
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/thread.h"
+#include "base/vec.h"
+
+struct alert {
+    struct arena a; /* of v */
+    struct am_alert v;
+    bool timed_out; /* ends_ms is a guess: now + resolve_timeout */
+    unsigned refs;
+};
+static inline bool alert_resolved(const struct alert *al, int64_t now_ms)
+{
+    return al->v.ends_ms <= now_ms;
+}
+#define MAP_NAME     alert_map
+#define MAP_KEY      uint64_t
+#define MAP_VALUE    struct alert *
+#define MAP_HASH(k)  (k)
+#define MAP_EQ(a, b) ((a) == (b))
+#include "base/map.h"
+#undef MAP_NAME
+#undef MAP_KEY
+#undef MAP_VALUE
+#undef MAP_HASH
+#undef MAP_EQ
+
+struct flight;
+struct group {
+    struct arena a; /* labels, key */
+    const struct am_route *route;
+    struct labels labels;
+    str key;
+    uint64_t id; /* fingerprint of the labels */
+    struct alert_map members;
+    int64_t next_ms;
+    bool flushed;
+    struct flight *flight; /* NULL: none is out */
+};
+struct group_id {
+    uint64_t labels;
+    size_t route;
+};
+#define MAP_NAME     group_map
+#define MAP_KEY      struct group_id
+#define MAP_VALUE    struct group *
+#define MAP_HASH(k)  ((k).labels + (k).route * 0x9e3779b97f4a7c15u)
+#define MAP_EQ(a, b) ((a).labels == (b).labels && (a).route == (b).route)
+#include "base/map.h"
+#undef MAP_NAME
+#undef MAP_KEY
+#undef MAP_VALUE
+#undef MAP_HASH
+#undef MAP_EQ
+
+struct resolved_alert { /* as it was when the flight began */
+    uint64_t fingerprint;
+    int64_t updated_ms;
+};
+struct flight {
+    struct group *group;   /* NULL: it is gone (reload) */
+    struct am_config *cfg; /* a reference: messages point into it */
+    VEC(struct resolved_alert) resolved;
+    size_t n_pending;
+    bool failed;
+    int64_t deadline_ms;
+};
+struct fingerprints { /* sorted */
+    uint64_t *p;
+    size_t n;
+};
+struct pending { /* one message */
+    struct am_notice n;
+    struct arena a;
+    struct flight *flight;
+    str log_key;
+    struct fingerprints firing, resolved;
+    int64_t repeat_ms, retry_ms, pause_ms;
+};
+
+#define MAP_NAME     air_map
+#define MAP_KEY      str
+#define MAP_VALUE    struct pending *
+#define MAP_HASH(k)  hash64(k)
+#define MAP_EQ(a, b) str_eq(a, b)
+#include "base/map.h"
+#undef MAP_NAME
+#undef MAP_KEY
+#undef MAP_VALUE
+#undef MAP_HASH
+#undef MAP_EQ
+
+struct log_entry {                        /* what an integration was told last about a group */
+    str key;                              /* owned */
+    struct fingerprints firing, resolved; /* owned, one block */
+    int64_t sent_ms, expires_ms;
+};
+#define MAP_NAME     log_map
+#define MAP_KEY      str
+#define MAP_VALUE    struct log_entry
+#define MAP_HASH(k)  hash64(k)
+#define MAP_EQ(a, b) str_eq(a, b)
+#include "base/map.h"
+#undef MAP_NAME
+#undef MAP_KEY
+#undef MAP_VALUE
+#undef MAP_HASH
+#undef MAP_EQ
+
+struct silence {
+    struct arena a;
+    struct am_silence v;
+};
+struct am {
+    struct mtx mu;
+    struct am_options opt;
+    struct am_config *cfg;
+    struct alert_map alerts;
+    struct am_inhibitor *inhibitor;
+    struct group_map groups;
+    VEC(struct pending *) waiting; /* for their next attempt */
+    struct air_map air;            /* messages that are out or waiting, by log_key */
+    struct log_map log;
+    VEC(struct silence *) silences;
+    int64_t alert_gc_ms, group_gc_ms, next_end_ms; /* next_end_ms: no firing alert ends before */
+};
+
+/* am_silence.c */
+/* Ids of active silences that match, in a; NULL a: does any? */
+size_t am_silenced(const struct am *am, struct labels ls, int64_t now_ms, struct arena *a, str **ret);
+void am_silences_gc(struct am *am, int64_t now_ms);
+void am_silence_free(struct silence *s);
+/* am_dispatch.c */
+void am_dispatch_alert(struct am *am, struct alert *al, int64_t now_ms);
+void am_groups_clear(struct am *am);
+void am_pending_end(struct am *am, struct pending *p); /* frees it, and its flight with the last one */
+bool am_route_muted(const struct am *am, const struct am_route *r, int64_t now_ms);
+void am_alert_unref(struct alert *al);
+int am_alert_cmp(const void *a, const void *b); /* struct am_alert: job, instance, then all labels */
+
+#endif
