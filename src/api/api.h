@@ -171,20 +171,28 @@ struct api_forward {
     void (*status)(void *ctx, struct arena *a, const struct api_forward_row **ret, size_t *ret_n); /* copied into a */
 };
 
+/* ---- Alertmanagers elsewhere that alerts are sent to ---- */
+struct api_alertmanagers {
+    void *ctx;
+    void (*urls)(void *ctx, struct arena *a, str **ret_active, size_t *ret_n_active, str **ret_dropped,
+                 size_t *ret_n_dropped); /* copied into a */
+};
+
 struct rules_manager;
 struct api_deps {
     struct api_store store;
     struct promql_engine *engine;
     struct promql_source *source;
-    unsigned promql_features;             /* for parse_query and format_query: the engine's */
-    const struct api_scrape *scrape;      /* NULL: nothing is scraped */
-    struct push *push;                    /* pushed groups; NULL: none are taken */
-    struct rules_manager *rules;          /* NULL: there are none */
-    const struct api_forward *forwarding; /* NULL: there is none */
-    bool agent;                           /* nothing can be asked for: queries are answered with an error */
-    const struct api_process *process;    /* never NULL */
-    bool admin;                           /* /api/v1/admin/tsdb/... is on */
-    const struct http_pair *flags;        /* status/flags, sorted by name */
+    unsigned promql_features;                      /* for parse_query and format_query: the engine's */
+    const struct api_scrape *scrape;               /* NULL: nothing is scraped */
+    struct push *push;                             /* pushed groups; NULL: none are taken */
+    struct rules_manager *rules;                   /* NULL: there are none */
+    const struct api_alertmanagers *alertmanagers; /* NULL: there are none */
+    const struct api_forward *forwarding;          /* NULL: there is none */
+    bool agent;                                    /* nothing can be asked for: queries are answered with an error */
+    const struct api_process *process;             /* never NULL */
+    bool admin;                                    /* /api/v1/admin/tsdb/... is on */
+    const struct http_pair *flags;                 /* status/flags, sorted by name */
     size_t n_flags;
     struct api_build build;
     struct clock *clock;

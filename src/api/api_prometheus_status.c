@@ -160,24 +160,31 @@ static void targets_metadata(struct http_request *rq, struct http_response *rs)
     api_end(&j, NULL, 0);
 }
 
-static void empty_list(struct http_response *rs, const char *const *keys, size_t n)
+static void json_kurls(struct json_out *j, str key, const str *urls, size_t n)
 {
-    struct json_out j = api_begin(rs);
-    json_obj(&j);
+    json_key(j, key);
+    json_arr(j);
     for (size_t i = 0; i < n; i++) {
-        json_key(&j, str_c(keys[i]));
-        json_arr(&j);
-        json_arr_end(&j);
+        json_obj(j);
+        json_kstr(j, "url", urls[i]);
+        json_obj_end(j);
     }
-    json_obj_end(&j);
-    api_end(&j, NULL, 0);
+    json_arr_end(j);
 }
 
 static void alertmanagers(struct http_request *rq, struct http_response *rs)
 {
-    static const char *const keys[] = { "activeAlertmanagers", "droppedAlertmanagers" };
-    (void)rq;
-    empty_list(rs, keys, 2);
+    const struct api_alertmanagers *am = api_of(rq)->d.alertmanagers;
+    str *active = NULL, *dropped = NULL;
+    size_t n_active = 0, n_dropped = 0;
+    if (am && api_tenant_is_default(rq))
+        am->urls(am->ctx, rq->a, &active, &n_active, &dropped, &n_dropped);
+    struct json_out j = api_begin(rs);
+    json_obj(&j);
+    json_kurls(&j, STR("activeAlertmanagers"), active, n_active);
+    json_kurls(&j, STR("droppedAlertmanagers"), dropped, n_dropped);
+    json_obj_end(&j);
+    api_end(&j, NULL, 0);
 }
 
 static void notifications(struct http_request *rq, struct http_response *rs)

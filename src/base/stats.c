@@ -147,3 +147,15 @@ void stats_render(struct buf *out)
         cb->fn(cb->ctx, out);
     pthread_mutex_unlock(&render_mu);
 }
+
+void stats_escape(struct buf *out, str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '\\' || s.p[i] == '"')
+            buf_u8(out, '\\');
+        if (s.p[i] == '\n')
+            buf_lit(out, "\\n");
+        else
+            buf_u8(out, (uint8_t)s.p[i]);
+    }
+}

@@ -63,6 +63,8 @@ void stat_hist_observe_ns(struct stat_hist *h, uint64_t ns);
 
 /* Callback families: write whole exposition lines (with # HELP / # TYPE) into out. */
 void stats_on_render(void (*fn)(void *ctx, struct buf *out), void *ctx);
+/* A label's value as such lines need it, without the quotes. */
+void stats_escape(struct buf *out, str s);
 void stats_off_render(void (*fn)(void *ctx, struct buf *out), void *ctx);
 /* Everything in Prometheus text format 0.0.4, families grouped and sorted by name. */
 void stats_render(struct buf *out);

@@ -127,7 +127,9 @@ extern const struct conf_schema cli_rollup_schema;
 enum err cli_rollups_check(struct conf_ctx *cx, const struct conf_node *n, const struct cli_config *c) MUST_CHECK;
 void cli_retention_prepare(struct cli_config *c);
 
-/* cli_rules.c: the rule files it names, read and checked; errors as cli_config_load. */
+/* cli_rules.c: where links to this server point. */
+str cli_external_url(const struct cli_config *cfg, struct arena *a);
+/* The rule files it names, read and checked; errors as cli_config_load. */
 struct rules_load;
 enum err cli_rules_load(const struct cli_config *cfg, unsigned features, struct rules_load **ret, struct buf *report,
                         struct err_text *reterr) MUST_CHECK;

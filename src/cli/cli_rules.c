@@ -14,7 +14,7 @@ enum { CLI_LINT = 3 }; /* promtool's exit code of lint findings under --lint-fat
 
 /* ---- of a configuration ---- */
 /* Of links in alerts: as configured, otherwise this machine's name and the first port. */
-static str external_url(const struct cli_config *cfg, struct arena *a)
+str cli_external_url(const struct cli_config *cfg, struct arena *a)
 {
     char host[256] = "localhost";
     if (cfg->web.external_url.n)
@@ -41,7 +41,7 @@ enum err cli_rules_load(const struct cli_config *cfg, unsigned features, struct 
         .interval_ms = g->evaluation_interval_ms,
         .query_offset_ms = g->rule_query_offset_ms,
         .external_labels = lb_labels(&lb),
-        .external_url = external_url(cfg, &a),
+        .external_url = cli_external_url(cfg, &a),
         .read = { .features = features, .legacy_names = g->names == NAMES_LEGACY },
     };
     return rules_load(&settings, ret, report, reterr);

@@ -349,6 +349,7 @@ static void serve_close(struct serve *s)
     if (s->api)
         api_close(s->api);
     rules_manager_close(s->rules);
+    notify_close(s->notify);
     control_close(s->control);
     if (s->source)
         api_classic_histograms_free(s->source);

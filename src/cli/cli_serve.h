@@ -9,6 +9,7 @@
 #include "compat/compat.h"
 #include "forward/forward.h"
 #include "host/host.h"
+#include "notify/notify.h"
 #include "rules/rules_manager.h"
 #include "scrape/scrape.h"
 #include "store/store.h"
@@ -55,6 +56,8 @@ struct serve {
     struct promql_source *tsdb_source, *source;
     struct control *control; /* NULL in an agent, as rules */
     struct rules_manager *rules;
+    struct notify *notify;
+    struct api_alertmanagers api_alertmanagers;
     struct scrape *scrape;
     struct scrape_sink sink;
     struct host *host;
@@ -84,6 +87,7 @@ void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, stru
 enum err serve_rules_open(struct serve *s, struct err_text *reterr) MUST_CHECK;
 enum err serve_rules_load(struct serve *s, const struct cli_config *cfg, struct rules_load **ret, struct buf *report,
                           struct err_text *reterr) MUST_CHECK;
+void serve_notify_reload(struct serve *s, const struct cli_config *cfg);
 /* cli_serve_api.c: the process and its targets as the API sees them */
 void serve_api_deps(struct serve *s, struct api_deps *ret);
 

@@ -202,6 +202,15 @@ static void forward_rows(void *ctx, struct arena *a, const struct api_forward_ro
     *ret = rows;
 }
 
+static void alertmanager_urls(void *ctx, struct arena *a, str **ret_active, size_t *ret_n_active, str **ret_dropped,
+                              size_t *ret_n_dropped)
+{
+    *ret_n_active = *ret_n_dropped = 0;
+    struct serve *s = ctx;
+    if (s->notify)
+        notify_status(s->notify, a, ret_active, ret_n_active, ret_dropped, ret_n_dropped);
+}
+
 void serve_api_deps(struct serve *s, struct api_deps *d)
 {
     s->api_forward = (struct api_forward){ s, forward_rows };
@@ -221,6 +230,7 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .reload = process_reload,
         .quit = s->opt.lifecycle ? process_quit : NULL,
     };
+    s->api_alertmanagers = (struct api_alertmanagers){ s, alertmanager_urls };
     s->api_store = (struct api_store_pair){ s->db, s->ingest };
     *d = (struct api_deps){
         .store = api_store_tsdb(&s->api_store),
@@ -232,6 +242,7 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .agent = s->opt.agent,
         .push = s->push,
         .rules = s->rules,
+        .alertmanagers = &s->api_alertmanagers,
         .process = &s->api_process,
         .admin = s->opt.admin,
         .flags = s->opt.flags,

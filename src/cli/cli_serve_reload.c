@@ -180,6 +180,7 @@ static enum err apply_rest(struct serve *s, struct cli_config *cfg, struct err_t
     struct ingest_config ingest;
     serve_ingest_config(s, cfg, &ingest);
     ingest_reload(s->ingest, &ingest);
+    serve_notify_reload(s, cfg);
     serve_otlp(s, cfg);
     serve_log_setup(s, cfg);
     return OK;

@@ -22,6 +22,20 @@ static enum err append(void *ctx, const struct batch *b, struct err_text *reterr
     return OK;
 }
 
+static void tell(void *ctx, struct rule_alert *const *alerts, size_t n)
+{
+    struct serve *s = ctx;
+    notify_alerts(s->notify, alerts, n);
+}
+
+void serve_notify_reload(struct serve *s, const struct cli_config *cfg)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    if (s->notify)
+        notify_reload(s->notify, prom_config_ref(cfg->prom), cli_external_url(cfg, &a));
+}
+
 enum err serve_rules_open(struct serve *s, struct err_text *reterr)
 {
     AUTO_BUF struct buf report = { 0 };
@@ -43,10 +57,14 @@ enum err serve_rules_open(struct serve *s, struct err_text *reterr)
                       : s->source,
         .append_ctx = s,
         .append = append,
+        .notify_ctx = s,
+        .notify = tell,
         .clock = os_clock(),
     };
     e = control_open(path, &s->control, reterr);
     cfg.control = s->control;
+    if (e == OK)
+        e = notify_open(&s->notify, reterr);
     if (e == OK)
         e = rules_manager_open(&cfg, &s->rules, reterr);
     if (e) {
@@ -55,6 +73,7 @@ enum err serve_rules_open(struct serve *s, struct err_text *reterr)
     }
     if (rules_load_n_rules(load))
         LOG_INFO("rules loaded", "rules", LOG_I64(rules_load_n_rules(load)));
+    serve_notify_reload(s, s->cfg);
     rules_manager_apply(s->rules, load);
     return OK;
 }

@@ -173,7 +173,6 @@ static enum err take(const struct alert_round *rd, struct alert_book *book, stru
     } else if ((*slot)->al.state == ALERT_INACTIVE) { /* it is back */
         struct kept_alert *k = *slot;
         al.labels = k->al.labels;
-        al.last_sent_ms = k->al.last_sent_ms;
         arena_reset(&k->a_annotations);
         al.annotations = labels_copy(&k->a_annotations, al.annotations);
         k->al = al;

@@ -320,6 +320,7 @@ size_t rules_group_due_alerts(struct rules_group *g, int64_t ts_ms, int64_t rese
             struct rule_alert *al = g->rules[i].alerts.v.p[k];
             if (!due(al, ts_ms, resend_delay_ms))
                 continue;
+            al->rule = g->rules[i].rule;
             al->last_sent_ms = ts_ms;
             al->valid_until_ms = ts_ms + 4 * delta;
             avec_push(a, &v, al);

@@ -19,6 +19,7 @@ enum alert_state { ALERT_INACTIVE, ALERT_PENDING, ALERT_FIRING };
 const char *alert_state_name(enum alert_state s); /* "inactive", "pending", "firing" */
 
 struct rule_alert {
+    const struct rule *rule;           /* set by rules_group_due_alerts() */
     struct labels labels, annotations; /* with alertname */
     enum alert_state state;
     double value;

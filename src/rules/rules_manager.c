@@ -394,18 +394,6 @@ void rules_manager_start(struct rules_manager *m)
 }
 
 /* ---- facts for /metrics ---- */
-static void label_value(struct buf *out, str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] == '\\' || s.p[i] == '"')
-            buf_u8(out, '\\');
-        if (s.p[i] == '\n')
-            buf_lit(out, "\\n");
-        else
-            buf_u8(out, (uint8_t)s.p[i]);
-    }
-}
-
 static double interval_s(const struct rules_view *v)
 {
     return (double)v->interval_ms / 1e3;
@@ -455,9 +443,9 @@ static void render(void *ctx, struct buf *out)
         buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n", rows[i].name, rows[i].help, rows[i].name);
         for (size_t k = 0; k < s.n; k++) {
             buf_printf(out, "%s{rule_group=\"", rows[i].name);
-            label_value(out, s.groups[k]->group->file);
+            stats_escape(out, s.groups[k]->group->file);
             buf_u8(out, ';');
-            label_value(out, s.groups[k]->group->name);
+            stats_escape(out, s.groups[k]->group->name);
             buf_printf(out, "\"} %.17g\n", rows[i].value(s.groups[k]));
         }
     }

@@ -460,6 +460,20 @@ static void finish_other_rules(struct conf_ctx *cx, const struct conf_node *n, s
         rules_set_scheme(cx, conf_get(n, STR("remote_write")), c->remote_write.p[i].relabel, c->global.names);
 }
 
+/* Alertmanagers that a discovery is to find. */
+static bool alertmanagers_elsewhere(const struct prom_config *c)
+{
+    for (size_t i = 0; i < c->alerting.alertmanagers.n; i++) {
+        const struct sd_configs *sd = &c->alerting.alertmanagers.p[i].sd;
+        bool some = sd->files.n || sd->https.n || sd->dnss.n;
+        for (size_t k = 0; k < SD_OTHERS_MAX; k++)
+            some |= sd->others[k].n != 0;
+        if (some)
+            return true;
+    }
+    return false;
+}
+
 /* What this version reads and checks but does not carry out must not be taken for working. */
 static void warn_not_run(struct conf_ctx *cx, const struct conf_node *n, const struct prom_config *c)
 {
@@ -468,13 +482,13 @@ static void warn_not_run(struct conf_ctx *cx, const struct conf_node *n, const s
         bool given;
     } rows[] = {
         { "remote_read", c->remote_read.n > 0 },
-        { "alerting", c->alerting.alertmanagers.n > 0 },
+        { "alerting (but for static_configs)", alertmanagers_elsewhere(c) },
         { "tracing", c->tracing.given },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].given)
-            conf_warn(cx, conf_get(n, str_c(rows[i].key)), "%s is checked but not carried out by this version",
-                      rows[i].key);
+            conf_warn(cx, conf_get(n, str_take(str_c(rows[i].key), strcspn(rows[i].key, " "))),
+                      "%s is checked but not carried out by this version", rows[i].key);
 }
 
 static void check_prom(struct conf_ctx *cx, const struct conf_node *n, void *obj)

@@ -1,11 +1,13 @@
 """Rules from outside: recorded series of scraped data, an alert's life, kill -9 in the middle of `for`, reload, refusals."""
+import base64
 import http.server as web
+import json
 import os
 import sqlite3
 import threading
 import time
 
-from vane_e2e import Vane, http, run, wait_for
+from vane_e2e import Vane, free_port, http, run, wait_for
 
 CONFIG = """global:
   scrape_interval: 200ms
@@ -181,6 +183,87 @@ def filters_and_pages():
                 assert v.get("/api/v1/rules", **bad).status == 400, bad
 
 
+ALERTING = """alerting:
+  alert_relabel_configs:
+    - {action: labeldrop, regex: instance}
+  alertmanagers:
+    - path_prefix: /am/
+      basic_auth: {username: ann, password: tomato}
+      static_configs: [{targets: ['127.0.0.1:%d', 'dropped:1']}]
+      relabel_configs: [{source_labels: [__address__], regex: dropped.*, action: drop}]
+    - static_configs: [{targets: ['127.0.0.1:%d']}]
+      timeout: 1s
+"""
+
+
+class Alertmanager:
+    """Takes what is posted to it; answers with `status`."""
+
+    def __enter__(self):
+        am = self
+        self.got, self.status = [], 200
+
+        class Handler(web.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                am.got.append((self.path, self.headers["Authorization"], self.headers["Content-Type"], json.loads(body)))
+                self.send_response(am.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        self.server = web.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *why):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def alerts(self):
+        return [a for post in self.got for a in post[3]]
+
+
+def alerts_reach_alertmanagers():
+    down = free_port()
+    with App() as app, Alertmanager() as am:
+        app.queue = 20
+        v = prepared(app, "0s")
+        v.config.write_text(CONFIG % app.port + ALERTING % (am.port, down))
+        with v:
+            [first] = wait_for(am.alerts, "the alert to be sent")
+            path, auth, kind, _ = am.got[0]
+            assert path == "/am/api/v2/alerts" and kind == "application/json", am.got[0]
+            assert base64.b64decode(auth.split()[1]) == b"ann:tomato"
+            assert first["labels"] == {"alertname": "QueueLong", "job": "app", "severity": "page", "site": "here"}, first
+            assert first["annotations"] == {"summary": "app has 20 on here"}
+            assert first["generatorURL"].endswith("/graph?g0.expr=queue%20%3E%2010&g0.tab=1"), first
+            assert first["startsAt"] < first["endsAt"]
+            told = v.get("/api/v1/alertmanagers").json["data"]
+            assert told == {"activeAlertmanagers": [{"url": f"http://127.0.0.1:{am.port}/am/api/v2/alerts"},
+                                                    {"url": f"http://127.0.0.1:{down}/api/v2/alerts"}],
+                            "droppedAlertmanagers": [{"url": "http://dropped:1/am/api/v2/alerts"}]}, told
+            wait_for(lambda: f'errors_total{{alertmanager="http://127.0.0.1:{down}/api/v2/alerts"}} 1' in
+                     v.get("/metrics").body.decode(), "the one that is down to be counted")
+            assert "were not taken by an Alertmanager" in v.log_text() and "tomato" not in v.log_text()
+            time.sleep(1)
+            assert len(am.alerts()) == 1, "a firing alert is told again every minute only"
+            app.queue = 0
+            _, resolved = wait_for(lambda: len(am.alerts()) == 2 and am.alerts(), "the end of the alert to be sent")
+            assert resolved["labels"] == first["labels"] and resolved["startsAt"] == first["startsAt"]
+            assert resolved["endsAt"] < first["endsAt"], "it ended now, not when the first would have run out"
+            am.status = 500
+            app.queue = 20
+            wait_for(lambda: len(am.alerts()) == 3, "it fires again")
+            wait_for(lambda: "status 500" in v.log_text(), "the refusal in the log")
+            v.config.write_text(CONFIG % app.port)
+            assert http("POST", v.url + "/-/reload").status == 200
+            assert v.get("/api/v1/alertmanagers").json["data"] == {"activeAlertmanagers": [], "droppedAlertmanagers": []}
+
+
 def start_refuses_bad_rules_and_damage():
     with App() as app:
         v = prepared(app)
@@ -198,5 +281,5 @@ def start_refuses_bad_rules_and_damage():
         v.__exit__(None, None, None)
 
 
-run([records_and_alerts, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages,
+run([records_and_alerts, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
      start_refuses_bad_rules_and_damage])
