@@ -2,7 +2,8 @@
  *
  * Per-thread CPU timers (SIGPROF, 100 Hz by default) walk the stack in the handler; nothing is allocated there. While the
  * profiler runs the library owns SIGPROF: vane_profile_start() refuses when the host has a handler for it. Only threads
- * that called vane_thread_attach() or any recording call of the library are sampled. */
+ * that called vane_thread_attach() or any recording call of the library are sampled. A thread that waits gets no signal:
+ * its system calls are not disturbed. The handler stays installed after the profiler stopped. */
 #ifndef VANE_PROFILE_H
 #define VANE_PROFILE_H
 
@@ -29,16 +30,19 @@ VANE_API vane_status vane_profile_stop(char **ret, size_t *ret_n);
 
 /* Stop and write to a file (created 0640, written beside and renamed), or post to an HTTP address. */
 VANE_API vane_status vane_profile_stop_to_file(const char *path);
-VANE_API vane_status vane_profile_stop_to_url(const char *url);
+VANE_API vane_status vane_profile_stop_to_url(const char *url); /* http:// only; others: VANE_E_UNAVAILABLE */
 
 /* Requests: from begin to end on this thread it is sampled when `profiling` is on and the request is in the sampled
  * fraction, or as soon as it is over the slow threshold (then from that moment on). At the end of a request that was
- * slow or sampled its stacks are kept with trace and span id, and its span gets the attribute profile.id.
+ * slow or sampled its stacks are kept with trace and span id, and its span gets the attribute profile.id (in the profile
+ * a label of the same name). While it waits, the place where it waits is noted every 50 ms (one frame, label state
+ * "waiting", no CPU time). Needs profile_dir; a program with a SIGPROF handler of its own goes without, told by diag.
  * The middleware (http.h) calls these itself. Nests: the outermost request counts. */
 VANE_API void vane_profile_request_begin(const char *endpoint);
 VANE_API void vane_profile_request_end(void);
 
-/* Write what slow-request capture has gathered to profile_dir now (it does so by itself every 60 s and at stop). */
+/* Write what slow-request capture has gathered to profile_dir now (it does so by itself every 60 s and at stop), as
+ * requests-PID-SECONDS-N.pb.gz; nothing when there is nothing. VANE_E_STATE when nothing is captured. */
 VANE_API vane_status vane_profile_flush(void);
 
 #ifdef __cplusplus

@@ -341,7 +341,7 @@ void vane_http_server_begin(vane_http_server *x, const vane_http_request *req)
         begin_span(s, &r);
     begin_scope(s);
     vane_updown_add_to(instrument(M_ACTIVE), 1, VANE_LABELS(s->method, s->secure ? "https" : "http"));
-    if (vane_profile_request_begin && sdk_cfg.profiling == VANE_ON) {
+    if (sdk_cfg.profiling == VANE_ON) {
         vane_profile_request_begin(s->route && s->route[0] ? s->route : s->name);
         s->profiled = true;
     }

@@ -21,8 +21,6 @@
 #pragma weak vane_log_scope_begin
 #pragma weak vane_log_scope_end
 #pragma weak vane_context_valid
-#pragma weak vane_profile_request_begin
-#pragma weak vane_profile_request_end
 #endif
 
 static inline bool sdk_has_tracing(void)
