@@ -259,6 +259,8 @@ static void check_http(struct conf_ctx *cx, const struct conf_node *n, void *obj
         check_oauth2(cx, n, c->oauth2);
     check_proxy(cx, n, c);
     warn_refs(cx, n, c);
+    if (c->enable_http2 && conf_has(n, "enable_http2"))
+        conf_warn(cx, conf_get(n, STR("enable_http2")), "enable_http2 has no effect: requests are HTTP/1.1");
     for (size_t i = 0; i < c->headers.n; i++)
         if (header_reserved(c->headers.keys[i]))
             FAIL("setting header \"" STR_FMT "\" is not allowed", STR_ARG(c->headers.keys[i]));

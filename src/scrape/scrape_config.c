@@ -491,9 +491,34 @@ static void warn_not_run(struct conf_ctx *cx, const struct conf_node *n, const s
                       "%s is checked but not carried out by this version", rows[i].key);
 }
 
+/* Keys of Prometheus that vane has no use for. */
+static void warn_no_effect(struct conf_ctx *cx, const struct conf_node *n)
+{
+    static const struct {
+        const char *path[3], *why;
+    } rows[] = {
+        { { "runtime", "gogc" }, "there is no garbage collector" },
+        { { "storage", "tsdb", "stale_series_compaction_threshold" }, "series leave memory by their age" },
+        { { "storage", "tsdb", "chunk_encoding" }, "the encoding is chosen by what fits the samples" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct conf_node *at = n;
+        const char *key = "";
+        for (size_t k = 0; k < ARRAY_LEN(rows[i].path) && rows[i].path[k] && at; k++)
+            at = conf_get(at, str_c(key = rows[i].path[k]));
+        if (at)
+            conf_warn(cx, at, "%s has no effect: %s", key, rows[i].why);
+    }
+    const struct conf_node *retention = conf_get(conf_get(conf_get(n, STR("storage")), STR("tsdb")), STR("retention"));
+    if (conf_has(retention, "percentage"))
+        conf_warn(cx, conf_get(retention, STR("percentage")),
+                  "percentage has no effect: say how many bytes may be used with size");
+}
+
 static void check_prom(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     warn_not_run(cx, n, obj);
+    warn_no_effect(cx, n);
     struct prom_config *c = obj;
     const struct conf_node *jobs = conf_get(n, STR("scrape_configs"));
     bool utf8_names = str_has_prefix(c->otlp.translation_strategy, STR("No"));

@@ -88,14 +88,20 @@ static void ignored_keys_warn(void **state)
     struct prom_config *c;
     AUTO_BUF struct buf out;
     buf_init(&out, 0);
-    assert_int_equal(prom_config_parse(
-                         STR("p.yml"),
-                         STR("global: {query_log_file: q, scrape_failure_log_file: f}\nscrape_configs:\n- job_name: a\n"
-                             "  authorization: {credentials_ref: x}\n"),
-                         &c, &out, NULL),
-                     OK);
+    assert_int_equal(
+        prom_config_parse(
+            STR("p.yml"),
+            STR("global: {query_log_file: q, scrape_failure_log_file: f}\nscrape_configs:\n- job_name: a\n"
+                "  authorization: {credentials_ref: x}\n  enable_http2: true\n- {job_name: b, enable_http2: false}\n"
+                "storage: {tsdb: {retention: {percentage: 3}, stale_series_compaction_threshold: 0.5}}\n"),
+            &c, &out, NULL),
+        OK);
     assert_true(str_contains(buf_str(&out), STR("queries are not written to a file yet")));
     assert_false(str_contains(buf_str(&out), STR("failures are not written")));
+    assert_true(str_contains(buf_str(&out), STR("p.yml:5:17: warning: enable_http2 has no effect")));
+    assert_false(str_contains(buf_str(&out), STR("p.yml:6")));
+    assert_true(str_contains(buf_str(&out), STR("warning: percentage has no effect")));
+    assert_true(str_contains(buf_str(&out), STR("warning: stale_series_compaction_threshold has no effect")));
     assert_true(str_contains(buf_str(&out), STR("credentials_ref names a secret of a secret manager")));
     prom_config_unref(c);
 }
