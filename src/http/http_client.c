@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "base/vec.h"
+#include "http/http_int.h"
 #include "http/http_oauth2.h"
 
 enum {
@@ -206,6 +207,11 @@ static long tls_version(unsigned v, bool max)
     }
 }
 
+long http_tls_versions(const struct http_tls *t)
+{
+    return (long)(tls_version(t->min_version, false) | tls_version(t->max_version, true));
+}
+
 static void send_header(struct call *c, const char *line)
 {
     struct curl_slist *l = curl_slist_append(c->send_headers, line);
@@ -250,8 +256,7 @@ static void set_tls(struct call *c)
         curl_easy_setopt(c->easy, CURLOPT_SSLKEY, key ? key : cert);
     curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYPEER, t->insecure_skip_verify ? 0L : 1L);
     curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYHOST, t->insecure_skip_verify ? 0L : 2L);
-    curl_easy_setopt(c->easy, CURLOPT_SSLVERSION,
-                     tls_version(t->min_version, false) | tls_version(t->max_version, true));
+    curl_easy_setopt(c->easy, CURLOPT_SSLVERSION, http_tls_versions(t));
 }
 
 static bool set_url(struct call *c)
@@ -798,10 +803,15 @@ static void curl_once(void)
     curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-enum err http_client_open(const struct http_client_config *cfg, struct http_client **ret)
+void http_curl_init(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, curl_once);
+}
+
+enum err http_client_open(const struct http_client_config *cfg, struct http_client **ret)
+{
+    http_curl_init();
     struct http_client *c = mem_zalloc(sizeof(*c));
     if (cfg)
         c->cfg = *cfg;

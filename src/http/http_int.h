@@ -179,4 +179,8 @@ void http_cut(struct http_conn *c, int status);
 
 extern const int http_codes[HTTP_CODES - 1];
 
+/* ---- libcurl (http_client.c) ---- */
+void http_curl_init(void); /* once per process, before its first use */
+long http_tls_versions(const struct http_tls *t); /* for CURLOPT_SSLVERSION */
+
 #endif

@@ -3,7 +3,14 @@
 #include "json_doc.h"
 #include "test.h"
 
-#include "alerting/am_payload.h"
+#include <pthread.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
+#include "alerting/am_mail.h"
+#include "http/http_mail.h"
 
 static str replaced(struct arena *a, str s, str what, str with)
 {
@@ -209,9 +216,162 @@ static void answers(void **state)
     assert_int_equal(am_payload_judge(AM_SLACK, 200, STR("ok"), &why), AM_SENT);
 }
 
+/* ---- mail ---- */
+static str without_varying(struct arena *a, str message) /* dates, ids and the boundary vary */
+{
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    str rest = message, line;
+    while (str_cut(&rest, '\n', &line)) {
+        if (str_has_prefix(line, STR("Message-Id:")) || str_has_prefix(line, STR("Date:")))
+            continue;
+        if (str_has_prefix(line, STR("--")))
+            line = str_has_suffix(line, STR("--\r")) ? STR("--B--\r") : STR("--B\r");
+        size_t at = str_find(line, STR("boundary="));
+        buf_str_add(&b, str_take(line, at));
+        buf_u8(&b, '\n');
+    }
+    return arena_str(a, buf_str(&b));
+}
+
+static void mail_captured(void **state)
+{
+    (void)state;
+    AUTO_ARENA struct arena a;
+    struct am_config *cfg;
+    struct tmpl_set *text, *html;
+    struct err_text why = { 0 };
+    arena_init(&a, 0);
+    str json = conformance_file(&a, "notifications/email_captured.json");
+    if (!json.p)
+        skip();
+    struct jt doc = jt_parse(&a, json);
+    if (am_config_parse(STR("am.yml"), jt_str(&doc, "config_yaml"), &cfg, NULL, &why) != OK)
+        fail_msg("%s", why.msg);
+    assert_ok(am_config_templates(cfg, false, &text, NULL));
+    assert_ok(am_config_templates(cfg, true, &html, NULL));
+    struct label l[2][2] = { { { STR("alertname"), STR("A") }, { STR("instance"), STR("i1") } },
+                             { { STR("alertname"), STR("A") }, { STR("instance"), STR("i2") } } };
+    struct am_data_alert alerts[2] = { { .labels = { l[0], 2 }, .starts_ms = 1, .generator_url = STR("") },
+                                       { .labels = { l[1], 2 }, .starts_ms = 1, .generator_url = STR("") } };
+    struct am_data_input in = { STR("def"), STR("http://x"), { l[0], 1 }, LABELS_NONE, alerts, 2, 1795250950334 };
+    struct tmpl_val data = am_data(&a, &in);
+    const struct am_receiver *rc = &cfg->receivers.p[0];
+    struct am_message m = { rc, &rc->integrations[1], &data, text, html, STR("{}:{}"), in.now_ms, fs_os() };
+    struct am_mail mail;
+    assert_ok(am_mail_build(&m, &a, 7, &mail, &why));
+    assert_str(mail.from, "am@example.com");
+    assert_int_equal(mail.n_to, 1);
+    str want = without_varying(&a, jt_str(&jt_get(&doc, "mails")->p[0], "message"));
+    str got = without_varying(&a, mail.message);
+    assert_string_equal(arena_cstr(&a, got), arena_cstr(&a, want));
+    m.integration = &rc->integrations[0]; /* HTML by the default template */
+    assert_ok(am_mail_build(&m, &a, 8, &mail, &why));
+    assert_int_equal(mail.n_to, 2);
+    assert_true(str_contains(mail.message, STR("text/html")));
+    assert_true(str_contains(mail.message, STR("i1")));
+    tmpl_set_free(text);
+    tmpl_set_free(html);
+    am_config_unref(cfg);
+}
+
+/* A mail server for one connection: takes everything, or refuses recipients. */
+struct smtp_server {
+    int fd;
+    bool refuse;
+    char got[65536];
+    size_t n;
+};
+
+static void *serve_smtp(void *arg)
+{
+    struct smtp_server *s = arg;
+    int c = accept(s->fd, NULL, NULL);
+    bool data = false;
+    char line[4096];
+    size_t n = 0;
+    (void)!write(c, "220 test\r\n", 10);
+    for (char ch; read(c, &ch, 1) == 1;) {
+        if (s->n + 1 < sizeof(s->got))
+            s->got[s->n++] = ch;
+        if (n + 1 < sizeof(line))
+            line[n++] = ch;
+        if (ch != '\n')
+            continue;
+        line[n] = 0;
+        n = 0;
+        const char *answer = "250 ok\r\n";
+        if (data && strcmp(line, ".\r\n") == 0)
+            data = false;
+        else if (data)
+            continue;
+        else if (strncmp(line, "DATA", 4) == 0)
+            answer = "354 go\r\n", data = true;
+        else if (strncmp(line, "RCPT", 4) == 0 && s->refuse)
+            answer = "550 no such user\r\n";
+        else if (strncmp(line, "QUIT", 4) == 0)
+            answer = "221 bye\r\n";
+        (void)!write(c, answer, strlen(answer));
+        if (strncmp(line, "QUIT", 4) == 0 && !data)
+            break;
+    }
+    close(c);
+    return NULL;
+}
+
+static void mail_sent(void **state)
+{
+    (void)state;
+    for (int refuse = 0; refuse < 2; refuse++) {
+        static struct smtp_server s;
+        memset(&s, 0, sizeof(s));
+        s.fd = socket(AF_INET, SOCK_STREAM, 0);
+        s.refuse = refuse;
+        struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        socklen_t len = sizeof(at);
+        pthread_t th;
+        char port[16];
+        assert_int_equal(bind(s.fd, (struct sockaddr *)&at, sizeof(at)), 0);
+        assert_int_equal(listen(s.fd, 1), 0);
+        assert_int_equal(getsockname(s.fd, (struct sockaddr *)&at, &len), 0);
+        snprintf(port, sizeof(port), "%u", ntohs(at.sin_port));
+        pthread_create(&th, NULL, serve_smtp, &s);
+        str to[] = { STR("a@example.com"), STR("b@example.com") };
+        struct http_mail mail = { .host = STR("127.0.0.1"),
+                                  .port = str_c(port),
+                                  .hello = STR("me.example"),
+                                  .from = STR("me@example.com"),
+                                  .to = to,
+                                  .n_to = 2,
+                                  .message = STR("Subject: x\r\n\r\n.dot\r\n"),
+                                  .timeout_ms = 10000 };
+        struct http_mail_result r;
+        struct err_text why = { 0 };
+        enum err e = http_mail_send(&mail, &r, &why);
+        pthread_join(th, NULL);
+        close(s.fd);
+        s.got[s.n] = 0;
+        assert_non_null(strstr(s.got, "EHLO me.example"));
+        assert_non_null(strstr(s.got, "MAIL FROM:<me@example.com>"));
+        if (refuse) {
+            assert_int_equal(e, ERR_EXEC);
+            assert_int_equal(r.code, 550);
+        } else {
+            assert_ok(e);
+            assert_non_null(strstr(s.got, "RCPT TO:<b@example.com>"));
+            assert_non_null(strstr(s.got, "\r\n..dot\r\n.\r\n"));
+        }
+    }
+    str bad = STR("a@b>\r\nRCPT TO:<x@y");
+    struct http_mail mail = { .host = STR("127.0.0.1"), .from = STR("a@b"), .to = &bad, .n_to = 1 };
+    struct http_mail_result r;
+    assert_int_equal(http_mail_send(&mail, &r, NULL), ERR_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(captured), cmocka_unit_test(truncation),
-                                        cmocka_unit_test(answers) };
+                                        cmocka_unit_test(answers), cmocka_unit_test(mail_captured),
+                                        cmocka_unit_test(mail_sent) };
     return cmocka_run_group_tests_name("alerting/payload", tests, NULL, NULL);
 }
