@@ -15,12 +15,25 @@ def unit_tests_of_the_ui():
     assert r.returncode == 0, r.stdout[-3000:] + r.stderr[-1000:]
 
 
+RULES = """groups:
+  - name: shop
+    interval: 1s
+    rules:
+      - {record: "job:up:sum", expr: sum by (job) (up)}
+      - {alert: TargetDown, expr: up == 0, labels: {severity: page}, annotations: {summary: "{{ $labels.job }} is <b>down</b>", runbook_url: "https://runbook.example/down"}}
+      - {alert: ShopSlow, expr: 'up{job="shop"} == 1', for: 1h}
+      - {alert: NeverHere, expr: up > 1}
+      - {record: broken, expr: up * on () group_left () up}
+"""
+
+
 def every_page_in_a_browser():
     # history, so that graphs have something to draw at once: http metrics of a small service over half an hour
     port = free_port()
     config = f"""
 limits: {{series_per_job: 2000}}
 global: {{scrape_interval: 1s, scrape_timeout: 900ms}}
+rule_files: [rules.yml]
 scrape_configs:
   - {{job_name: shop, static_configs: [{{targets: ["127.0.0.1:{port}"]}}]}}
   - {{job_name: down, static_configs: [{{targets: ["127.0.0.1:{free_port()}"]}}]}}
@@ -28,7 +41,9 @@ scrape_configs:
     build = pathlib.Path(os.environ["VANE_BUILD"])
     service = subprocess.Popen([str(build / "examples/shop"), "--port", str(port)], stdout=subprocess.DEVNULL)
     try:
-        with Vane(config, host_metrics=True, self_metrics=True) as v:
+        v = Vane(config, host_metrics=True, self_metrics=True)
+        (v.folder / "rules.yml").write_text(RULES)
+        with v:
             now = int(time.time() * 1000) // 15000 * 15000
             labels = {"job": "demo", "instance": "demo:1", "method": "GET", "route": "/", "status": "200"}
             series = []
@@ -47,6 +62,7 @@ scrape_configs:
             flood = [({"__name__": "flood_total", "job": "flood", "instance": "f:1", "user_id": f"user-{i}"}, [(now, 1)]) for i in range(2500)]
             assert v.write(flood).status == 204
             wait_for(lambda: v.value('up{job="shop"}') == 1 and v.value("count(node_load1)"), "the first scrapes")
+            wait_for(lambda: v.value('count(ALERTS{alertname=~"TargetDown|ShopSlow"})') == 2, "the alerts")
             tests = sorted(str(p) for p in UI_TESTS.glob("*.test.mjs"))
             r = subprocess.run(["node", "--test", *tests], cwd=SOURCE / "ui", capture_output=True, text=True, timeout=280,
                                env=os.environ | {"VANE_URL": v.url})

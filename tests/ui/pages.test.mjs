@@ -9,6 +9,8 @@ const PAGES = [
   { path: '/', title: 'Overview', ready: '.service:not(.head), .host' },
   { path: '/explore?g0.expr=up', title: 'Explore', ready: '.legend tbody tr' },
   { path: '/targets', title: 'Targets', ready: '.pool tbody tr' },
+  { path: '/alerts', title: 'Alerts', ready: '.alert-rule tbody tr' },
+  { path: '/rules', title: 'Rules', ready: '.rule-group tbody tr' },
   { path: '/cardinality', title: 'Cardinality', ready: '.culprit.active' },
   { path: '/status', title: 'Status', ready: '.facts dd' },
   { path: '/status?tab=store', title: 'Status', ready: '.top li' },
@@ -58,7 +60,7 @@ test('an unknown page says so', async () => {
 
 test('pages by keyboard, and the list of shortcuts', async () => {
   const page = await open('/')
-  for (const [key, title] of [['t', 'Targets'], ['c', 'Cardinality'], ['s', 'Status'], ['o', 'Overview']]) {
+  for (const [key, title] of [['t', 'Targets'], ['a', 'Alerts'], ['r', 'Rules'], ['c', 'Cardinality'], ['s', 'Status'], ['o', 'Overview']]) {
     await page.keyboard.press('g')
     await page.keyboard.press(key)
     await page.waitForSelector(`h1:has-text("${title}")`)
@@ -211,5 +213,41 @@ test('a failing API is shown as an error with its text, on every page', async ()
     await page.keyboard.press(key)
     await page.waitForSelector('.notice.bad >> text=the store is starting')
   }
+  await done(page)
+})
+
+test('alerts: what fires first, filtered by state and text, markup in annotations is text', async () => {
+  const page = await open('/alerts')
+  await page.waitForSelector('.alert-rule')
+  assert.deepEqual(await page.locator('.alert-rule h2').allTextContents(), ['TargetDown', 'ShopSlow'])
+  assert.match(await page.textContent('.alert-rule .facts'), /is <b>down<\/b>/)
+  assert.equal(await page.getAttribute('.alert-rule .facts a', 'href'), 'https://runbook.example/down')
+  await page.click('.segmented button:has-text("Pending")')
+  await until(async () => (await page.locator('.alert-rule').count()) === 1, 'the pending one alone')
+  assert.equal(await page.textContent('.alert-rule .state'), 'pending')
+  assert.match(page.url(), /state=pending/)
+  await page.click('.segmented button:has-text("All")')
+  await page.fill('input[type=search]', 'severity=page')
+  await until(async () => (await page.locator('.alert-rule').count()) === 1, 'the one with that label')
+  assert.equal(await page.textContent('.alert-rule h2'), 'TargetDown')
+  await page.click('.alert-rule a.mono')
+  await page.waitForSelector('h1:has-text("Explore")')
+  assert.equal(new URL(page.url()).searchParams.get('g0.expr'), 'up == 0')
+  await done(page)
+})
+
+test('rules: state and errors of every rule, details, and a way to its alerts', async () => {
+  const page = await open('/rules')
+  await page.waitForSelector('.rule-group')
+  await until(async () => (await page.locator('.rule-group .state').allTextContents()).join() === 'ok,firing,pending,inactive,error', 'every state')
+  assert.match(await page.textContent('.scrape-error'), /match/)
+  await page.click('button[aria-label="Details of TargetDown"]')
+  assert.match(await page.textContent('.detail-row'), /severity/)
+  await page.click('.segmented button:has-text("Failing")')
+  await until(async () => (await page.locator('.rule-group .state').count()) === 1, 'the failing one alone')
+  await page.click('.segmented button:has-text("Alerting")')
+  await page.click('a:has-text("ShopSlow")')
+  await page.waitForSelector('h1:has-text("Alerts")')
+  await until(async () => (await page.locator('.alert-rule').count()) === 1, 'the alerts of that rule')
   await done(page)
 })

@@ -15,6 +15,8 @@ const PAGES: Page[] = [
   { path: '/', name: 'Overview', icon: 'overview', key: 'o', load: () => import('./pages/overview') },
   { path: '/explore', name: 'Explore', icon: 'explore', key: 'e', load: () => import('./pages/explore') },
   { path: '/targets', name: 'Targets', icon: 'targets', key: 't', load: () => import('./pages/targets') },
+  { path: '/alerts', name: 'Alerts', icon: 'alert', key: 'a', load: () => import('./pages/alerts') },
+  { path: '/rules', name: 'Rules', icon: 'book', key: 'r', load: () => import('./pages/rules') },
   { path: '/cardinality', name: 'Cardinality', icon: 'metrics', key: 'c', load: () => import('./pages/cardinality') },
   { path: '/status', name: 'Status', icon: 'status', key: 's', load: () => import('./pages/status') },
 ]

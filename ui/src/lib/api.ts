@@ -23,6 +23,15 @@ export interface Target {
   lastScrape: string; lastScrapeDuration: number; health: 'up' | 'down' | 'unknown'; scrapeInterval?: string; scrapeTimeout?: string
 }
 export interface Targets { activeTargets: Target[]; droppedTargets: { discoveredLabels: Labels; scrapePool?: string }[]; droppedTargetCounts?: Record<string, number> }
+export interface RuleAlert { labels: Labels; annotations: Labels; state: 'pending' | 'firing'; activeAt: string; keepFiringSince?: string; value: string }
+interface RuleBase { name: string; query: string; health: 'ok' | 'err' | 'unknown'; lastError?: string; evaluationTime: number; lastEvaluation: string }
+export interface AlertingRule extends RuleBase {
+  type: 'alerting'; state: 'inactive' | 'pending' | 'firing' | 'unknown'; duration: number; keepFiringFor: number; labels: Labels; annotations: Labels; alerts: RuleAlert[]
+}
+export interface RecordingRule extends RuleBase { type: 'recording'; labels?: Labels }
+export type Rule = AlertingRule | RecordingRule
+export interface RuleGroup { name: string; file: string; rules: Rule[]; interval: number; limit: number; evaluationTime: number; lastEvaluation: string }
+export interface Rules { groups: RuleGroup[] }
 export interface TsdbStatus {
   headStats?: { numSeries: number; numLabelPairs?: number; chunkCount?: number; minTime?: number; maxTime?: number }
   seriesCountByMetricName?: Count[]; labelValueCountByLabelName?: Count[]; memoryInBytesByLabelName?: Count[]; seriesCountByLabelValuePair?: Count[]
