@@ -60,7 +60,7 @@ fuzz: ## every decoder under libFuzzer, FUZZ_SECONDS each (default 20)
 
 format: ## clang-format over what git tracks
 	@tools/setup.sh dev
-	@git ls-files 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.c' 'fuzz/*.c' 'examples/*.[ch]' | xargs clang-format-14 -i
+	@git ls-files 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.c' 'fuzz/*.c' 'examples/*.[ch]' 'contrib/*.[ch]' | xargs clang-format-14 -i
 
 dist: ## libvane as two files: dist/vane.c, dist/vane.h
 	@python3 tools/amalgamate.py . dist $$(sed -n "/^sdk_fast\|^sdk_small/,/)/p" src/sdk/meson.build | grep -o "sdk_[a-z_]*\.c" | sed "s|^|src/sdk/|")

@@ -1,5 +1,5 @@
 /* libvane's database side: query spans with sanitised text, query metrics, pool gauges (include/vane/http.h). */
-#include "sdk_later.h"
+#include "sdk_http.h"
 
 enum { M_SECONDS, M_ERRORS, M_POOL_ACTIVE, M_POOL_IDLE, M_POOL_MAX, M_POOL_FAILED, M_N };
 static const double second_bounds[] = { 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10 };

@@ -3,7 +3,7 @@
  * Names of metrics and attributes are those of the OpenTelemetry HTTP semantic conventions (stable, 1.23), in metrics
  * with "_" for "."; http_requests_total and http_request_duration_seconds are the two that dashboards made by hand use.
  * Instruments are made at the first request of a start: making one twice gives the same, so no lock is needed. */
-#include "sdk_later.h"
+#include "sdk_http.h"
 
 #include <stdlib.h>
 
@@ -250,7 +250,7 @@ static void name_span(struct server *s)
 
 static void begin_scope(struct server *s)
 {
-    if (!sdk_has_logging() || !s->correlation[0])
+    if (!s->correlation[0])
         return;
     vane_attr f[2] = { vane_str("correlation_id", s->correlation), vane_str("endpoint", s->route) };
     s->scope = vane_log_scope_begin(f, s->route && s->route[0] ? 2 : 1);
@@ -266,7 +266,7 @@ static void end_scope(struct server *s)
 
 static void begin_span(struct server *s, const vane_http_request *r)
 {
-    if (vane_extract && r->get_header)
+    if (r->get_header)
         vane_extract(r->get_header, r->carrier, &s->remote);
     vane_attr a[14];
     size_t n = 0;
@@ -367,7 +367,7 @@ static void leave(struct server *s)
     end_scope(s);
     if (s->profiled)
         vane_profile_request_end();
-    if (s->spanned && vane_context_detach)
+    if (s->spanned)
         vane_context_detach(s->previous);
     thread_correlation[0] = 0;
     s->here = false;
@@ -387,7 +387,7 @@ void vane_http_server_resume(vane_http_server *x)
     struct server *s = x ? of_server(x) : NULL;
     if (!s || s->magic != MAGIC_SERVER || s->here || s->run != atomic_load_explicit(&sdk_run, memory_order_relaxed))
         return;
-    if (s->spanned && vane_context_attach) {
+    if (s->spanned) {
         vane_context c = vane_span_context(&s->span);
         s->previous = vane_context_attach(&c);
     }
@@ -461,8 +461,7 @@ void vane_http_server_end(vane_http_server *x, const vane_http_response *res)
             vane_histogram_observe_to(instrument(M_RESPONSE_SIZE), (double)r.body_bytes, red);
         vane_counter_add_to(instrument(M_REQUESTS), 1, VANE_LABELS(s->method, route, text));
         vane_histogram_observe_to(instrument(M_ENDPOINT_DURATION), seconds, VANE_LABELS(s->method, route));
-        if (sdk_has_logging())
-            log_request(s, status, seconds, &r, error);
+        log_request(s, status, seconds, &r, error);
     }
     if (s->spanned && vane_span_recording(&s->span)) {
         vane_attr a[5];
@@ -488,13 +487,12 @@ void vane_http_server_end(vane_http_server *x, const vane_http_response *res)
         if (s->profiled)
             vane_profile_request_end();
         thread_correlation[0] = 0;
-        if (s->moved && s->spanned && vane_context_detach)
+        if (s->moved && s->spanned)
             vane_context_detach(s->previous);
     }
     if (s->spanned) {
         vane_span_end(&s->span);
-        if (vane_context_release)
-            vane_context_release(s->remote);
+        vane_context_release(s->remote);
     }
 }
 
@@ -596,8 +594,7 @@ void vane_http_client_begin(vane_http_client *x, const char *method, const char 
         s->spanned = true;
     }
     if (set) {
-        if (vane_inject)
-            vane_inject(NULL, set, carrier);
+        vane_inject(NULL, set, carrier);
         if (sdk_cfg.correlation == VANE_ON && thread_correlation[0])
             set(carrier, sdk_cfg.correlation_header, thread_correlation);
     }

@@ -10,7 +10,6 @@
  * The handler stays installed once it was: a signal that is still under way must find one, and at exec it disappears. */
 #include "sdk_profile.h"
 
-#include "sdk_later.h"
 #include "sdk_mem.h"
 
 #include <dlfcn.h>
@@ -27,8 +26,6 @@
 #ifdef __GLIBC__
 #include <execinfo.h>
 #endif
-
-#pragma weak vane_span_set
 
 enum { CAPTURE_STACKS = 4096, TICK_MS = 50, WRITE_S = 60, KIND_PROFILE = 1, KIND_REQUEST = 2 };
 
@@ -406,7 +403,7 @@ void vane_profile_request_end(void)
         id = atomic_load(&p->taken) ? p->label.profile_id : 0;
     }
     pthread_mutex_unlock(&p->lock);
-    if (id && sdk_tls.span && vane_span_set) {
+    if (id && sdk_tls.span) {
         char text[20];
         snprintf(text, sizeof text, "%016llx", (unsigned long long)id);
         vane_span_set(sdk_tls.span, vane_str("profile.id", text));

@@ -1,5 +1,6 @@
-/* libvane's middleware: RED metrics, correlation ids, client side, SQL texts, bad input. Spans and lines: http_span_test. */
+/* libvane's middleware: RED metrics, correlation ids, client side, SQL texts, spans, lines, bad input. */
 #include "../../src/sdk/sdk_conf.h"
+#include "../../src/sdk/sdk_trace.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -358,13 +359,117 @@ static void test_threads(void **state)
     stop();
 }
 
+/* ---- spans and lines ---- */
+
+static struct {
+    struct sdk_span_rec head;
+    char bytes[8192];
+} last;
+
+static void keep(void *ctx, const struct sdk_span_rec *rec)
+{
+    (void)ctx;
+    assert_true(rec->size <= sizeof last);
+    memcpy(&last, rec, rec->size);
+}
+
+static bool named(const char *name)
+{
+    return last.head.name_n == strlen(name) && !memcmp(last.bytes, name, last.head.name_n);
+}
+
+static bool holds(const char *text)
+{
+    return memmem(last.bytes, last.head.size - sizeof last.head, text, strlen(text)) != NULL;
+}
+
+static _Atomic int lines_seen;
+static char line_seen[4096];
+
+static void line(void *ctx, vane_log_level level, const char *text, size_t n)
+{
+    (void)ctx;
+    if (level == VANE_LOG_ERROR && n < sizeof line_seen) {
+        memcpy(line_seen, text, n);
+        line_seen[n] = 0;
+    }
+    lines_seen++;
+}
+
+static void test_spans_and_lines(void **state)
+{
+    (void)state;
+    vane_config c = VANE_CONFIG_INIT;
+    c.ignore_environment = VANE_ON;
+    c.log_sinks = "none";
+    c.log_redact = "pin";
+    c.otlp_traces_endpoint = "http://127.0.0.1:1/"; /* nobody there: spans wait in the queue */
+    c.batch_delay_ms = 86400000;
+    assert_int_equal(vane_start(&c), VANE_OK);
+    assert_int_equal(vane_log_add_sink(line, NULL), VANE_OK);
+    struct headers in = { .name = { "traceparent", "x-correlation-id" },
+                          .value = { "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "order-17" },
+                          .n = 2 };
+    vane_http_server x;
+    vane_http_request q = request("GET", NULL);
+    q.query = "a=1&token=s3cret&p%49n=1234&b", q.host = "shop.example:8080", q.get_header = get, q.carrier = &in;
+    vane_http_server_begin(&x, &q);
+    assert_non_null(vane_http_server_span(&x));
+    vane_db_query d;
+    vane_db_begin(&d, "sqlite", "main", "SELECT * FROM users WHERE name = 's3cret'");
+    vane_db_end(&d, "5", 3);
+    assert_true(sdk_trace_take(keep, NULL));
+    assert_true(named("SELECT users") && last.head.kind == VANE_SPAN_CLIENT && last.head.code == VANE_SPAN_ERROR);
+    assert_true(holds("SELECT * FROM users WHERE name = ?") && !holds("s3cret"));
+    vane_context server = vane_span_context(vane_http_server_span(&x));
+    assert_memory_equal(last.head.parent, server.span_id, 8);
+    vane_http_server_suspend(&x);
+    assert_false(vane_context_valid(&sdk_tls.context));
+    vane_http_server_resume(&x);
+    assert_memory_equal(sdk_tls.context.span_id, server.span_id, 8);
+    struct headers sent = { .n = 0 };
+    vane_http_client h;
+    vane_http_client_begin(&h, "GET", "http://anna:s3cret@pay.example/x?token=s3cret&ok=1", set, &sent);
+    vane_context client = vane_context_current();
+    vane_http_client_end(&h, 502, NULL, 7);
+    assert_true(sdk_trace_take(keep, NULL));
+    assert_true(named("GET") && last.head.code == VANE_SPAN_ERROR && !holds("s3cret") && !holds("anna"));
+    assert_true(holds("http://REDACTED:REDACTED@pay.example/x?token=REDACTED&ok=1"));
+    char id[17];
+    vane_context_hex(&client, NULL, id);
+    size_t n;
+    const char *parent = get(&sent, "traceparent", 0, &n);
+    assert_non_null(parent);
+    assert_memory_equal(parent + 36, id, 16);
+    for (int i = 0; i < sent.n; i++)
+        free((void *)(uintptr_t)sent.name[i]);
+    vane_http_response a = response(500);
+    a.route = "/users/{id}", a.user = "u7";
+    vane_http_server_end(&x, &a);
+    assert_true(sdk_trace_take(keep, NULL));
+    assert_true(named("GET /users/{id}") && last.head.kind == VANE_SPAN_SERVER && last.head.code == VANE_SPAN_ERROR);
+    assert_true(holds("a=1&token=REDACTED&p%49n=REDACTED&b") && holds("shop.example") && holds("u7") &&
+                holds("order-17"));
+    static const uint8_t trace[] = { 0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6 };
+    assert_memory_equal(last.head.trace_id, trace, sizeof trace);
+    assert_false(vane_context_valid(&sdk_tls.context));
+    assert_false(sdk_trace_take(keep, NULL));
+    assert_int_equal(vane_flush(2000), VANE_OK);
+    assert_int_equal(lines_seen, 1);
+    assert_non_null(strstr(line_seen, "order-17"));
+    assert_non_null(strstr(line_seen, "4bf92f3577b34da6a3ce929d0e0e4736"));
+    assert_non_null(strstr(line_seen, "GET /users/{id}"));
+    assert_non_null(strstr(line_seen, "u7"));
+    stop();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_server_metrics), cmocka_unit_test(test_correlation),
         cmocka_unit_test(test_client_metrics), cmocka_unit_test(test_bad_input),
         cmocka_unit_test(test_sanitize),       cmocka_unit_test(test_db_metrics),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),        cmocka_unit_test(test_spans_and_lines),
     };
     return cmocka_run_group_tests_name("sdk_http", tests, NULL, NULL);
 }
