@@ -20,7 +20,21 @@
     }
 
 /* ---- global ---- */
-#define F(m, key, t, ...) CF(struct am_global, m, key, t, ##__VA_ARGS__)
+/* URLs that older tools do not know: only printed where they are not the default, so that amtool 0.25 reads the rest. */
+#define SLACK_APP_URL  "https://slack.com/api/chat.postMessage"
+#define ROCKETCHAT_URL "https://open.rocket.chat/"
+static void print_slack_app_url(struct conf_out *out, const void *field)
+{
+    if (!str_eq(*(const str *)field, STR(SLACK_APP_URL)))
+        am_print_str(out, field);
+}
+static void print_rocketchat_url(struct conf_out *out, const void *field)
+{
+    if (!str_eq(*(const str *)field, STR(ROCKETCHAT_URL)))
+        am_print_str(out, field);
+}
+#define NEW_URL(m, key, fn) F(m, key, CONF_CUSTOM, .read = am_read_url, .print = fn)
+#define F(m, key, t, ...)   CF(struct am_global, m, key, t, ##__VA_ARGS__)
 static const struct conf_field global_fields[] = {
     F(resolve_timeout_ms, "resolve_timeout", CONF_DURATION, .flags = CONF_ALWAYS),
     F(http, "http_config", CONF_STRUCT, .schema = &http_config_schema),
@@ -41,7 +55,7 @@ static const struct conf_field global_fields[] = {
     F(slack_api_url_file, "slack_api_url_file", CONF_STR),
     F(slack_app_token, "slack_app_token", CONF_SECRET),
     F(slack_app_token_file, "slack_app_token_file", CONF_STR),
-    URL_ROW(slack_app_url, "slack_app_url"),
+    NEW_URL(slack_app_url, "slack_app_url", print_slack_app_url),
     URL_ROW(pagerduty_url, "pagerduty_url"),
     URL_ROW(opsgenie_api_url, "opsgenie_api_url"),
     F(opsgenie_api_key, "opsgenie_api_key", CONF_SECRET),
@@ -57,7 +71,7 @@ static const struct conf_field global_fields[] = {
     F(telegram_bot_token, "telegram_bot_token", CONF_SECRET),
     F(telegram_bot_token_file, "telegram_bot_token_file", CONF_STR),
     URL_ROW(webex_api_url, "webex_api_url"),
-    URL_ROW(rocketchat_api_url, "rocketchat_api_url"),
+    NEW_URL(rocketchat_api_url, "rocketchat_api_url", print_rocketchat_url),
     F(rocketchat_token, "rocketchat_token", CONF_SECRET),
     F(rocketchat_token_file, "rocketchat_token_file", CONF_STR),
     F(rocketchat_token_id, "rocketchat_token_id", CONF_SECRET),
@@ -76,8 +90,8 @@ static const struct am_global global_defaults = {
     .victorops_api_url = L("https://alert.victorops.com/integrations/generic/20131114/alert/"),
     .telegram_api_url = L("https://api.telegram.org"),
     .webex_api_url = L("https://webexapis.com/v1/messages"),
-    .rocketchat_api_url = L("https://open.rocket.chat/"),
-    .slack_app_url = L("https://slack.com/api/chat.postMessage"),
+    .rocketchat_api_url = L(ROCKETCHAT_URL),
+    .slack_app_url = L(SLACK_APP_URL),
 };
 static void check_global(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {

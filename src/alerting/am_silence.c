@@ -107,7 +107,7 @@ static void expire(struct am_silence *s, int64_t now_ms)
 
 static enum err check(const struct am_silence *s, int64_t now_ms, struct err_text *reterr)
 {
-    bool selective = false;
+    bool selective = false; /* negative matchers count as such, as in the reference */
     if (s->starts_ms >= s->ends_ms)
         return err_fail(reterr, ERR_INVALID, "Failed to create silence: start time must be before end time");
     if (s->ends_ms < now_ms)
@@ -115,7 +115,8 @@ static enum err check(const struct am_silence *s, int64_t now_ms, struct err_tex
     if (!s->matchers.n)
         return err_fail(reterr, ERR_INVALID, "silence invalid: at least one matcher required");
     for (size_t i = 0; i < s->matchers.n; i++)
-        selective |= !am_matcher_matches(&s->matchers.p[i], STR(""));
+        selective |= s->matchers.p[i].type == AM_NE || s->matchers.p[i].type == AM_NRE ||
+                     !am_matcher_matches(&s->matchers.p[i], STR(""));
     if (!selective)
         return err_fail(reterr, ERR_INVALID, "silence invalid: at least one matcher must not match the empty string");
     return OK;

@@ -12,6 +12,7 @@
  *   api_prometheus_meta.c    /api/v1/series, labels, label/<name>/values, metadata
  *   api_prometheus_status.c  /api/v1/targets*, scrape_pools, alertmanagers, status/..., features, /-/...
  *   api_rules.c              /api/v1/rules, alerts
+ *   api_alertmanager.c       /api/v2/alerts, silences, receivers, status (also under /alertmanager)
  *   api_admin.c              /api/v1/admin/tsdb/...
  *   api_transfer.c           /api/v1/admin/tsdb/import, export
  *   api_write.c              /api/v1/write
@@ -179,6 +180,12 @@ struct api_alertmanagers {
 };
 
 struct rules_manager;
+struct am;
+struct api_alertmanager {
+    struct am *am;
+    void *ctx;
+    void (*wake)(void *ctx); /* something came in: am_tick() may have work; may be NULL */
+};
 struct api_deps {
     struct api_store store;
     struct promql_engine *engine;
@@ -188,6 +195,7 @@ struct api_deps {
     struct push *push;                             /* pushed groups; NULL: none are taken */
     struct rules_manager *rules;                   /* NULL: there are none */
     const struct api_alertmanagers *alertmanagers; /* NULL: there are none */
+    const struct api_alertmanager *alertmanager;   /* the one inside; NULL: there is none */
     const struct api_forward *forwarding;          /* NULL: there is none */
     bool agent;                                    /* nothing can be asked for: queries are answered with an error */
     const struct api_process *process;             /* never NULL */

@@ -109,6 +109,18 @@ static const struct {
     { "/api/v1/admin/tsdb/import", WRITES, P, NULL },
     { "/api/v1/admin/tsdb/export", WRITES, G, NULL },
     { "/api/v1/status/retention", WRITES, G, NULL }, /* of the store as a whole: the default tenant only */
+    { "/api/v2/alerts", WRITES, G, NULL },           /* Alertmanager: the default tenant only */
+    { "/api/v2/alerts/groups", WRITES, G, NULL },
+    { "/api/v2/silences", WRITES, G, NULL },
+    { "/api/v2/silence/{id}", WRITES, G, "/api/v2/silence/x" },
+    { "/api/v2/receivers", WRITES, G, NULL },
+    { "/api/v2/status", WRITES, G, NULL },
+    { "/alertmanager/api/v2/alerts", WRITES, G, NULL },
+    { "/alertmanager/api/v2/alerts/groups", WRITES, G, NULL },
+    { "/alertmanager/api/v2/silences", WRITES, G, NULL },
+    { "/alertmanager/api/v2/silence/{id}", WRITES, G, "/alertmanager/api/v2/silence/x" },
+    { "/alertmanager/api/v2/receivers", WRITES, G, NULL },
+    { "/alertmanager/api/v2/status", WRITES, G, NULL },
     { "/api/v1/status/forwarding", EMPTY, G, NULL },
     { "/api/v1/write", WRITES, P, NULL },
     { "/v1/metrics", WRITES, P, NULL },

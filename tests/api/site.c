@@ -6,6 +6,7 @@
 #include "base/check.h"
 
 struct site site;
+const struct api_alertmanager *site_alertmanager;
 
 static int64_t now_ms(struct clock *c)
 {
@@ -176,6 +177,7 @@ static int open_with(bool tsdb, bool tenants)
                           .process = &site.process,
                           .flags = flags,
                           .n_flags = 1,
+                          .alertmanager = site_alertmanager,
                           .build = { .version = STR("0.1.0"), .revision = STR("abc"), .compiler = STR("gcc") },
                           .clock = &site.clock,
                           .tenants = tenants,

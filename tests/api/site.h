@@ -28,6 +28,8 @@ struct site {
     char base[64];
 };
 extern struct site site;
+struct api_alertmanager;
+extern const struct api_alertmanager *site_alertmanager; /* set before a site is opened; NULL: none */
 
 int site_open(void **state);
 int site_open_tsdb(void **state);
