@@ -3,9 +3,10 @@
  *     static vane_health check_db(void *ctx, char *message, size_t n) { ...; return VANE_HEALTHY; }
  *     vane_health_add(&(vane_health_opts){ sizeof(vane_health_opts), .name = "database", .check = check_db });
  *
- * A pool of two threads runs the checks: each at its interval, never two runs of one check at a time. A check that
+ * Two threads at most run the checks: each at its interval, never two runs of one check at a time. A check that
  * overruns its timeout is UNHEALTHY ("timed out after 30 s") until it comes back; its thread is replaced, at most 8 such
- * threads. Results older than interval + timeout read as UNHEALTHY ("no result for ..."). */
+ * threads. Results older than interval + timeout read as UNHEALTHY ("no result for ..."). Without a check to run there is
+ * no thread. With health off (config.h) the calls answer VANE_E_UNAVAILABLE and vane_health_render() 503. */
 #ifndef VANE_HEALTH_H
 #define VANE_HEALTH_H
 
