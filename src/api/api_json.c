@@ -60,7 +60,8 @@ void api_json_histogram(struct json_out *j, int64_t ts_ms, const struct histogra
 
 /* ---- results ---- */
 
-static void series_values(struct json_out *j, const struct promql_result_series *s, bool histograms, str key)
+static void series_values(struct json_out *j, const struct promql_result_series *s, bool histograms, str key,
+                          struct json_samples *seen)
 {
     bool open = false;
     for (size_t i = 0; i < s->n_points; i++) {
@@ -75,7 +76,7 @@ static void series_values(struct json_out *j, const struct promql_result_series 
         if (p->h)
             api_json_histogram(j, p->ts_ms, p->h);
         else
-            api_json_value(j, p->ts_ms, p->v);
+            json_sample(j, seen, i, p->ts_ms, p->v);
     }
     if (open)
         json_arr_end(j);
@@ -111,6 +112,7 @@ void api_json_result(struct json_out *j, const struct promql_result *r, size_t l
         json_arr_end(j);
         return;
     }
+    AUTO_FREE struct json_samples *seen = r->type == PROMQL_MATRIX ? mem_zalloc(sizeof(*seen)) : NULL;
     json_arr(j);
     for (size_t i = 0; i < r->n_series && (!limit || i < limit); i++) {
         const struct promql_result_series *s = &r->series[i];
@@ -120,8 +122,8 @@ void api_json_result(struct json_out *j, const struct promql_result *r, size_t l
         if (r->type == PROMQL_VECTOR) {
             vector_json(j, s);
         } else {
-            series_values(j, s, false, STR("values"));
-            series_values(j, s, true, STR("histograms"));
+            series_values(j, s, false, STR("values"), seen);
+            series_values(j, s, true, STR("histograms"), seen);
         }
         json_obj_end(j);
     }

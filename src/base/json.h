@@ -26,6 +26,20 @@ void json_u64(struct json_out *j, uint64_t v);
 void json_f64(struct json_out *j, double v);          /* a JSON number; NaN and ±Inf become null */
 void json_f64_str(struct json_out *j, double v);      /* "1.5", "NaN", "+Inf": Prometheus sample values */
 void json_ms_as_s(struct json_out *j, int64_t ts_ms); /* 1435781430.781: Prometheus times */
+/* Pairs [1435781430.781,"1.5"] of many series. Series of one answer mostly have the same times, and values repeat: their
+ * texts are kept and copied. at: the pair's number in its array. Zeroed: empty. */
+enum { JSON_SAMPLES_TIMES = 512, JSON_SAMPLES_TEXT = 32 };
+struct json_samples {
+    struct {
+        int64_t ts_ms;
+        char text[24];
+    } times[JSON_SAMPLES_TIMES];
+    uint8_t times_n[JSON_SAMPLES_TIMES]; /* bytes of text, 0: none */
+    uint64_t bits;                       /* the value written last */
+    char value[JSON_SAMPLES_TEXT];
+    size_t value_n; /* 0: none */
+};
+void json_sample(struct json_out *j, struct json_samples *seen, size_t at, int64_t ts_ms, double v);
 void json_bool(struct json_out *j, bool v);
 void json_put_null(struct json_out *j);
 void json_raw(struct json_out *j, str json); /* a finished JSON value */

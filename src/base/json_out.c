@@ -97,18 +97,68 @@ void json_f64_str(struct json_out *j, double v)
     buf_u8(j->b, '"');
 }
 
-void json_ms_as_s(struct json_out *j, int64_t ts_ms)
+enum { TIME_TEXT_MAX = 24 };
+
+static size_t time_text(char out[TIME_TEXT_MAX], int64_t ts_ms)
 {
-    json_before_value(j);
-    uint64_t abs = ts_ms < 0 ? 0 - (uint64_t)ts_ms : (uint64_t)ts_ms;
-    if (ts_ms < 0)
-        buf_u8(j->b, '-');
-    buf_u64_dec(j->b, abs / 1000);
+    char text[TIME_TEXT_MAX];
+    size_t at = sizeof(text);
+    uint64_t abs = ts_ms < 0 ? 0 - (uint64_t)ts_ms : (uint64_t)ts_ms, s = abs / 1000;
     unsigned ms = (unsigned)(abs % 1000);
     if (ms) {
-        char text[4] = { '.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10), (char)('0' + ms % 10) };
-        buf_add(j->b, text, 4);
+        text[--at] = (char)('0' + ms % 10);
+        text[--at] = (char)('0' + ms / 10 % 10);
+        text[--at] = (char)('0' + ms / 100);
+        text[--at] = '.';
     }
+    do {
+        text[--at] = (char)('0' + s % 10);
+        s /= 10;
+    } while (s);
+    if (ts_ms < 0)
+        text[--at] = '-';
+    memcpy(out, text + at, sizeof(text) - at);
+    return sizeof(text) - at;
+}
+
+void json_ms_as_s(struct json_out *j, int64_t ts_ms)
+{
+    char text[TIME_TEXT_MAX];
+    json_before_value(j);
+    buf_add(j->b, text, time_text(text, ts_ms));
+}
+
+void json_sample(struct json_out *j, struct json_samples *seen, size_t at, int64_t ts_ms, double v)
+{
+    size_t i = at % JSON_SAMPLES_TIMES;
+    if (!seen->times_n[i] || seen->times[i].ts_ms != ts_ms) {
+        seen->times[i].ts_ms = ts_ms;
+        seen->times_n[i] = (uint8_t)time_text(seen->times[i].text, ts_ms);
+    }
+    json_before_value(j);
+    if (!buf_reserve(j->b, TIME_TEXT_MAX + NUM_TEXT_MAX + JSON_SAMPLES_TEXT))
+        return;
+    char *p = j->b->p + j->b->n;
+    *p++ = '[';
+    memcpy(p, seen->times[i].text, TIME_TEXT_MAX);
+    p += seen->times_n[i];
+    *p++ = ',';
+    *p++ = '"';
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof(bits));
+    if (seen->value_n && bits == seen->bits) {
+        memcpy(p, seen->value, JSON_SAMPLES_TEXT);
+        p += seen->value_n;
+    } else {
+        size_t n = num_format_f(p, v);
+        seen->value_n = n <= JSON_SAMPLES_TEXT ? n : 0;
+        memcpy(seen->value, p, seen->value_n);
+        seen->bits = bits;
+        p += n;
+    }
+    *p++ = '"';
+    *p++ = ']';
+    j->b->n = (size_t)(p - j->b->p);
 }
 
 void json_bool(struct json_out *j, bool v)

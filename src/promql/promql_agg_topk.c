@@ -101,7 +101,7 @@ static void offer_row(struct pq_worker *w, const struct topk *t, const struct sl
                       const struct pq_row *row)
 {
     size_t group = t->group_of[i];
-    for (size_t s = 0; s < t->steps; s++) {
+    for (size_t s = row->lo; s < row->hi; s++) {
         if (pq_is_none(row->v[s]) || t->k[s] == 0)
             continue;
         if (row->h && row->h[s]) {

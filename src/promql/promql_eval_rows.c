@@ -148,6 +148,7 @@ static void bounds_find(const int64_t *t, size_t n, const struct pq_node *sel, c
                         int64_t after, struct pq_bounds *b)
 {
     uint32_t lo = 0, hi = 0;
+    b->first = b->end = 0;
     for (size_t s = 0; s < tl->n; s++) {
         int64_t end = pq_ref_time(sel, pq_ts(tl, s)) + after, start = end - after - before;
         while (hi < n && t[hi] <= end)
@@ -156,6 +157,11 @@ static void bounds_find(const int64_t *t, size_t n, const struct pq_node *sel, c
             lo++;
         b->lo[s] = lo;
         b->hi[s] = hi;
+        if (lo == hi)
+            continue;
+        if (b->end == 0)
+            b->first = s;
+        b->end = s + 1;
     }
 }
 
@@ -202,7 +208,7 @@ static struct pq_bounds hist_bounds_buf(struct pq_worker *w, size_t n)
 {
     vec_reserve(&w->hlo, n);
     vec_reserve(&w->hhi, n);
-    return (struct pq_bounds){ w->hlo.p, w->hhi.p };
+    return (struct pq_bounds){ .lo = w->hlo.p, .hi = w->hhi.p };
 }
 
 /* How far the samples of a window reach before and after the reference time. */
@@ -246,11 +252,19 @@ static enum err compute_instant(struct pq_worker *w, const struct pq_rows *r, si
     TRY(pq_read(w, r->series[i].id, from, to, &p));
     bool known;
     struct pq_timeline *t = timeline_get(w, r, p.timeline, &known);
-    struct pq_bounds bd = t->bd;
     if (!known)
-        bounds_find(p.ts, p.n, r->sel, &r->tl, w->run->env.lookback_ms, 0, &bd);
+        bounds_find(p.ts, p.n, r->sel, &r->tl, w->run->env.lookback_ms, 0, &t->bd);
+    struct pq_bounds bd = t->bd;
     row->h = NULL;
-    for (size_t s = 0; s < r->tl.n; s++) {
+    for (size_t s = 0; s < bd.first; s++)
+        row->v[s] = pq_none();
+    for (size_t s = bd.end; s < r->tl.n; s++)
+        row->v[s] = pq_none();
+    if (!p.n_roll) {
+        row->lo = bd.first;
+        row->hi = bd.end;
+    }
+    for (size_t s = bd.first; s < bd.end; s++) {
         row->v[s] = pq_none();
         if (bd.lo[s] == bd.hi[s])
             continue;

@@ -190,10 +190,13 @@ static const struct histogram *share_copy(struct arena *a, const struct histogra
     return h == prev_in ? prev_out : histogram_copy(a, h);
 }
 
-static void copy_series(struct arena *a, const struct pq_tl *tl, const struct pq_series *s,
+/* False if there is no sample. */
+static bool copy_series(struct arena *a, const struct pq_tl *tl, const struct pq_series *s,
                         struct promql_result_series *out)
 {
     size_t n = pq_row_count(s->v, tl->n), k = 0;
+    if (n == 0)
+        return false;
     *out = (struct promql_result_series){ .labels = labels_copy(a, s->labels),
                                           .points = arena_array(a, struct promql_point, n) };
     const struct histogram *in = NULL, *copy = NULL;
@@ -210,6 +213,7 @@ static void copy_series(struct arena *a, const struct pq_tl *tl, const struct pq
         out->points[k++] = p;
     }
     out->n_points = n;
+    return true;
 }
 
 static int cmp_result(const void *x, const void *y)
@@ -228,8 +232,7 @@ static enum err result_of_vector(struct pq_run *r, const struct pq_node *n, cons
     ret->type = r->q->instant ? PROMQL_VECTOR : PROMQL_MATRIX;
     ret->series = arena_array(a, struct promql_result_series, v.n + 1);
     for (size_t i = 0; i < v.n; i++) {
-        if (pq_row_count(v.p[i].v, tl->n) > 0)
-            copy_series(a, tl, &v.p[i], &ret->series[ret->n_series++]);
+        ret->n_series += copy_series(a, tl, &v.p[i], &ret->series[ret->n_series]);
         if ((i & 255) == 0)
             TRY(pq_poll(pq_main(r)));
     }
@@ -252,8 +255,7 @@ static enum err result_of_scalar(struct pq_run *r, const struct pq_node *n, cons
     memcpy(s.v, v, tl->n * sizeof(*v));
     ret->type = PROMQL_MATRIX;
     ret->series = arena_array(a, struct promql_result_series, 1);
-    ret->n_series = 1;
-    copy_series(a, tl, &s, ret->series);
+    ret->n_series = copy_series(a, tl, &s, ret->series);
     return OK;
 }
 
@@ -325,8 +327,7 @@ static enum err result_of_subquery(struct pq_run *r, const struct pq_node *n, co
         TRY(pq_vec_drop_names(r, &inner, &v));
     ret->series = arena_array(a, struct promql_result_series, v.n + 1);
     for (size_t i = 0; i < v.n; i++)
-        if (pq_row_count(v.p[i].v, inner.n) > 0)
-            copy_series(a, &inner, &v.p[i], &ret->series[ret->n_series++]);
+        ret->n_series += copy_series(a, &inner, &v.p[i], &ret->series[ret->n_series]);
     qsort(ret->series, ret->n_series, sizeof(*ret->series), cmp_result);
     return OK;
 }

@@ -149,6 +149,7 @@ struct promql_note *pq_notes_render(const struct pq_notes *ns, str query, struct
 /* ---- run ---- */
 struct pq_bounds { /* per step: samples [lo, hi) of a series are in the window */
     uint32_t *lo, *hi;
+    size_t first, end; /* steps outside [first, end) have empty windows */
 };
 struct pq_rate_pre {       /* per step: what extrapolation needs and does not depend on values */
     double *near, *factor; /* near: first <= near * diff makes the zero of a counter matter */

@@ -1,4 +1,6 @@
 /* base/json.h: the writer's text, the reader's tokens and refusals, and one against the other. */
+#include <math.h>
+
 #include "test.h"
 
 #include "base/json.h"
@@ -29,6 +31,30 @@ static void writer_keeps_commas(void **state)
     assert_str(buf_str(&b),
                "{\"a\":\"x\\\"\\\\\\n\\u0001\\u003c\\u2028\xc3\xa9\\ufffd\",\"b\":[-5,18446744073709551615,0.5,"
                "\"1000000\",1435781430.781,-1.500,true,null,[]],\"c\":false}");
+}
+
+/* Texts that are remembered are those that would be written anew. */
+static void samples_are_written_as_single_values(void **state)
+{
+    (void)state;
+    static const double values[] = { 1, 1, 0.1, -0.0, 0.0, 1e300, 1e300, NAN, INFINITY, -INFINITY, 123456.789, 2 };
+    AUTO_FREE struct json_samples *seen = mem_zalloc(sizeof(*seen));
+    AUTO_BUF struct buf fast = { 0 }, plain = { 0 };
+    struct json_out x = json_out_init(&fast), y = json_out_init(&plain);
+    json_arr(&x);
+    json_arr(&y);
+    for (size_t i = 0; i < 3000; i++) { /* places are met again, with the same time and with others */
+        int64_t ts_ms = (int64_t)(i % 700) * 500 - 1500 + (i > 2000 ? 7 : 0);
+        double v = values[i * i % ARRAY_LEN(values)];
+        json_sample(&x, seen, i % 700, ts_ms, v);
+        json_arr(&y);
+        json_ms_as_s(&y, ts_ms);
+        json_f64_str(&y, v);
+        json_arr_end(&y);
+    }
+    json_arr_end(&x);
+    json_arr_end(&y);
+    assert_true(str_eq(buf_str(&fast), buf_str(&plain)));
 }
 
 static const char *read_all(str text, struct err_text *why)
@@ -148,9 +174,8 @@ static void skip_passes_whole_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(writer_keeps_commas),
-        cmocka_unit_test(reader_accepts_and_refuses),
-        cmocka_unit_test(strings_round_trip),
+        cmocka_unit_test(writer_keeps_commas),        cmocka_unit_test(samples_are_written_as_single_values),
+        cmocka_unit_test(reader_accepts_and_refuses), cmocka_unit_test(strings_round_trip),
         cmocka_unit_test(skip_passes_whole_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
