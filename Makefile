@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := build
-.PHONY: dist build ui up down test test-long asan tsan bench fuzz format lint install clean help
+.PHONY: dist deb build ui up down test test-long asan tsan bench fuzz format lint install clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ format: ## clang-format over what git tracks
 dist: ## libvane as two files: dist/vane.c, dist/vane.h
 	@python3 tools/amalgamate.py . dist $$(sed -n "/^sdk_fast\|^sdk_small/,/)/p" src/sdk/meson.build | grep -o "sdk_[a-z_]*\.c" | sed "s|^|src/sdk/|")
 	@ls -l dist/vane.c dist/vane.h
+
+deb: build ## Debian packages vane, libvane, libvane-dev in dist/
+	@tools/deb.sh build dist
 
 install: build ## install under PREFIX (default /usr/local)
 	@meson configure build --prefix=$(PREFIX) >/dev/null
