@@ -27,6 +27,7 @@ def public_header():
 def own_names(text):
     """Static functions and variables, tags and enumerators, macros of one file."""
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    text = re.sub(r"\b_Atomic\(([^()]*)\)", r"\1", text)  # of a type: no call, no parameters
     names = set()
     for line in re.findall(r"^(?:SDK_\w+ )?static (.*)", text, flags=re.M):
         for declarator in re.split(r",(?![^(]*\))", re.split(r"\(|=|;", re.sub(r"__attribute__\(\(.*?\)\)", "", line), maxsplit=1)[0]):
