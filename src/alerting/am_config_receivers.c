@@ -42,6 +42,14 @@ static enum err read_template_url(struct conf_ctx *cx, const struct conf_node *n
     return !s.n || str_contains(s, STR("{{")) ? OK : am_read_secret_url(cx, n, field);
 }
 
+/* A URL in form, so that tools for which this was no secret read it. */
+static void print_template_url(struct conf_out *out, const void *field)
+{
+    str s = ((const struct conf_secret *)field)->value;
+    if (s.n)
+        conf_out_scalar(out, out->reveal ? s : STR("https://secret.invalid/<secret>"));
+}
+
 static void check_webhook(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     const struct am_webhook *c = obj;
@@ -52,7 +60,7 @@ static void check_webhook(struct conf_ctx *cx, const struct conf_node *n, void *
 #define F(m, key, t, ...) CF(struct am_webhook, m, key, t, ##__VA_ARGS__)
 static const struct conf_field webhook_fields[] = {
     COMMON,
-    F(url, "url", CONF_CUSTOM, .read = read_template_url, .print = am_print_secret),
+    F(url, "url", CONF_CUSTOM, .read = read_template_url, .print = print_template_url),
     F(url_file, "url_file", CONF_STR),
     F(max_alerts, "max_alerts", CONF_UINT),
     GO_TIME(timeout_ms, "timeout"),

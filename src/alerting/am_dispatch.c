@@ -461,9 +461,11 @@ static void gather_due(struct am *am, int64_t now_ms, struct outbox *out)
             flush(am, s->value, now_ms, out);
 }
 
-static int64_t next_due(const struct am *am)
+static int64_t next_due(const struct am *am, int64_t now_ms)
 {
     int64_t next = MIN(am->group_gc_ms, am->alert_gc_ms);
+    if (am->air.n > am->waiting.n) /* an answer may make a message or a group due */
+        next = MIN(next, now_ms + 200);
     for (size_t i = 0; i < am->waiting.n; i++)
         next = MIN(next, am->waiting.p[i]->retry_ms);
     map_each (group_map, s, &am->groups)
@@ -486,7 +488,7 @@ int64_t am_tick(struct am *am, int64_t now_ms)
     }
     vec_free(&out.v);
     mtx_lock(&am->mu);
-    int64_t next = next_due(am);
+    int64_t next = next_due(am, now_ms);
     mtx_unlock(&am->mu);
     return next;
 }

@@ -72,7 +72,8 @@ struct cli_config {
         uint64_t log_bytes;          /* of the write-ahead log: then it is flushed, or the oldest unsent given up */
         struct ingest_limits ingest; /* active series per tenant, job, target, metric */
     } limits;
-    str prometheus_file; /* resolved against the folder of this file; "" = inline or none */
+    str alertmanager_file; /* against the folder of this file; "" = none runs here */
+    str prometheus_file;   /* resolved against the folder of this file; "" = inline or none */
     struct cli_host {
         bool enabled;
         int64_t interval_ms;

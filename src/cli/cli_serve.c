@@ -1,6 +1,7 @@
 /* vane serve: opens the configuration, builds the pieces and plugs them together, then waits for signals.
  * Start: configuration, store, tsdb, engine, API and listeners, scraping; writes are taken from here on; then queries
  * when the tsdb has replayed its log. Stop: the other way round. */
+#include "alerting/am_service.h"
 #include "cli/cli_serve.h"
 
 #include <malloc.h>
@@ -320,6 +321,7 @@ static enum err serve_open(struct serve *s, struct err_text *reterr)
     TRY(open_store(s, reterr));
     TRY(open_forward(s, reterr));
     TRY(open_engine(s, reterr));
+    TRY(serve_alertmanager_open(s, reterr));
     TRY(serve_rules_open(s, reterr));
     TRY(open_push(s, reterr));
     TRY(open_guards(s, reterr));
@@ -349,6 +351,7 @@ static void serve_close(struct serve *s)
     if (s->api)
         api_close(s->api);
     rules_manager_close(s->rules);
+    am_service_close(s->alertmanager);
     notify_close(s->notify);
     control_close(s->control);
     if (s->source)

@@ -56,6 +56,8 @@ struct serve {
     struct promql_source *tsdb_source, *source;
     struct control *control; /* NULL in an agent, as rules */
     struct rules_manager *rules;
+    struct am_service *alertmanager; /* NULL: none is asked for */
+    struct api_alertmanager api_alertmanager;
     struct notify *notify;
     struct api_alertmanagers api_alertmanagers;
     struct scrape *scrape;
@@ -77,6 +79,12 @@ struct serve {
 };
 /* cli_serve_reload.c: configuration and its use by the running pieces */
 enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report, struct err_text *reterr) MUST_CHECK;
+/* cli_serve_alertmanager.c */
+enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr) MUST_CHECK;
+struct am_config;
+/* For a reload: *ret NULL if there is none. */
+enum err serve_alertmanager_load(struct serve *s, const struct cli_config *cfg, struct am_config **ret,
+                                 struct buf *report, struct err_text *reterr) MUST_CHECK;
 enum err serve_reload(struct serve *s, struct err_text *reterr) MUST_CHECK;
 void serve_otlp(struct serve *s, const struct cli_config *cfg);
 enum err serve_users(struct serve *s, const struct cli_config *cfg, struct err_text *reterr) MUST_CHECK;

@@ -242,6 +242,7 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .agent = s->opt.agent,
         .push = s->push,
         .rules = s->rules,
+        .alertmanager = s->alertmanager ? &s->api_alertmanager : NULL,
         .alertmanagers = &s->api_alertmanagers,
         .process = &s->api_process,
         .admin = s->opt.admin,

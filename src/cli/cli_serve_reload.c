@@ -1,5 +1,6 @@
 /* The configuration of the running process: file, then options over it; reload changes all or nothing. */
 #include "base/log.h"
+#include "alerting/am_service.h"
 #include "cli/cli_serve.h"
 
 enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report, struct err_text *reterr)
@@ -190,9 +191,12 @@ static enum err apply_rest(struct serve *s, struct cli_config *cfg, struct err_t
 static enum err serve_apply(struct serve *s, struct cli_config *cfg, struct buf *report, struct err_text *reterr)
 {
     struct rules_load *rules = NULL;
-    if (s->rules)
-        TRY(serve_rules_load(s, cfg, &rules, report, reterr));
-    enum err e = apply_rest(s, cfg, reterr);
+    struct am_config *am = NULL;
+    TRY(serve_alertmanager_load(s, cfg, &am, report, reterr));
+    enum err e = s->rules ? serve_rules_load(s, cfg, &rules, report, reterr) : OK;
+    e = e ? e : am ? am_service_reload(s->alertmanager, am, reterr) : OK;
+    e = e ? e : apply_rest(s, cfg, reterr);
+    am_config_unref(am);
     if (e)
         rules_load_unref(rules);
     else if (rules)

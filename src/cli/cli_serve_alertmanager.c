@@ -1,0 +1,52 @@
+/* The Alertmanager inside: `alertmanager:` of vane.yaml names its file. */
+#include "alerting/am_service.h"
+#include "cli/cli_serve.h"
+
+/* What the file says; *ret stays NULL if none is named. One reference. */
+static enum err load(const struct cli_config *cfg, struct am_config **ret, struct buf *report, struct err_text *reterr)
+{
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    *ret = NULL;
+    if (!cfg->alertmanager_file.n)
+        return OK;
+    return am_config_load(arena_cstr(&a, cli_path_beside(&a, cfg->file, cfg->alertmanager_file)), ret, report, reterr);
+}
+
+static str external_url(struct serve *s, struct arena *a)
+{
+    const struct cli_listen *l = &s->cfg->listen.p[0];
+    str url = s->opt.external_url ? str_c(s->opt.external_url) : s->cfg->web.external_url;
+    if (url.n || !s->cfg->listen.n)
+        return url;
+    return arena_printf(a, "http://" STR_FMT ":%u", STR_ARG(l->host), (unsigned)l->port);
+}
+
+enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr)
+{
+    struct am_config *c;
+    AUTO_BUF struct buf report = { 0 };
+    if (s->opt.agent)
+        return OK;
+    enum err e = load(s->cfg, &c, &report, reterr);
+    if (report.n)
+        fwrite(report.p, 1, report.n, stderr);
+    if (e || !c)
+        return e;
+    const struct am_service_options opt = { os_clock(), external_url(s, &s->a) };
+    e = am_service_open(&opt, c, &s->alertmanager, reterr);
+    am_config_unref(c);
+    if (!e)
+        s->api_alertmanager =
+            (struct api_alertmanager){ am_service_am(s->alertmanager), s->alertmanager, am_service_wake };
+    return e;
+}
+
+enum err serve_alertmanager_load(struct serve *s, const struct cli_config *cfg, struct am_config **ret,
+                                 struct buf *report, struct err_text *reterr)
+{
+    *ret = NULL;
+    if ((cfg->alertmanager_file.n != 0) != (s->alertmanager != NULL) && !s->opt.agent)
+        return err_fail(reterr, ERR_INVALID, "alertmanager: adding or removing it needs a restart");
+    return s->alertmanager ? load(cfg, ret, report, reterr) : OK;
+}
