@@ -1,7 +1,7 @@
 /* libvane inside: what its files share. Public headers are include/vane/; docs/libvane-internals.md tells who owns which
  * state, the threads, the fork and signal rules.
  *
- * The library depends on libc and pthreads only (docs/decisions/020-libvane-stands-alone.md), so that it can be shipped
+ * The library depends on libc and pthreads only (docs/decisions/006-libvane-stands-alone.md), so that it can be shipped
  * as one file: no other room is included here. Every name here begins with sdk_ or SDK_ and is hidden; the installed
  * archive has them made local. A file is a module (struct sdk_module) when it has state that starts, stops or forks. */
 #pragma once
