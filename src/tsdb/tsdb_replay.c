@@ -675,7 +675,7 @@ static enum err workers_start(struct replay *r)
         cond_init(&w->work);
         cond_init(&w->rest);
         arena_init(&w->a, 0);
-        snprintf(name, sizeof(name), "replay/%u", i);
+        snprintf(name, sizeof(name), "replay/%u", i % 100);
         enum err e = thread_start(&w->thread, name, worker_run, w);
         if (e)
             return e;
