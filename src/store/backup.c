@@ -863,7 +863,7 @@ static enum err target_prepare(struct backup *b, const char *target, struct err_
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
     str *names;
-    size_t n;
+    size_t n = 0;
     enum err e = fs_mkdirs(b->fs, target);
     e = e ? e : fs_list(b->fs, target, &a, &names, &n);
     bool ours = false, live = false; /* live: somebody has opened it after all */
