@@ -160,7 +160,7 @@ static void text_native(struct expo *e, const struct sdk_family *f, const struct
     uint64_t sum = p->zero_count;
     for (size_t i = 0; i < p->n_neg; i++)
         sum += p->neg[i].count;
-    double last = -INFINITY;
+    double last = -(double)INFINITY;
     if (sum) {
         text_bucket(e, f, p, last, DBL_MIN, sum); /* everything that is not above zero, and zero */
         last = DBL_MIN;
@@ -179,7 +179,7 @@ static void text_native(struct expo *e, const struct sdk_family *f, const struct
         text_bucket(e, f, p, lo, hi, sum);
         last = hi;
     }
-    text_bucket(e, f, p, last, INFINITY, p->count);
+    text_bucket(e, f, p, last, (double)INFINITY, p->count);
 }
 
 static void text_classic(struct expo *e, const struct sdk_family *f, const struct sdk_point *p)

@@ -383,7 +383,10 @@ struct what {
 /* Print into the record; returns the bytes, cut at a character when there was no room for all. */
 static SDK_COLD uint32_t print_message(char *at, uint32_t room, const struct what *w)
 {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the compiler has looked at it where it was given */
     vsnprintf(at, (size_t)room + 1, w->format, *w->args);
+#pragma GCC diagnostic pop
     uint32_t n = (uint32_t)strnlen(at, room), begin = n;
     while (begin && n - begin < 3 && ((uint8_t)at[begin - 1] & 0xC0) == 0x80)
         begin--;
