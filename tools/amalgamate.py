@@ -30,7 +30,7 @@ def own_names(text):
     text = re.sub(r"\b_Atomic\(([^()]*)\)", r"\1", text)  # of a type: no call, no parameters
     names = set()
     for line in re.findall(r"^(?:SDK_\w+ )?static (.*)", text, flags=re.M):
-        for declarator in re.split(r",(?![^(]*\))", re.split(r"\(|=|;", re.sub(r"__attribute__\(\(.*?\)\)", "", line), maxsplit=1)[0]):
+        for declarator in re.split(r",(?![^(]*\))", re.split(r"\(|=|;", re.sub(r"__attribute__\(\(.*?\)\)|_Atomic\([^()]*\)", "", line), maxsplit=1)[0]):
             m = re.search(r"(\w+)\s*(?:\[.*\])?\s*$", declarator.strip())
             if m and "{" not in declarator:
                 names.add(m.group(1))
@@ -40,7 +40,7 @@ def own_names(text):
     names |= set(re.findall(r"^(?:static )?(?:const )?(?:struct|union|enum) (\w+) \{", text, flags=re.M))
     for body in re.findall(r"\benum(?: \w+)? \{([^}]*)\}", text):
         names |= {e.split("=")[0].strip() for e in body.split(",") if e.strip()}
-    return names - {"const", "void", "int"}
+    return names - {"const", "void", "int", "_Atomic"}
 
 
 texts = {s: s.read_text() for s in sources}

@@ -412,7 +412,7 @@ void vane_db_end(vane_db_query *q, const char *error_type, int64_t rows)
     }
     if (!s->spanned)
         return;
-    vane_attr a[2];
+    vane_attr a[2] = { { 0 } };
     size_t n = 0;
     if (rows >= 0)
         a[n++] = vane_int("db.response.returned_rows", rows);
