@@ -609,8 +609,8 @@ static void a_flood(void **state)
     assert_int_equal(s.tenant.series, 1001);
     assert_int_equal(s.folded_series, 250000);
     assert_int_equal(s.overflow_series, 1);
-    assert_true(s.overflows[0].series > 399000 * 0.8);
-    assert_true(s.overflows[0].series < 399000 * 1.2);
+    assert_true(s.overflows[0].series > 319200); /* 399,000, estimated to a fifth */
+    assert_true(s.overflows[0].series < 478800);
     assert_value("c_total{instance=\"i\",job=\"j\"," OVER "}", 250000);
 }
 

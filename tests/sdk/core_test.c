@@ -141,9 +141,9 @@ static void test_numbers(void **state)
         { 0.00001, "0.00001" },
         { 1e300, "1e+300" },
         { 5e-324, "4.94065645841247e-324" },
-        { NAN, "NaN" },
-        { INFINITY, "+Inf" },
-        { -INFINITY, "-Inf" },
+        { (double)NAN, "NaN" },
+        { (double)INFINITY, "+Inf" },
+        { -(double)INFINITY, "-Inf" },
         { 1.0 / 3, "0.3333333333333333" },
         { 1700000000.123, "1700000000.123" },
     };

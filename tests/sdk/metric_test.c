@@ -191,7 +191,7 @@ static void test_bad_names(void **state)
     assert_int_equal(vane_metric_new(&o, &st).id, 0);
     assert_int_equal(st, VANE_E_ARG);
     o.kind = VANE_HISTOGRAM;
-    static const double down[] = { 2, 1 }, nan_bound[] = { NAN }, good[] = { 1, 2 };
+    static const double down[] = { 2, 1 }, nan_bound[] = { (double)NAN }, good[] = { 1, 2 };
     o.bounds = down, o.n_bounds = 2;
     assert_int_equal(vane_metric_new(&o, &st).id, 0);
     o.bounds = nan_bound, o.n_bounds = 1;
@@ -380,7 +380,7 @@ static void test_native(void **state)
             double v;
             if (i < 200 && precise) { /* bounds and their neighbours */
                 v = exp2((i % 40 - 20) / (double)(1 << schema));
-                v = i / 40 == 1 ? nextafter(v, INFINITY) : i / 40 == 2 ? nextafter(v, 0) : v;
+                v = i / 40 == 1 ? nextafter(v, (double)INFINITY) : i / 40 == 2 ? nextafter(v, 0) : v;
             } else {
                 v = ldexp(1 + (double)(sdk_random() >> 11) / 9007199254740992.0,
                           (int)(sdk_random() % (unsigned)octaves) - octaves / 2);
@@ -408,9 +408,9 @@ static void test_native(void **state)
     const double values[] = { 0, -0.0, 5e-324, DBL_MIN, nextafter(DBL_MIN, 1), DBL_MAX, -DBL_MAX, -1, 1 };
     for (size_t i = 0; i < SDK_COUNT_OF(values); i++)
         vane_histogram_observe(h, values[i]);
-    vane_histogram_observe(h, NAN);
-    vane_histogram_observe(h, INFINITY);
-    vane_histogram_observe(h, -INFINITY);
+    vane_histogram_observe(h, (double)NAN);
+    vane_histogram_observe(h, (double)INFINITY);
+    vane_histogram_observe(h, -(double)INFINITY);
     assert_int_equal(SELF(bad_values), 3);
     see(&s, "ends");
     assert_int_equal(s.count, SDK_COUNT_OF(values));

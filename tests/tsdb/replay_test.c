@@ -111,7 +111,7 @@ static void world_init(struct world *w, uint64_t seed)
     mtx_init(&w->mu, 1);
     for (int i = 0; i < SERIES; i++)
         for (int t = 0; t < TIMES; t++)
-            w->v[i][t] = NAN;
+            w->v[i][t] = (double)NAN;
 }
 
 static void writer(void *ctx)
