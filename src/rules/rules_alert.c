@@ -108,14 +108,38 @@ static struct kept_alert *kept(struct rule_alert *al)
     return CONTAINER_OF(al, struct kept_alert, al);
 }
 
+/* A copy in one block, p: mem_free. There may be very many alerts, and an arena's block is large. */
+static struct labels own(struct labels ls)
+{
+    size_t n = ls.n * sizeof(struct label);
+    labels_each (l, ls)
+        n += l->name.n + l->value.n;
+    struct label *p = mem_alloc(n + 1);
+    char *text = (char *)(p + ls.n);
+    for (size_t i = 0; i < ls.n; i++) {
+        const str *from[] = { &ls.p[i].name, &ls.p[i].value };
+        str *to[] = { &p[i].name, &p[i].value };
+        for (size_t k = 0; k < 2; k++) {
+            if (from[k]->n)
+                memcpy(text, from[k]->p, from[k]->n);
+            *to[k] = str_n(text, from[k]->n);
+            text += from[k]->n;
+        }
+    }
+    return (struct labels){ p, ls.n };
+}
+
+static void disown(struct labels ls)
+{
+    mem_free((void *)(uintptr_t)ls.p);
+}
+
 struct kept_alert *alerts_add(struct alert_book *book, const struct rule_alert *al)
 {
     struct kept_alert *k = mem_zalloc(sizeof(*k));
-    arena_init(&k->a, 0);
-    arena_init(&k->a_annotations, 0);
     k->al = *al;
-    k->al.labels = labels_copy(&k->a, al->labels);
-    k->al.annotations = labels_copy(&k->a_annotations, al->annotations);
+    k->al.labels = own(al->labels);
+    k->al.annotations = own(al->annotations);
     k->hash = labels_hash(al->labels);
     vec_push(&book->v, &k->al);
     return k;
@@ -124,8 +148,8 @@ struct kept_alert *alerts_add(struct alert_book *book, const struct rule_alert *
 static void drop(struct alert_book *book, size_t i)
 {
     struct kept_alert *k = kept(book->v.p[i]);
-    arena_deinit(&k->a);
-    arena_deinit(&k->a_annotations);
+    disown(k->al.labels);
+    disown(k->al.annotations);
     mem_free(k);
     vec_remove_swap(&book->v, i);
 }
@@ -173,14 +197,14 @@ static enum err take(const struct alert_round *rd, struct alert_book *book, stru
     } else if ((*slot)->al.state == ALERT_INACTIVE) { /* it is back */
         struct kept_alert *k = *slot;
         al.labels = k->al.labels;
-        arena_reset(&k->a_annotations);
-        al.annotations = labels_copy(&k->a_annotations, al.annotations);
+        disown(k->al.annotations);
+        al.annotations = own(al.annotations);
         k->al = al;
     } else {
         struct kept_alert *k = *slot;
         k->al.value = al.value;
-        arena_reset(&k->a_annotations);
-        k->al.annotations = labels_copy(&k->a_annotations, al.annotations);
+        disown(k->al.annotations);
+        k->al.annotations = own(al.annotations);
     }
     (*slot)->seen = true;
     return OK;

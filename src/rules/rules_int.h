@@ -7,12 +7,10 @@
 #include "model/histogram_math.h"
 #include "rules/rules_group.h"
 
-struct kept_alert { /* first: what everybody sees */
-    struct rule_alert al;
-    struct arena a; /* labels, annotations */
-    struct arena a_annotations;
-    uint64_t hash; /* of the labels */
-    bool seen;     /* in this evaluation */
+struct kept_alert {       /* first: what everybody sees */
+    struct rule_alert al; /* labels and annotations: a block of memory each, owned */
+    uint64_t hash;        /* of the labels */
+    bool seen;            /* in this evaluation */
 };
 struct alert_book {             /* alerts of one rule, by the hash of their labels */
     VEC(struct rule_alert *) v; /* each a struct kept_alert */
