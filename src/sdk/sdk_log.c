@@ -249,6 +249,12 @@ static void log_thread_exit(void)
     sdk_free(t, sizeof *t);
 }
 
+/* The copy of a line is the one part of this file that is compiled for speed. */
+#if defined(__OPTIMIZE_SIZE__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("O2")
+#endif
+
 /* ---- fields ---- */
 
 /* Cut at a character: n is over the limit. */
@@ -311,17 +317,42 @@ static inline uint32_t plan_size(const struct field_plan *p)
     return (uint32_t)sizeof(struct sdk_log_field) + p->key_n + p->value_n;
 }
 
+/* Most keys and values are short: no call for them. */
+static inline void copy(char *to, const void *from, uint32_t n)
+{
+    const char *p = from;
+    if (n > 16) {
+        memcpy(to, p, n);
+    } else if (n >= 8) {
+        uint64_t a, b;
+        memcpy(&a, p, 8);
+        memcpy(&b, p + n - 8, 8);
+        memcpy(to, &a, 8);
+        memcpy(to + n - 8, &b, 8);
+    } else if (n >= 4) {
+        uint32_t a, b;
+        memcpy(&a, p, 4);
+        memcpy(&b, p + n - 4, 4);
+        memcpy(to, &a, 4);
+        memcpy(to + n - 4, &b, 4);
+    } else if (n) {
+        to[0] = p[0];
+        to[n / 2] = p[n / 2];
+        to[n - 1] = p[n - 1];
+    }
+}
+
 static inline char *put_field(char *at, const struct field_plan *p, const vane_attr *a)
 {
     struct sdk_log_field f = { .type = p->type, .key_n = p->key_n, .value_n = p->value_n };
     memcpy(at, &f, sizeof f);
-    memcpy(at + sizeof f, a->key, p->key_n);
+    copy(at + sizeof f, a->key, p->key_n);
     at += sizeof f + p->key_n;
     if (p->type == VANE_T_BOOL) {
         int64_t b = a->v.b != 0;
         memcpy(at, &b, 8);
     } else if (p->value_n) {
-        memcpy(at, p->value, p->value_n);
+        copy(at, p->value, p->value_n);
     }
     return at + p->value_n;
 }
@@ -395,7 +426,27 @@ static SDK_COLD uint32_t print_message(char *at, uint32_t room, const struct wha
     return n;
 }
 
-static inline bool put(const struct what *w)
+/* Fields from the baggage of the thread's context, for what no scope has. */
+struct carried {
+    size_t n;
+    vane_attr a[2];
+    char text[2][256];
+};
+
+static SDK_COLD void carry(struct carried *c, const vane_context *context)
+{
+    static const char *const keys[] = { "correlation_id", "user_id" };
+    char other[8];
+    c->n = 0;
+    for (size_t i = 0; i < SDK_COUNT_OF(keys); i++)
+        if (!sdk_log_scope_get(keys[i], other, sizeof other) &&
+            vane_baggage_get(context, keys[i], c->text[c->n], sizeof c->text[0]) != SIZE_MAX) {
+            c->a[c->n] = vane_str(keys[i], c->text[c->n]);
+            c->n++;
+        }
+}
+
+static __attribute__((noinline)) SDK_HOT bool put_with(const struct what *w)
 {
     struct sdk_log_thread *t = thread_get();
     struct sdk_log_ring *r = SDK_LIKELY(t && t->ring) ? t->ring : t && t->muted ? NULL : shared_enter();
@@ -509,12 +560,43 @@ static inline bool put(const struct what *w)
     return rec != NULL;
 }
 
+#if defined(__OPTIMIZE_SIZE__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
+
 _Atomic uint64_t sdk_log_lost;
 
 static SDK_COLD void line_lost(void)
 {
     atomic_fetch_add_explicit(&sdk_log_lost, 1, memory_order_relaxed);
     sdk_count(SDK_LOGS_DROPPED, 1);
+}
+
+/* The same with fields from baggage before the line's own, which therefore win. */
+static SDK_COLD bool put_carried(const struct what *w)
+{
+    struct carried c;
+    int saved = errno;
+    carry(&c, &sdk_tls.context);
+    errno = saved;
+    if (!c.n)
+        return put_with(w);
+    vane_attr fields[VANE_LOG_FIELDS_MAX];
+    struct what more = *w;
+    memcpy(fields, c.a, c.n * sizeof c.a[0]);
+    size_t n = w->fields ? w->n : 0, room = VANE_LOG_FIELDS_MAX - c.n;
+    if (n)
+        memcpy(fields + c.n, w->fields, (n < room ? n : room) * sizeof fields[0]);
+    more.fields = fields;
+    more.n = c.n + n; /* what is over the limit is counted in the line */
+    return put_with(&more);
+}
+
+static bool put(const struct what *w)
+{
+    if (SDK_UNLIKELY(sdk_tls.context.extra && sdk_cfg.correlation == VANE_ON))
+        return put_carried(w);
+    return put_with(w);
 }
 
 bool sdk_log_put(enum sdk_log_kind kind, vane_log_level level, vane_log_site *site, const char *message,

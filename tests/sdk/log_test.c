@@ -223,6 +223,22 @@ static void test_scopes(void **state)
     }
     VANE_INFO("outside");
     HAS_NOT(line(), "c1");
+    /* Baggage stands in for scopes. */
+    vane_context carried =
+        vane_baggage_with((vane_context){ .trace_id = { 1 }, .span_id = { 2 } }, "user_id", "u7", NULL);
+    carried = vane_baggage_with(carried, "correlation_id", "c7", NULL);
+    assert_true(carried.extra != 0);
+    vane_context before = vane_context_attach(&carried);
+    VANE_INFO("carried", vane_int("own", 1));
+    HAS(line(), "\"correlation_id\":\"c7\",\"user_id\":\"u7\"");
+    HAS(last, "\"metadata\":{\"own\":1}");
+    {
+        VANE_LOG_SCOPE(vane_str("correlation_id", "c8"));
+        VANE_INFO("carried", vane_str("user_id", "u8"));
+        HAS(line(), "\"correlation_id\":\"c8\",\"user_id\":\"u8\"");
+    }
+    vane_context_detach(before);
+    vane_context_release(carried);
     /* Out of order and twice. */
     vane_log_scope a = vane_log_scope_begin((vane_attr[]){ vane_str("k", "a") }, 1);
     vane_log_scope b = vane_log_scope_begin((vane_attr[]){ vane_str("k", "b") }, 1);
