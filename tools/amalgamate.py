@@ -59,9 +59,29 @@ def inline(text, folder):
     return re.sub(r'^#include (?:<(vane/\w+\.h)>|"(sdk_\w+\.h)")\n', replace, text, flags=re.M)
 
 
+def bodies(text):
+    """Where members are declared: from the brace of each struct or union to its end."""
+    for m in re.finditer(r"\b(?:struct|union)(?: \w+)? \{", text):
+        depth, at = 1, m.end()
+        while depth and at < len(text):
+            depth += {"{": 1, "}": -1}.get(text[at], 0)
+            at += 1
+        yield m.end(), at
+
+
 def keep_apart(s):
-    twice = {n for n in own_names(texts[s]) if count[n] > 1}
-    return TOKEN.sub(lambda m: f"{s.stem}_{m.group(0)}_" if m.group(0) in twice else m.group(0), texts[s])
+    text = texts[s]
+    twice = {n for n in own_names(text) if count[n] > 1}
+    inside = list(bodies(text))
+
+    def rename(m):
+        if m.group(0) not in twice:
+            return m.group(0)
+        line = text[text.rfind("\n", 0, m.start()) + 1:m.start()]
+        if any(a <= m.start() < b for a, b in inside) and not re.search(r"\b(?:struct|union|enum)\s+$|\[[^\]]*$", line):
+            return m.group(0)  # the name of a member
+        return f"{s.stem}_{m.group(0)}_"
+    return TOKEN.sub(rename, text)
 
 
 parts = [banner, "#ifndef _GNU_SOURCE\n#define _GNU_SOURCE\n#endif\n", '#include "vane.h"\n']
