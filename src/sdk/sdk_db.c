@@ -414,6 +414,7 @@ void vane_db_end(vane_db_query *q, const char *error_type, int64_t rows)
         return;
     vane_attr a[2] = { { 0 } };
     size_t n = 0;
+    memset(a, 0, sizeof a); /* none may be set */
     if (rows >= 0)
         a[n++] = vane_int("db.response.returned_rows", rows);
     if (failed)

@@ -466,6 +466,7 @@ void vane_http_server_end(vane_http_server *x, const vane_http_response *res)
     if (s->spanned && vane_span_recording(&s->span)) {
         vane_attr a[5];
         size_t n = 0;
+        memset(a, 0, sizeof a); /* none may be set */
         if (status)
             a[n++] = vane_int("http.response.status_code", status);
         if (renamed)
@@ -625,6 +626,7 @@ void vane_http_client_end(vane_http_client *x, int status, const char *error_typ
         return;
     vane_attr a[3];
     size_t n = 0;
+    memset(a, 0, sizeof a); /* none may be set */
     if (status)
         a[n++] = vane_int("http.response.status_code", status);
     if (response_bytes >= 0)
