@@ -40,7 +40,7 @@ static struct slot *slot_of(uint32_t extra)
     return extra && slots ? &slots[extra & (EXTRAS - 1)] : NULL;
 }
 
-bool sdk_extra_hold(uint32_t extra)
+__attribute__((noinline)) bool sdk_extra_hold(uint32_t extra)
 {
     struct slot *s = slot_of(extra);
     if (!s)
@@ -66,7 +66,7 @@ static void slot_free(struct slot *s)
     pthread_mutex_unlock(&free_mu);
 }
 
-void sdk_extra_release(uint32_t extra)
+__attribute__((noinline)) void sdk_extra_release(uint32_t extra)
 {
     struct slot *s = slot_of(extra);
     if (!s)
@@ -126,7 +126,7 @@ struct parts {
     size_t state_n, baggage_n;
 };
 
-static void parts_read(uint32_t extra, struct parts *p)
+static __attribute__((noinline)) void parts_read(uint32_t extra, struct parts *p)
 {
     p->state_n = p->baggage_n = 0;
     if (extra && sdk_extra_hold(extra)) {
@@ -216,7 +216,7 @@ void vane_context_hex(const vane_context *c, char *trace, char *span)
         hex_out(span, c->span_id, 8);
 }
 
-static void trim(const char **s, size_t *n)
+static __attribute__((noinline)) void trim(const char **s, size_t *n)
 {
     while (*n && (**s == ' ' || **s == '\t'))
         ++*s, --*n;
@@ -617,7 +617,8 @@ struct carrier {
 enum answer { NONE, FOUND, BAD };
 
 /* The one line of a header, trimmed. BAD: more than one line, or over the limit. */
-static enum answer header(const struct carrier *x, const char *name, char buf[VANE_HEADER_MAX + 1], size_t *ret_n)
+static __attribute__((noinline)) enum answer header(const struct carrier *x, const char *name,
+                                                    char buf[VANE_HEADER_MAX + 1], size_t *ret_n)
 {
     size_t n = 0, again = 0;
     const char *s = x->get(x->ctx, name, 0, &n);

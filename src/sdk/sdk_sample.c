@@ -37,7 +37,7 @@ struct plan {
     struct rule rule[RULES_MAX];
 };
 
-static _Atomic(struct plan *) plan;
+static struct plan *_Atomic plan;
 static pthread_mutex_t plan_mu = PTHREAD_MUTEX_INITIALIZER;
 static struct plan *old_plan;
 static uint64_t old_since_ns;

@@ -108,7 +108,7 @@ static void ignore(void *ctx, const struct sdk_span_rec *rec)
 }
 
 /* The slot to write to, NULL when all are full. *ret_pos is its position. */
-static struct slot *ring_reserve(uint64_t *ret_pos)
+static __attribute__((noinline)) struct slot *ring_reserve(uint64_t *ret_pos)
 {
     struct slot *r = atomic_load_explicit(&ring, memory_order_acquire);
     if (SDK_UNLIKELY(!r))
@@ -143,12 +143,13 @@ static SDK_COLD void ring_wake(void)
 static void ring_publish(struct slot *s, uint64_t pos)
 {
     atomic_store_explicit(&s->state, (uint32_t)(pos / ring_n) * 2 + 1, memory_order_release);
-    if (SDK_UNLIKELY((uint32_t)pos % sdk_cfg.batch_max == sdk_cfg.batch_max - 1 ||
-                     (uint32_t)pos % ring_n == ring_n / 2))
+    uint32_t at = (uint32_t)(pos % ring_n);
+    /* The first one too: in a child of fork it starts the pusher. */
+    if (SDK_UNLIKELY(at == ring_n / 2 || at % sdk_cfg.batch_max == sdk_cfg.batch_max - 1 || !pos))
         ring_wake();
 }
 
-bool sdk_trace_take(void (*fn)(void *ctx, const struct sdk_span_rec *rec), void *ctx)
+SDK_COLD bool sdk_trace_take(void (*fn)(void *ctx, const struct sdk_span_rec *rec), void *ctx)
 {
     struct slot *r = atomic_load_explicit(&ring, memory_order_acquire);
     uint64_t at = atomic_load_explicit(&ring_tail, memory_order_relaxed);
@@ -178,7 +179,7 @@ uint32_t sdk_trace_waiting(void)
     return (uint32_t)(atomic_load_explicit(&ring_head, memory_order_relaxed) - tail);
 }
 
-void sdk_trace_queue(const struct sdk_span_rec *rec)
+SDK_COLD void sdk_trace_queue(const struct sdk_span_rec *rec)
 {
     struct sdk_span_rec *far = NULL;
     bool spill = rec->size > sizeof((struct slot *)0)->near;
@@ -239,7 +240,7 @@ static SDK_COLD struct sdk_span_more *more_of(struct sdk_span *s)
     return s->more = m;
 }
 
-static void more_free(struct sdk_span *s)
+SDK_COLD static void more_free(struct sdk_span *s)
 {
     struct sdk_span_more *m = s->more;
     if (!m)
@@ -312,7 +313,7 @@ static SDK_COLD void attr_dropped(struct sdk_span *s)
     sdk_count(SDK_SPAN_LIMITS, 1);
 }
 
-static inline void attr_put(struct sdk_span *s, const vane_attr *a)
+static __attribute__((noinline)) void attr_put(struct sdk_span *s, const vane_attr *a)
 {
     size_t key_n = a->key ? strnlen(a->key, UINT16_MAX) : 0;
     if (SDK_UNLIKELY(!key_n || a->type == VANE_T_NONE || (unsigned)a->type > VANE_T_BYTES || key_n > VANE_NAME_MAX)) {
@@ -374,8 +375,8 @@ void vane_span_set_all(vane_span *p, const vane_attr *attrs, size_t n)
 
 /* ---- events, links, status ---- */
 
-void sdk_otlp_pair(struct sdk_buf *b, unsigned field, const char *key, size_t key_n, vane_type type, const void *value,
-                   size_t n)
+SDK_COLD void sdk_otlp_pair(struct sdk_buf *b, unsigned field, const char *key, size_t key_n, vane_type type,
+                            const void *value, size_t n)
 {
     size_t pair = sdk_pb_begin(b, field), any;
     uint64_t bits = 0;
@@ -395,7 +396,7 @@ void sdk_otlp_pair(struct sdk_buf *b, unsigned field, const char *key, size_t ke
 }
 
 /* A string into a protobuf field, made valid. */
-static void pb_text(struct sdk_buf *b, unsigned field, const char *p, size_t n, size_t max)
+SDK_COLD static void pb_text(struct sdk_buf *b, unsigned field, const char *p, size_t n, size_t max)
 {
     n = bounded_len(p, n, max);
     size_t room = n < max / 3 ? 3 * n : max, mark = sdk_pb_begin(b, field);
@@ -406,7 +407,7 @@ static void pb_text(struct sdk_buf *b, unsigned field, const char *p, size_t n, 
 }
 
 /* Attributes of an event or a link; returns how many were dropped. */
-static uint32_t pb_attrs(struct sdk_buf *b, unsigned field, const vane_attr *attrs, size_t n)
+SDK_COLD static uint32_t pb_attrs(struct sdk_buf *b, unsigned field, const vane_attr *attrs, size_t n)
 {
     uint32_t dropped = 0, put = 0;
     for (size_t i = 0; attrs && i < n; i++) {
@@ -446,7 +447,7 @@ static bool over(uint32_t *n, uint32_t max, uint32_t *dropped)
 }
 
 /* A message that did not fit is taken back. */
-static void pb_done(struct sdk_buf *b, size_t before, uint32_t *n, uint32_t *dropped)
+SDK_COLD static void pb_done(struct sdk_buf *b, size_t before, uint32_t *n, uint32_t *dropped)
 {
     if (!b->failed)
         return;
@@ -457,7 +458,7 @@ static void pb_done(struct sdk_buf *b, size_t before, uint32_t *n, uint32_t *dro
     sdk_count(SDK_SPAN_LIMITS, 1);
 }
 
-void vane_span_event_at(vane_span *p, const char *name, uint64_t unix_ns, const vane_attr *attrs, size_t n)
+SDK_COLD void vane_span_event_at(vane_span *p, const char *name, uint64_t unix_ns, const vane_attr *attrs, size_t n)
 {
     struct sdk_span *s = recorded(p);
     if (!s || over(&s->n_events, sdk_cfg.span_events_max, &s->dropped_events))
@@ -483,7 +484,7 @@ void vane_span_event(vane_span *p, const char *name, const vane_attr *attrs, siz
     vane_span_event_at(p, name, 0, attrs, n);
 }
 
-void vane_span_exception(vane_span *p, const char *type, const char *message, const char *stacktrace)
+SDK_COLD void vane_span_exception(vane_span *p, const char *type, const char *message, const char *stacktrace)
 {
     vane_attr attrs[3];
     size_t n = 0;
@@ -496,7 +497,7 @@ void vane_span_exception(vane_span *p, const char *type, const char *message, co
     vane_span_event_at(p, "exception", 0, attrs, n);
 }
 
-void vane_span_link(vane_span *p, const vane_context *to, const vane_attr *attrs, size_t n)
+SDK_COLD void vane_span_link(vane_span *p, const vane_context *to, const vane_attr *attrs, size_t n)
 {
     struct sdk_span *s = recorded(p);
     if (!s || !vane_context_valid(to) || over(&s->n_links, sdk_cfg.span_links_max, &s->dropped_links))
@@ -524,7 +525,7 @@ void vane_span_link(vane_span *p, const vane_context *to, const vane_attr *attrs
     pb_done(b, before, &s->n_links, &s->dropped_links);
 }
 
-void vane_span_status(vane_span *p, vane_span_code code, const char *description)
+SDK_COLD void vane_span_status(vane_span *p, vane_span_code code, const char *description)
 {
     struct sdk_span *s = recorded(p);
     if (!s || code == VANE_SPAN_UNSET || (unsigned)code > VANE_SPAN_ERROR || s->code == VANE_SPAN_OK)
@@ -535,7 +536,7 @@ void vane_span_status(vane_span *p, vane_span_code code, const char *description
         (void)text_keep(s, description, SIZE_MAX, SDK_NAME_BYTES, &s->status_at, &s->status_n);
 }
 
-void vane_span_rename(vane_span *p, const char *name)
+SDK_COLD void vane_span_rename(vane_span *p, const char *name)
 {
     struct sdk_span *s = recorded(p);
     if (s && name && *name)
@@ -736,8 +737,9 @@ static size_t rec_size(const struct sdk_span *s, size_t name_n, size_t state_n)
     return (n + 7) & ~(size_t)7;
 }
 
-static void rec_write(struct sdk_span_rec *r, size_t size, const struct sdk_span *s, const char *name, size_t name_n,
-                      const char *state, size_t state_n, uint64_t end)
+static __attribute__((noinline)) void rec_write(struct sdk_span_rec *r, size_t size, const struct sdk_span *s,
+                                                const char *name, size_t name_n, const char *state, size_t state_n,
+                                                uint64_t end)
 {
     const struct sdk_span_more *m = s->more;
     *r = (struct sdk_span_rec){ .size = (uint32_t)size,
@@ -907,7 +909,7 @@ vane_context vane_context_current(void)
     return sdk_on() ? sdk_tls.context : (vane_context){ 0 };
 }
 
-vane_context vane_context_attach(const vane_context *c)
+SDK_COLD vane_context vane_context_attach(const vane_context *c)
 {
     struct sdk_tls *t = &sdk_tls;
     vane_context previous = t->context;
@@ -922,7 +924,7 @@ vane_context vane_context_attach(const vane_context *c)
     return previous;
 }
 
-void vane_context_detach(vane_context previous)
+SDK_COLD void vane_context_detach(vane_context previous)
 {
     struct sdk_tls *t = &sdk_tls;
     t->context = previous;
@@ -942,7 +944,7 @@ static bool set(const char *s)
     return s && *s;
 }
 
-static vane_status trace_start(void)
+SDK_COLD static vane_status trace_start(void)
 {
     atomic_store(&mode, 0);
     atomic_store(&ring, NULL);
@@ -970,7 +972,7 @@ static vane_status trace_start(void)
 }
 
 /* The ring's memory stays until the next start: what lies behind pointers goes now. */
-static void trace_stop(void)
+SDK_COLD static void trace_stop(void)
 {
     atomic_store(&mode, 0);
     while (sdk_trace_take(ignore, NULL))
@@ -978,7 +980,7 @@ static void trace_stop(void)
     atomic_store(&ring, NULL);
 }
 
-static void trace_fork_child(void)
+SDK_COLD static void trace_fork_child(void)
 {
     atomic_store(&ring_head, 0); /* the kernel has zeroed the slots */
     atomic_store(&ring_tail, 0);
