@@ -50,6 +50,8 @@ struct fwd_known { /* by id of the log */
 #define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
+
+#define FWD_SPLITS_MAX 256u /* requests more for one part that was refused after a restart */
 struct fwd_tenant {
     str stored, sent; /* owned: whose series it is, for whom it is sent */
 };
@@ -113,6 +115,7 @@ struct fwd_shard {
     /* the thread's own */
     struct arena a;
     bool accepted, settled; /* a whole request was taken; what may have been sent before a restart is behind it */
+    unsigned splits;        /* of the part being sent again that are left */
     uint64_t metadata_ns;
 };
 struct fwd_shard *fwd_shard_start(struct remote *r, unsigned no); /* NULL: no thread to be had */
