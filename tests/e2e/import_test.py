@@ -240,7 +240,8 @@ def damage_is_named():
                 code, errors, got = samples()
                 if code:
                     refused += 1
-                    assert f.name in errors or f.parent.name in errors, (f, errors)
+                    # another range in meta.json may be one that retention would drop
+                    assert f.name in errors or f.parent.name in errors or f.name == "meta.json", (f, errors)
                 elif f.name == "meta.json":
                     pass  # text: a changed ULID or statistic is no damage, a changed range is
                 else:  # a torn tail, or bytes that nothing depends on
