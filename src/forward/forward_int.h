@@ -114,7 +114,6 @@ struct fwd_shard {
     bool stop, flush;
     /* the thread's own */
     struct arena a;
-    bool accepted, settled; /* a whole request was taken; what may have been sent before a restart is behind it */
     unsigned splits;        /* of the part being sent again that are left */
     uint64_t metadata_ns;
 };

@@ -220,6 +220,7 @@ struct call { /* filled on the client's thread */
     char text[256];         /* what to say of it */
     int64_t retry_after_ms; /* -1: not said */
     bool confirmed;         /* 2.0: the receiver says what it has written */
+    bool unanswered;        /* an earlier attempt broke off: part of it may have been written */
 };
 
 static void call_done(void *ctx, const struct http_result *res)
@@ -346,6 +347,7 @@ static enum verdict message_send(struct fwd_shard *s, str body, str tenant, uint
             return v;
         if (atomic_load(&r->stop))
             return V_STOP;
+        c->unanswered |= c->err != OK || c->status / 100 == 5;
         remote_error_set(r, c->text);
         if (what < FWD_KINDS)
             atomic_fetch_add_explicit(&r->counts[what].retried, n, memory_order_relaxed);
@@ -448,7 +450,6 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, enum sen
         return false;
     case V_SENT:
         count_sent(s, first, n, kinds);
-        s->accepted |= mode == SEND_WHOLE;
         return true;
     case V_RETRY: /* given up for the log's size */
         for (uint32_t i = 0; i < n; i++)
@@ -467,11 +468,11 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, enum sen
         s->splits--;
         return items_send(s, first + n / 2, n - n / 2, SEND_AGAIN) && items_send(s, first, n / 2, SEND_AGAIN);
     }
-    /* After a restart, what had been sent but not noted is sent again. There are receivers that refuse a whole request
+    /* After a restart, or when a receiver died over a request, what had been sent but not noted is sent again. There are receivers that refuse a whole request
      * for one sample that is older than what they have of its series: parts in which no series comes twice are
      * either known to them, or new, or new but for samples they have as their newest, which they take. */
-    bool again = mode == SEND_AGAIN || (mode == SEND_WHOLE && !s->settled && lsn <= r->resent_lsn);
-    uint32_t part = again && mode == SEND_WHOLE && c.status == 400 ? one_each(s, first, n) : n;
+    bool again = mode == SEND_AGAIN || c.unanswered || lsn <= r->resent_lsn;
+    uint32_t part = again && mode != SEND_AGAIN && c.status == 400 ? one_each(s, first, n) : n;
     if (part == n) {
         refused(s, kinds, again && c.status == 400, c.text);
         return true;
@@ -612,7 +613,6 @@ static bool batch_send(struct fwd_shard *s, uint32_t n)
         if (!items_send(s, at, part, SEND_WHOLE))
             return false;
     }
-    s->settled |= s->accepted;
     return true;
 }
 
