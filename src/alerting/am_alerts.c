@@ -170,6 +170,7 @@ void am_close(struct am *am)
     alert_map_free(&am->alerts);
     map_each (log_map, s, &am->log) {
         mem_free((void *)(uintptr_t)s->value.key.p);
+        mem_free((void *)(uintptr_t)s->value.memory.p);
         mem_free(s->value.firing.p);
     }
     log_map_free(&am->log);

@@ -186,6 +186,10 @@ static void log_message(struct am *am, const struct pending *p, int64_t now_ms)
     e->resolved = (struct fingerprints){ block + p->firing.n, p->resolved.n };
     e->sent_ms = now_ms;
     e->expires_ms = now_ms + MAX(2 * p->repeat_ms, AM_RETENTION_MS);
+    if (!p->firing.n || p->n.delivery.memory[0]) { /* no alert fires: what comes next is another story */
+        mem_free((void *)(uintptr_t)e->memory.p);
+        e->memory = p->firing.n ? mem_dup(str_c(p->n.delivery.memory)) : STR_NONE;
+    }
 }
 
 static void log_gc(struct am *am, int64_t now_ms)
@@ -198,6 +202,7 @@ static void log_gc(struct am *am, int64_t now_ms)
         struct log_entry e = *log_map_get(&am->log, old.p[i]);
         log_map_del(&am->log, old.p[i]);
         mem_free((void *)(uintptr_t)e.key.p);
+        mem_free((void *)(uintptr_t)e.memory.p);
         mem_free(e.firing.p);
     }
     vec_free(&old);
@@ -316,6 +321,8 @@ static struct pending *message(struct am *am, struct group *g, const struct turn
         return NULL;
     }
     fill_notice(p, g, t, receiver, in, send_resolved);
+    const struct log_entry *before = log_map_get(&am->log, p->log_key);
+    p->n.memory = before && before->memory.n ? arena_str(&p->a, before->memory) : STR("");
     return p;
 }
 
@@ -381,9 +388,10 @@ void am_sent(struct am *am, struct am_notice *n, enum am_outcome o, int64_t now_
     struct pending *p = (struct pending *)(void *)n;
     struct flight *f = p->flight;
     mtx_lock(&am->mu);
-    if (o == AM_RETRY && now_ms + p->pause_ms < f->deadline_ms) {
+    int64_t pause_ms = MAX(p->pause_ms, n->delivery.retry_in_ms);
+    if (o == AM_RETRY && now_ms + pause_ms < f->deadline_ms) {
         stat_add(&retried, 1);
-        p->retry_ms = now_ms + p->pause_ms;
+        p->retry_ms = now_ms + pause_ms;
         p->pause_ms = MIN(p->pause_ms + p->pause_ms / 2, 60000);
         vec_push(&am->waiting, p);
         mtx_unlock(&am->mu);

@@ -104,6 +104,7 @@ struct log_entry {                        /* what an integration was told last a
     str key;                              /* owned */
     struct fingerprints firing, resolved; /* owned, one block */
     int64_t sent_ms, expires_ms;
+    str memory; /* of the integration; owned, mostly empty */
 };
 #define MAP_NAME     log_map
 #define MAP_KEY      str

@@ -1,5 +1,7 @@
 #include "alerting/am_send.h"
 
+#include <stdio.h>
+
 #include "alerting/am_mail.h"
 #include "base/check.h"
 #include "base/log.h"
@@ -168,6 +170,7 @@ static void carry_out(void *ctx)
         LOG_WARN(o == AM_RETRY ? "notification failed, will be tried again" : "notification refused", "receiver",
                  arena_cstr(&a, n->receiver->name), "integration", am_kind_name(n->integration->kind), "error",
                  why.msg);
+    snprintf(n->delivery.answer, sizeof(n->delivery.answer), "%s", o == AM_SENT ? "" : why.msg);
     am_sent(am, n, o, clock_now_ms(s->clk));
     kit_unref(k);
 }
