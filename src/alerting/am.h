@@ -100,6 +100,9 @@ enum err am_silence_expire(struct am *am, str id, int64_t now_ms, struct err_tex
 /* Copies in a, in the API's order: active (first to end first), pending (first to start first), expired (last first). */
 void am_silences(struct am *am, int64_t now_ms, struct arena *a, struct am_silence **ret, size_t *ret_n);
 
+/* Ids of active silences that match the labels, in a. */
+void am_silences_of(struct am *am, struct labels ls, int64_t now_ms, struct arena *a, str **ret, size_t *ret_n);
+
 /* ---- looking ---- */
 struct am_alert_view { /* firing ones only */
     struct am_alert alert;

@@ -451,6 +451,21 @@ const struct am_intervals *am_config_intervals(const struct am_config *c, str na
     return NULL;
 }
 
+bool am_config_muted(const struct am_config *c, const struct am_route *r, int64_t now_ms)
+{
+    bool active = r->n_active == 0;
+    int64_t now_s = now_ms / 1000;
+    for (size_t i = 0; i < r->n_active && !active; i++) {
+        const struct am_intervals *v = am_config_intervals(c, r->active[i]);
+        active = v && am_intervals_contain(v, now_s);
+    }
+    for (size_t i = 0; i < r->n_mute && active; i++) {
+        const struct am_intervals *v = am_config_intervals(c, r->mute[i]);
+        active = !(v && am_intervals_contain(v, now_s));
+    }
+    return !active;
+}
+
 const struct am_receiver *am_config_receiver(const struct am_config *c, str name)
 {
     for (size_t i = 0; i < c->receivers.n; i++)

@@ -298,6 +298,7 @@ void am_config_unref(struct am_config *c); /* NULL is fine */
 void am_config_print(const struct am_config *c, struct buf *out);
 const struct am_receiver *am_config_receiver(const struct am_config *c, str name);   /* NULL: none */
 const struct am_intervals *am_config_intervals(const struct am_config *c, str name); /* NULL: none */
+bool am_config_muted(const struct am_config *c, const struct am_route *r, int64_t now_ms); /* by time intervals */
 
 /* The default templates and those of the configuration's files, as text or as HTML. Free with tmpl_set_free(). */
 enum err am_config_templates(const struct am_config *c, bool html, struct tmpl_set **ret,

@@ -103,17 +103,7 @@ void am_dispatch_alert(struct am *am, struct alert *al, int64_t now_ms)
 
 bool am_route_muted(const struct am *am, const struct am_route *r, int64_t now_ms)
 {
-    bool active = r->n_active == 0;
-    int64_t now_s = now_ms / 1000;
-    for (size_t i = 0; i < r->n_active && !active; i++) {
-        const struct am_intervals *v = am_config_intervals(am->cfg, r->active[i]);
-        active = v && am_intervals_contain(v, now_s);
-    }
-    for (size_t i = 0; i < r->n_mute && active; i++) {
-        const struct am_intervals *v = am_config_intervals(am->cfg, r->mute[i]);
-        active = !(v && am_intervals_contain(v, now_s));
-    }
-    return !active;
+    return am_config_muted(am->cfg, r, now_ms);
 }
 
 /* ---- order of alerts in a message ---- */

@@ -188,19 +188,29 @@ enum err am_route_conf(struct conf_ctx *cx, const struct conf_node *n, struct am
 struct found {
     const struct am_route **p;
     size_t n, max;
+    uint8_t *steps; /* NULL: nobody asked */
 };
+
+static void step(struct found *f, const struct am_route *r, enum am_route_step s)
+{
+    if (f->steps)
+        f->steps[r->index] = (uint8_t)s;
+}
 
 static bool match(const struct am_route *r, struct labels ls, struct found *f)
 {
     bool below = false;
-    if (!am_matchers_match(&r->matchers, ls))
+    if (!am_matchers_match(&r->matchers, ls)) {
+        step(f, r, AM_ROUTE_NO);
         return false;
+    }
     for (size_t i = 0; i < r->n_routes; i++)
         if (match(r->routes[i], ls, f)) {
             below = true;
             if (!r->routes[i]->goes_on)
                 break;
         }
+    step(f, r, below ? AM_ROUTE_PASSED : AM_ROUTE_TAKEN);
     if (!below) {
         if (f->n < f->max)
             f->p[f->n] = r;
@@ -211,9 +221,15 @@ static bool match(const struct am_route *r, struct labels ls, struct found *f)
 
 size_t am_route_match(const struct am_route *root, struct labels ls, const struct am_route **ret, size_t max)
 {
-    struct found f = { ret, 0, max };
+    struct found f = { ret, 0, max, NULL };
     match(root, ls, &f);
     return f.n;
+}
+
+void am_route_explain(const struct am_route *root, struct labels ls, uint8_t *ret)
+{
+    struct found f = { .steps = ret };
+    match(root, ls, &f);
 }
 
 struct labels am_route_group(const struct am_route *r, struct labels ls, struct arena *a)

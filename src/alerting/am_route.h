@@ -34,6 +34,14 @@ enum err am_route_conf(struct conf_ctx *cx, const struct conf_node *n, struct am
                        size_t *ret_n) MUST_CHECK;
 /* The deepest routes that take the labels, in order; at most max; returns how many there are (1 at least). */
 size_t am_route_match(const struct am_route *root, struct labels ls, const struct am_route **ret, size_t max);
+/* The same with what every route said, by index, for people: ret is of as many entries as the tree has routes. */
+enum am_route_step {
+    AM_ROUTE_UNASKED, /* a sibling before took the alert, or the parent's matchers do not match */
+    AM_ROUTE_NO,      /* its matchers do not match */
+    AM_ROUTE_PASSED,  /* they do, and a route below took it */
+    AM_ROUTE_TAKEN
+};
+void am_route_explain(const struct am_route *root, struct labels ls, uint8_t *ret);
 /* Labels of an alert by which the route groups; in a. */
 struct labels am_route_group(const struct am_route *r, struct labels ls, struct arena *a);
 

@@ -225,3 +225,10 @@ void am_silences(struct am *am, int64_t now_ms, struct arena *a, struct am_silen
     *ret = p;
     *ret_n = n;
 }
+
+void am_silences_of(struct am *am, struct labels ls, int64_t now_ms, struct arena *a, str **ret, size_t *ret_n)
+{
+    mtx_lock(&am->mu);
+    *ret_n = am_silenced(am, ls, now_ms, a, ret);
+    mtx_unlock(&am->mu);
+}

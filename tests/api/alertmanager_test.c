@@ -220,11 +220,56 @@ static void prefix_and_status(void **state)
     close_all();
 }
 
+static void routes(void **state)
+{
+    (void)state;
+    open_with(STR(
+        "route:\n"
+        "  receiver: def\n"
+        "  group_by: [alertname]\n"
+        "  routes:\n"
+        "  - {matchers: [team=db], receiver: db, continue: true, mute_time_intervals: [never]}\n"
+        "  - {matchers: ['severity=~\"page|warn\"'], group_by: [...], repeat_interval: 90m, routes: [{match: {x: y}, "
+        "receiver: db}]}\n"
+        "  - {match: {team: web}, receiver: db}\n"
+        "receivers: [{name: def}, {name: db, webhook_configs: [{url: 'http://h/secret'}]}]\n"
+        "time_intervals: [{name: never, time_intervals: [{years: ['1970']}]}]\n"));
+    struct answer r = site_get("/api/v1/alerting/routes");
+    assert_int_equal(r.status, 200);
+    assert_true(str_contains(
+        r.body, STR("{\"index\":2,\"parent\":0,\"id\":\"{}/{severity=~\\\"page|warn\\\"}/1\",\"matchers\":[\"severity=~"
+                    "\\\"page|warn\\\"\"],\"continue\":false,\"receiver\":\"def\",\"groupBy\":[],\"groupByAll\":true,"
+                    "\"groupWait\":\"30s\",\"groupInterval\":\"5m\",\"repeatInterval\":\"1h30m\"")));
+    assert_true(str_contains(r.body, STR("{\"kind\":\"webhook\",\"index\":0,\"sendResolved\":true}")));
+    assert_true(str_contains(r.body, STR("{\"name\":\"never\",\"now\":false}")));
+    assert_false(str_contains(r.body, STR("secret")));
+    r = site_get("/api/v1/alerting/routes/test?labels=team=db,severity=page&labels=%7Balertname%3D%22A%22%7D");
+    assert_int_equal(r.status, 200);
+    assert_true(
+        str_contains(r.body, STR("\"steps\":[{\"route\":0,\"result\":\"passed\"},{\"route\":1,\"result\":"
+                                 "\"taken\"},{\"route\":2,\"result\":\"taken\"},{\"route\":3,\"result\":\"no\"}]")));
+    assert_true(
+        str_contains(r.body, STR("\"matches\":[{\"route\":1,\"receiver\":\"db\",\"group\":{\"alertname\":\"A\"},"
+                                 "\"muted\":false},{\"route\":2,\"receiver\":\"def\",\"group\":{\"alertname\":\"A\","
+                                 "\"severity\":\"page\",\"team\":\"db\"},\"muted\":false}],\"silencedBy\":[]")));
+    r = site_get("/api/v1/alerting/routes/test");
+    assert_true(
+        str_contains(r.body, STR("\"matches\":[{\"route\":0,\"receiver\":\"def\",\"group\":{},\"muted\":false}]")));
+    r = site_get("/api/v1/alerting/routes/test?labels=team!=db");
+    assert_int_equal(r.status, 400);
+    r = site_get("/api/v1/alerting/routes/test?labels=team");
+    assert_int_equal(r.status, 400);
+    close_all();
+}
+
 static void without_one(void **state)
 {
     (void)state;
     site_open(NULL);
     struct answer r = site_get("/api/v2/alerts");
+    assert_int_equal(r.status, 404);
+    assert_true(str_contains(r.body, STR("alertmanager:")));
+    r = site_get("/api/v1/alerting/routes");
     assert_int_equal(r.status, 404);
     assert_true(str_contains(r.body, STR("alertmanager:")));
     site_close(NULL);
@@ -233,10 +278,8 @@ static void without_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(session),
-        cmocka_unit_test(bad_input),
-        cmocka_unit_test(prefix_and_status),
-        cmocka_unit_test(without_one),
+        cmocka_unit_test(session), cmocka_unit_test(bad_input),   cmocka_unit_test(prefix_and_status),
+        cmocka_unit_test(routes),  cmocka_unit_test(without_one),
     };
     return cmocka_run_group_tests_name("api/alertmanager", tests, NULL, NULL);
 }

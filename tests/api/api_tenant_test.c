@@ -121,6 +121,8 @@ static const struct {
     { "/alertmanager/api/v2/silence/{id}", WRITES, G, "/alertmanager/api/v2/silence/x" },
     { "/alertmanager/api/v2/receivers", WRITES, G, NULL },
     { "/alertmanager/api/v2/status", WRITES, G, NULL },
+    { "/api/v1/alerting/routes", WRITES, G, NULL },
+    { "/api/v1/alerting/routes/test", WRITES, G, NULL },
     { "/api/v1/status/forwarding", EMPTY, G, NULL },
     { "/api/v1/write", WRITES, P, NULL },
     { "/v1/metrics", WRITES, P, NULL },
