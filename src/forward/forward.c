@@ -432,6 +432,7 @@ enum err forward_reload(struct forward *f, struct prom_config *cfg, struct err_t
             vec_remove(&f->remotes, i);
             mtx_unlock(&f->mu);
             LOG_INFO("forwarding ends", "remote", r->name, "url", r->url);
+            remote_note_remove(f, str_c(r->key));
             remote_close(r, NULL);
             mtx_lock(&f->mu);
         }

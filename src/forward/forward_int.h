@@ -4,6 +4,9 @@
  * the LSN of the record that replaced it: it is freed when the remote's place has passed that LSN, since items of
  * earlier records are done by then. Histograms and exemplars belong to their item.
  *
+ * There is one struct fwd_series for a set of labels as sent, however many ids of the log stand for it: after a start
+ * the log gives series other ids, and a request must not name one twice (receivers lose what is older in the second).
+ *
  * Locks: forward.save_mu 5 < forward.mu 10 (list of remotes) < remote.mu 20 (shards, epochs, texts) <
  * table.tenants_mu 25 < shard.mu 30. No I/O under them. */
 #ifndef VANE_FORWARD_INT_H
@@ -32,7 +35,9 @@ struct fwd_series {
     struct labels ls;     /* after relabelling; strings in the same block */
     str tenant;           /* for whom a request with it asks; empty: says nothing */
     struct batch_key key; /* the same, encoded for 1.0; without a hash. Empty for 2.0 */
-    uint32_t hash;        /* chooses the shard */
+    hash128 id;           /* of what is sent: tenant and labels */
+    uint32_t refs;        /* ids of the log; the reader's, as is retired_lsn */
+    uint64_t retired_lsn; /* of the newest entry of fwd_table.retired */
     atomic_uchar type;
     struct fwd_family *family, *base; /* by the name; without _bucket, _count, _sum: NULL if that is the same */
     /* scratch of the shard that has the series */
@@ -50,13 +55,19 @@ struct fwd_known { /* by id of the log */
 #define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
+#define MAP_NAME     fwd_series_map
+#define MAP_KEY      hash128
+#define MAP_VALUE    struct fwd_series *
+#define MAP_HASH(k)  ((k).lo)
+#define MAP_EQ(a, b) hash128_eq(a, b)
+#include "base/map.h"
 
-#define FWD_SPLITS_MAX 256u /* requests more for one part that was refused after a restart */
 struct fwd_tenant {
     str stored, sent; /* owned: whose series it is, for whom it is sent */
 };
-struct fwd_retired {
-    void *p;
+struct fwd_retired { /* one of the two; a series that has come back since is not freed */
+    struct fwd_series *s;
+    const struct metric_meta *meta;
     uint64_t lsn;
 };
 struct fwd_table {
@@ -67,6 +78,7 @@ struct fwd_table {
     struct mtx tenants_mu;          /* 25 */
     VEC(struct fwd_tenant) tenants; /* of which series were sent; tenants_mu: shards read them */
     struct fwd_known **pages;       /* by id, FWD_PAGES of FWD_PAGE */
+    struct fwd_series_map series;   /* by id of what is sent; those retired but not freed too */
     struct fwd_families families;
     VEC(struct fwd_retired) retired; /* ascending */
     size_t retired_done;
@@ -114,7 +126,6 @@ struct fwd_shard {
     bool stop, flush;
     /* the thread's own */
     struct arena a;
-    unsigned splits;        /* of the part being sent again that are left */
     uint64_t metadata_ns;
 };
 struct fwd_shard *fwd_shard_start(struct remote *r, unsigned no); /* NULL: no thread to be had */
@@ -146,6 +157,8 @@ struct remote {
 
     uint64_t start_lsn, start_from; /* where it began: place, and LSN after which the log has to be read for it */
     uint64_t resent_lsn;            /* records up to here may have been sent by an earlier process */
+    struct fs_file *note;           /* DIR/place-KEY: how far we are, for a process that dies; NULL: cannot be had */
+    atomic_uint_least64_t noted;
     pthread_t reader;
     bool started;
     struct mtx mu;
@@ -185,6 +198,8 @@ enum err remote_open(struct forward *f, struct prom_config *prom, const struct r
 void remote_stop(struct remote *r);                               /* asks; remote_close() waits */
 void remote_close(struct remote *r, struct remote_start *ret_at); /* ret_at: where to go on; may be NULL */
 uint64_t remote_place(struct remote *r);                          /* everything up to here is done */
+void remote_note(struct remote *r);                               /* the place, not synced; any thread */
+void remote_note_remove(struct forward *f, str key);              /* of a remote that is gone for good */
 uint64_t remote_from(struct remote *r, uint64_t place); /* LSN after which the log has to be read to go on at place */
 unsigned remote_shards(struct remote *r);
 void remote_reshard(struct remote *r, int64_t newest_ms);

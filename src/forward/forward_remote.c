@@ -69,6 +69,50 @@ uint64_t remote_from(struct remote *r, uint64_t place)
     return from;
 }
 
+/* DIR/place-KEY (docs/format/forward.md). A place in it is true whether the disk has it or not, and what a killed
+ * process has sent is in the page cache: so it is written after every request and never synced. */
+static void note_path(struct forward *f, str key, char *ret, size_t n)
+{
+    snprintf(ret, n, "%s/place-%016llx", f->opt.dir, (unsigned long long)hash64(key));
+}
+
+static void note_open(struct remote *r)
+{
+    char path[1024];
+    uint64_t was[2];
+    size_t n;
+    note_path(r->f, str_c(r->key), path, sizeof(path));
+    enum err e = fs_open(r->f->opt.fs, path, FS_WRITE, &r->note);
+    if (e == ERR_NOT_FOUND)
+        e = fs_open(r->f->opt.fs, path, FS_CREATE_NEW, &r->note);
+    if (e != OK) {
+        LOG_WARN("no note of the place in forwarding can be kept; after a crash more would be sent twice", "file", path,
+                 "err", err_describe(e));
+        r->note = NULL;
+        return;
+    }
+    if (fs_pread(r->note, was, sizeof(was), 0, &n) == OK && n == sizeof(was) && was[1] == hash_u64(was[0]) &&
+        was[0] > r->start_lsn && was[0] <= store_wal_last_lsn(r->f->opt.store))
+        r->start_lsn = was[0];
+    atomic_store_explicit(&r->noted, r->start_lsn, memory_order_relaxed);
+}
+
+void remote_note(struct remote *r)
+{
+    uint64_t place = remote_place(r), note[2] = { place, hash_u64(place) };
+    if (!r->note || place <= atomic_load_explicit(&r->noted, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&r->noted, place, memory_order_relaxed);
+    IGNORE_ERR(fs_pwrite(r->note, note, sizeof(note), 0)); /* an older place costs time only */
+}
+
+void remote_note_remove(struct forward *f, str key)
+{
+    char path[1024];
+    note_path(f, key, path, sizeof(path));
+    IGNORE_ERR(fs_unlink(f->opt.fs, path));
+}
+
 unsigned remote_shards(struct remote *r)
 {
     mtx_lock(&r->mu);
@@ -95,7 +139,7 @@ static void stage(struct remote *r, uint32_t id, struct fwd_item it)
 {
     it.s = fwd_table_series(&r->table, id);
     it.lsn = r->table.lsn;
-    vec_push(&r->staged[it.s->hash % r->n_staged], it);
+    vec_push(&r->staged[it.s->id.hi % r->n_staged], it);
     atomic_fetch_add_explicit(&r->enqueued, 1, memory_order_relaxed);
 }
 
@@ -398,6 +442,7 @@ static void remote_free(struct remote *r)
     mtx_deinit(&r->mu);
     arena_deinit(&r->a);
     prom_config_unref(r->prom);
+    fs_close(r->note);
     mem_free(r->key);
     mem_free(r->name);
     mem_free(r->url);
@@ -437,7 +482,8 @@ enum err remote_open(struct forward *f, struct prom_config *prom, const struct r
     r->start_lsn = at->lsn;
     r->start_from = at->from;
     r->resent_lsn = at->resent;
-    atomic_init(&r->done_lsn, at->lsn);
+    note_open(r);
+    atomic_init(&r->done_lsn, r->start_lsn);
     mtx_init(&r->mu, 20);
     cond_init(&r->wake);
     arena_init(&r->a, 0);

@@ -15,14 +15,14 @@ void fwd_table_init(struct fwd_table *t, struct relabel_rules rules, struct labe
 
 void fwd_table_deinit(struct fwd_table *t)
 {
-    for (size_t i = 0; i < FWD_PAGES; i++) {
-        for (size_t k = 0; t->pages[i] && k < FWD_PAGE; k++)
-            mem_free(t->pages[i][k].s);
+    for (size_t i = 0; i < FWD_PAGES; i++)
         mem_free(t->pages[i]);
-    }
     mem_free(t->pages);
+    map_each (fwd_series_map, slot, &t->series)
+        mem_free(slot->value);
+    fwd_series_map_free(&t->series);
     for (size_t i = t->retired_done; i < t->retired.n; i++)
-        mem_free(t->retired.p[i].p);
+        mem_free((void *)(uintptr_t)t->retired.p[i].meta);
     vec_free(&t->retired);
     map_each (fwd_families, slot, &t->families) {
         mem_free((void *)(uintptr_t)atomic_load_explicit(&slot->value->meta, memory_order_relaxed));
@@ -39,17 +39,31 @@ void fwd_table_deinit(struct fwd_table *t)
     arena_deinit(&t->scratch);
 }
 
-static void retire(struct fwd_table *t, const void *p)
+static void retire(struct fwd_table *t, struct fwd_series *s, const struct metric_meta *meta)
 {
-    struct fwd_retired x = { (void *)(uintptr_t)p, t->lsn };
-    if (p)
-        vec_push(&t->retired, x);
+    struct fwd_retired x = { s, meta, t->lsn };
+    vec_push(&t->retired, x);
+}
+
+/* An id of the log stands for it no more. */
+static void series_unref(struct fwd_table *t, struct fwd_series *s)
+{
+    if (!s || --s->refs > 0 || s->retired_lsn == t->lsn)
+        return;
+    s->retired_lsn = t->lsn;
+    retire(t, s, NULL);
 }
 
 void fwd_table_free_retired(struct fwd_table *t, uint64_t place)
 {
-    while (t->retired_done < t->retired.n && t->retired.p[t->retired_done].lsn <= place)
-        mem_free(t->retired.p[t->retired_done++].p);
+    for (; t->retired_done < t->retired.n && t->retired.p[t->retired_done].lsn <= place; t->retired_done++) {
+        struct fwd_retired x = t->retired.p[t->retired_done];
+        mem_free((void *)(uintptr_t)x.meta);
+        if (x.s && x.s->refs == 0 && x.s->retired_lsn == x.lsn) {
+            fwd_series_map_del(&t->series, x.s->id);
+            mem_free(x.s);
+        }
+    }
     if (t->retired_done == t->retired.n)
         t->retired.n = t->retired_done = 0;
 }
@@ -83,7 +97,10 @@ void fwd_table_family(struct fwd_table *t, str name, const struct metric_meta *m
     meta->type = m->type;
     meta->help = put_str(&p, m->help);
     meta->unit = put_str(&p, m->unit);
-    retire(t, atomic_exchange_explicit(&f->meta, meta, memory_order_acq_rel)); /* pairs with fwd_series_meta */
+    const struct metric_meta *old =
+        atomic_exchange_explicit(&f->meta, meta, memory_order_acq_rel); /* fwd_series_meta */
+    if (old)
+        retire(t, NULL, old);
 }
 
 struct metric_meta fwd_series_meta(const struct fwd_series *s)
@@ -133,8 +150,15 @@ static void tenant_note(struct fwd_table *t, str stored, str sent)
 }
 
 /* stored, sent: tenants; empty while there are none. */
-static struct fwd_series *series_make(struct fwd_table *t, struct labels ls, str stored, str sent)
+static struct fwd_series *series_of(struct fwd_table *t, struct labels ls, str stored, str sent)
 {
+    hash128 id = labels_hash128(ls, hash64(sent));
+    bool is_new;
+    struct fwd_series **slot = fwd_series_map_put(&t->series, id, &is_new);
+    if (!is_new) {
+        (*slot)->refs++;
+        return *slot;
+    }
     size_t bytes = sizeof(struct fwd_series) + ls.n * sizeof(struct label) + sent.n;
     labels_each (l, ls)
         bytes += l->name.n + l->value.n;
@@ -151,10 +175,12 @@ static struct fwd_series *series_make(struct fwd_table *t, struct labels ls, str
     s->ls = (struct labels){ to, ls.n };
     s->key.bytes = put_str(&p, buf_str(&encoded));
     s->tenant = put_str(&p, sent);
-    s->hash = (uint32_t)labels_hash(ls);
+    s->id = id;
+    s->refs = 1;
     str name = labels_name(s->ls), base = base_name(name);
     s->family = family_of_tenant(t, stored, name);
     s->base = base.n ? family_of_tenant(t, stored, base) : NULL;
+    *slot = s;
     return s;
 }
 
@@ -168,7 +194,7 @@ void fwd_table_define(struct fwd_table *t, uint32_t id, struct labels ls)
     hash128 key = labels_hash128(ls, 0x9ae16a3b2f90404full);
     if (k->is_known && hash128_eq(k->key, key))
         return; /* a new log file says again what is known */
-    retire(t, k->s);
+    struct fwd_series *old = k->s;
     struct label_builder b;
     lb_init(&b, &t->scratch);
     lb_reset(&b, ls);
@@ -186,10 +212,11 @@ void fwd_table_define(struct fwd_table *t, uint32_t id, struct labels ls)
         if (sent.n && !ingest_tenant_valid(sent, &why))
             LOG_WARN("write_relabel_configs make a tenant that is none, its series are not sent", "err", why.msg);
         else if (out.n)
-            s = series_make(t, out, stored, sent);
+            s = series_of(t, out, stored, sent);
         if (s && (stored.n || sent.n))
             tenant_note(t, stored, sent);
     }
     *k = (struct fwd_known){ key, true, s };
+    series_unref(t, old);
     arena_reset(&t->scratch);
 }

@@ -462,15 +462,11 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, enum sen
         enum send_mode half = mode == SEND_AGAIN ? SEND_AGAIN : SEND_HALF;
         return items_send(s, first, n / 2, half) && items_send(s, first + n / 2, n - n / 2, half);
     }
-    if (mode == SEND_AGAIN && c.status == 400 && n > 1 && s->splits) {
-        /* Some of a part may be older than what the receiver has, and the rest new: the newer half first, so that what
-         * is new has been taken before the splits are used up on what is known there. No series comes twice in it. */
-        s->splits--;
-        return items_send(s, first + n / 2, n - n / 2, SEND_AGAIN) && items_send(s, first, n / 2, SEND_AGAIN);
-    }
-    /* After a restart, or when a receiver died over a request, what had been sent but not noted is sent again. There are receivers that refuse a whole request
-     * for one sample that is older than what they have of its series: parts in which no series comes twice are
-     * either known to them, or new, or new but for samples they have as their newest, which they take. */
+    if (mode == SEND_AGAIN && c.status == 400 && n > 1) /* some may be older than what the receiver has, others new */
+        return items_send(s, first, n / 2, SEND_AGAIN) && items_send(s, first + n / 2, n - n / 2, SEND_AGAIN);
+    /* After a restart, or when a receiver died over a request, what had been sent but not noted is sent again. There are
+     * receivers that refuse a whole request for one sample that is older than what they have of its series: parts in
+     * which no series comes twice can be halved in any order until what is new in them is found. */
     bool again = mode == SEND_AGAIN || c.unanswered || lsn <= r->resent_lsn;
     uint32_t part = again && mode != SEND_AGAIN && c.status == 400 ? one_each(s, first, n) : n;
     if (part == n) {
@@ -479,7 +475,6 @@ static bool items_send(struct fwd_shard *s, uint32_t first, uint32_t n, enum sen
     }
     for (uint32_t at = 0; at < n; at += part) {
         part = one_each(s, first + at, n - at);
-        s->splits = FWD_SPLITS_MAX;
         if (!items_send(s, first + at, part, SEND_AGAIN))
             return false;
     }
@@ -637,6 +632,7 @@ static void shard_main(void *ctx)
             break; /* what is queued is sent after the next start */
         atomic_fetch_add_explicit(&s->r->acked, n, memory_order_relaxed);
         queue_pop(s, n);
+        remote_note(s->r);
     }
 }
 
