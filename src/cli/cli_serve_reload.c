@@ -168,8 +168,8 @@ void serve_log_setup(const struct serve *s, const struct cli_config *cfg)
     log_setup(level, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT);
 }
 
-/* What can change while running: rules, scrape configuration, retention and limits, users, certificates, log level. Addresses and the data
- * folder need a restart. */
+/* What can change while running: rules, scrape configuration, retention and limits, users, certificates, log level.
+ * Addresses and the data folder need a restart. */
 static enum err apply_rest(struct serve *s, struct cli_config *cfg, struct err_text *reterr)
 {
     struct tsdb_config db;
@@ -194,8 +194,8 @@ static enum err serve_apply(struct serve *s, struct cli_config *cfg, struct buf 
     struct am_config *am = NULL;
     TRY(serve_alertmanager_load(s, cfg, &am, report, reterr));
     enum err e = s->rules ? serve_rules_load(s, cfg, &rules, report, reterr) : OK;
-    e = e ? e : am ? am_service_reload(s->alertmanager, am, reterr) : OK;
     e = e ? e : apply_rest(s, cfg, reterr);
+    e = e ? e : am ? am_service_reload(s->alertmanager, am, reterr) : OK;
     am_config_unref(am);
     if (e)
         rules_load_unref(rules);

@@ -297,7 +297,7 @@ static void print_fields(struct conf_out *o, const struct conf_schema *s, const 
     for (size_t i = 0; i < s->n_fields; i++) {
         const struct conf_field *f = &s->fields[i];
         const void *v = (const char *)obj + f->offset;
-        if (f->flags & CONF_HIDDEN)
+        if ((f->flags & CONF_HIDDEN) && !(o->reveal && f->type == CONF_NODE)) /* a node may hold secrets */
             continue;
         if (f->type == CONF_INLINE) {
             print_fields(o, f->schema, v);

@@ -225,7 +225,7 @@ static enum err less(struct tmpl_call *c, const struct tmpl_val *a, const struct
 
 static enum err f_lt(struct tmpl_call *c, const struct tmpl_val *v, size_t n, struct tmpl_val *ret)
 {
-    bool is;
+    bool is = false;
     (void)n;
     TRY(less(c, &v[0], &v[1], &is));
     *ret = tmpl_bool(is);
@@ -240,7 +240,7 @@ static enum err less_or_equal(struct tmpl_call *c, const struct tmpl_val *v, boo
 
 static enum err f_le(struct tmpl_call *c, const struct tmpl_val *v, size_t n, struct tmpl_val *ret)
 {
-    bool is;
+    bool is = false;
     (void)n;
     TRY(less_or_equal(c, v, &is));
     *ret = tmpl_bool(is);
@@ -249,7 +249,7 @@ static enum err f_le(struct tmpl_call *c, const struct tmpl_val *v, size_t n, st
 
 static enum err f_gt(struct tmpl_call *c, const struct tmpl_val *v, size_t n, struct tmpl_val *ret)
 {
-    bool is;
+    bool is = false;
     (void)n;
     TRY(less_or_equal(c, v, &is));
     *ret = tmpl_bool(!is);
@@ -258,7 +258,7 @@ static enum err f_gt(struct tmpl_call *c, const struct tmpl_val *v, size_t n, st
 
 static enum err f_ge(struct tmpl_call *c, const struct tmpl_val *v, size_t n, struct tmpl_val *ret)
 {
-    bool is;
+    bool is = false;
     (void)n;
     TRY(less(c, &v[0], &v[1], &is));
     *ret = tmpl_bool(!is);

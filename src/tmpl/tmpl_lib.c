@@ -165,8 +165,8 @@ enum err lib_nanoseconds(struct tmpl_call *c, double seconds, const char *what, 
 
 enum err lib_time(struct tmpl_call *c, const struct tmpl_val *v, struct tmpl_val *ret)
 {
-    double s;
-    int64_t ns;
+    double s = 0;
+    int64_t ns = 0;
     TRY(lib_float(c, v, &s));
     TRY(lib_nanoseconds(c, s, "timestamp", &ns));
     *ret = tmpl_time_ms(c->a, ns / 1000000);
