@@ -3,6 +3,7 @@
 #include <vane/export.h>
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@ struct request {
     vane_http_server server;
     void *host_cls;
     vane_http_response response;
+    char user[128];
 };
 static __thread struct request *current;
 
@@ -104,6 +106,14 @@ enum MHD_Result vane_mhd_queue(struct MHD_Connection *c, unsigned status, struct
         current->response.body_bytes = body_bytes;
     }
     return result;
+}
+
+void vane_mhd_user(const char *user)
+{
+    if (!current || !user)
+        return;
+    snprintf(current->user, sizeof current->user, "%s", user);
+    current->response.user = current->user;
 }
 
 vane_http_server *vane_mhd_current(void)

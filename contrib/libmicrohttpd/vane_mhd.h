@@ -32,6 +32,8 @@ void vane_mhd_completed(void *cls, struct MHD_Connection *c, void **req_cls, enu
  *   route   the template, "/users/{id}", a literal; NULL: unknown */
 enum MHD_Result vane_mhd_queue(struct MHD_Connection *c, unsigned status, struct MHD_Response *response,
                                const char *route, int64_t body_bytes);
+/* Who asks, once the handler knows: for the span and the request log. Copied, cut at 127 bytes. */
+void vane_mhd_user(const char *user);
 /* The request the calling thread's handler is in, for its span and correlation id; NULL outside. */
 vane_http_server *vane_mhd_current(void);
 

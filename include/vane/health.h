@@ -6,7 +6,8 @@
  * Two threads at most run the checks: each at its interval, never two runs of one check at a time. A check that
  * overruns its timeout is UNHEALTHY ("timed out after 30 s") until it comes back; its thread is replaced, at most 8 such
  * threads. Results older than interval + timeout read as UNHEALTHY ("no result for ..."). Without a check to run there is
- * no thread. With health off (config.h) the calls answer VANE_E_UNAVAILABLE and vane_health_render() 503. */
+ * no thread. Each check is also a metric, health_check_status{check}: 0 healthy, 1 degraded, 2 unhealthy. With health off
+ * (config.h) the calls answer VANE_E_UNAVAILABLE and vane_health_render() 503. */
 #ifndef VANE_HEALTH_H
 #define VANE_HEALTH_H
 

@@ -377,6 +377,40 @@ static vane_health put_body(struct sdk_buf *b, vane_health_view view)
     return w;
 }
 
+/* ---- the metric ---- */
+
+/* A check's state goes out as the checks are read: nothing is kept beside them. */
+static void observe(void *ctx, vane_observer *o)
+{
+    (void)ctx;
+    for (size_t i = 0;; i++) {
+        char name[NAME_MAX_ + 1];
+        struct view v;
+        pthread_mutex_lock(&mu);
+        bool more = i < n_checks;
+        if (more) {
+            memcpy(name, checks[i]->name, sizeof name);
+            view_of(checks[i], sdk_mono_ns(), &v);
+        }
+        pthread_mutex_unlock(&mu);
+        if (!more)
+            return;
+        vane_observe(o, (double)v.state, VANE_LABELS(name));
+    }
+}
+
+static void need_metric(void)
+{
+    vane_metric_opts o = VANE_METRIC_OPTS_INIT;
+    o.kind = VANE_GAUGE;
+    o.name = "health_check_status";
+    o.help = "State of a health check: 0 healthy, 1 degraded, 2 unhealthy.";
+    o.labels = "check";
+    o.series_max = CHECKS_MAX;
+    o.observe = observe;
+    vane_metric_new(&o, NULL);
+}
+
 /* ---- public ---- */
 
 static bool enter(void)
@@ -478,6 +512,8 @@ vane_status vane_health_add(const vane_health_opts *opts)
         }
     }
     leave();
+    if (!st)
+        need_metric();
     return st;
 }
 
@@ -530,6 +566,8 @@ vane_status vane_health_set(const char *name, vane_health state, const char *mes
         c->last_unix_ns = sdk_unix_ns();
     }
     leave();
+    if (!st)
+        need_metric();
     return st;
 }
 

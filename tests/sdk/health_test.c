@@ -303,11 +303,49 @@ static void test_stress(void **state)
     assert_int_equal(atomic_load(&sdk_counters[SDK_ALLOC_FAILURES]), 0);
 }
 
+static void render(void)
+{
+    char *p;
+    size_t n;
+    assert_int_equal(vane_render(VANE_FORMAT_TEXT, &p, &n), VANE_OK);
+    assert_true(n < sizeof body);
+    memcpy(body, p, n);
+    body[n] = 0;
+    vane_render_free(p);
+}
+
+static void test_metric(void **state)
+{
+    (void)state;
+    begin();
+    render();
+    HAS_NOT("health_check_status");
+    struct fake db = { .state = VANE_DEGRADED };
+    assert_int_equal(add("db", &db, 60000, 0, 0), VANE_OK);
+    assert_int_equal(vane_health_set("disk \"a\"", VANE_UNHEALTHY, NULL), VANE_OK);
+    wait_runs(&db, 1);
+    render();
+    HAS("health_check_status{check=\"db\"} 1\n");
+    HAS("health_check_status{check=\"disk \\\"a\\\"\"} 2\n");
+    assert_int_equal(vane_health_set("disk \"a\"", VANE_HEALTHY, NULL), VANE_OK);
+    assert_int_equal(vane_health_remove("db"), VANE_OK);
+    render();
+    HAS("health_check_status{check=\"disk \\\"a\\\"\"} 0\n");
+    HAS_NOT("check=\"db\"");
+    assert_int_equal(vane_stop(5000), VANE_OK);
+    begin(); /* the instrument of an earlier life is gone with it */
+    assert_int_equal(vane_health_set("db", VANE_DEGRADED, NULL), VANE_OK);
+    render();
+    HAS("health_check_status{check=\"db\"} 1\n");
+    assert_int_equal(vane_stop(5000), VANE_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_states),    cmocka_unit_test(test_timeout), cmocka_unit_test(test_stop_while_stuck),
         cmocka_unit_test(test_bad_input), cmocka_unit_test(test_fork),    cmocka_unit_test(test_stress),
+        cmocka_unit_test(test_metric),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
