@@ -1,26 +1,28 @@
 #!/bin/sh
 # Starts vane with the demo services and their traffic. Ctrl-C stops everything; with DETACH=1 it returns, and
 # `tools/up.sh down` stops everything. State lives in .demo/ (data, logs, process ids).
-# Ports: VANE_PORT (9090), VANE_OTLP_PORT (4318), VANE_OTLP_GRPC_PORT (4317), DEMO_PORT (18080: the shop; payments and
-# catalog take the next two).
+# Ports: VANE_PORT (9090), VANE_OTLP_PORT (4318), VANE_OTLP_GRPC_PORT (4317), DEMO_PORT (18080: the shop; payments,
+# catalog and assistant take the next three). DEMO_BUILD and DEMO_STATE: other folders than build/ and .demo/.
+# Variables of libvane (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, LOG_LEVEL ...) reach the services.
 set -eu
 cd "$(dirname "$0")/.."
-root=$(pwd -P)
-state=.demo
-names="traffic shop payments catalog vane" # in the order they are asked to stop
+build=$(cd "${DEMO_BUILD:-build}" && pwd -P)
+state=${DEMO_STATE:-.demo}
+names="traffic shop assistant payments catalog vane" # in the order they are asked to stop
 port=${VANE_PORT:-9090}
 otlp_port=${VANE_OTLP_PORT:-4318}
 grpc_port=${VANE_OTLP_GRPC_PORT:-4317}
 shop_port=${DEMO_PORT:-18080}
 payments_port=$((shop_port + 1))
 catalog_port=$((shop_port + 2))
+assistant_port=$((shop_port + 3))
 url=http://127.0.0.1:$port
 
 say() { echo "vane: $*"; }
 nap() { sleep "$1" || true; } # a signal may cut it short
 
 # Process ids are given out again: only a program of this checkout is ours.
-ours() { case "$(readlink "/proc/$1/exe" 2>/dev/null)" in "$root/build/"*) true ;; *) false ;; esac; }
+ours() { case "$(readlink "/proc/$1/exe" 2>/dev/null)" in "$build/"*) true ;; *) false ;; esac; }
 
 running() { # prints the ids of the parts that run
     for name in $names; do
@@ -49,6 +51,12 @@ start() { # name, command...
     setsid "$@" >"$state/$name.log" 2>&1 </dev/null &
     echo $! >"$state/$name.pid"
     while kill -0 $! 2>/dev/null && ! ours $!; do nap 0.02; done
+}
+
+service() { # name, option...: a demo service; its log is JSON, a line each, in two files of at most 16 MiB
+    name=$1
+    shift
+    start "$name" env VANE_LOG_SINKS="file:$state/$name.json" "$@"
 }
 
 check() { # names...: all of them run and nobody asked to stop
@@ -95,10 +103,12 @@ if [ -n "$(running)" ]; then
     down
 fi
 check_ports "VANE_PORT=$port" "VANE_OTLP_PORT=$otlp_port" "VANE_OTLP_GRPC_PORT=$grpc_port" \
-    "DEMO_PORT=$shop_port" "DEMO_PORT=$payments_port" "DEMO_PORT=$catalog_port"
+    "DEMO_PORT=$shop_port" "DEMO_PORT=$payments_port" "DEMO_PORT=$catalog_port" \
+    "DEMO_PORT=$assistant_port"
 mkdir -p "$state"
 sed -e "s/127\.0\.0\.1:9090/127.0.0.1:$port/" -e "s/127\.0\.0\.1:18080/127.0.0.1:$shop_port/" \
     -e "s/127\.0\.0\.1:18081/127.0.0.1:$payments_port/" -e "s/127\.0\.0\.1:18082/127.0.0.1:$catalog_port/" \
+    -e "s/127\.0\.0\.1:18083/127.0.0.1:$assistant_port/" \
     examples/prometheus.yml >"$state/prometheus.yml"
 
 export no_proxy="${no_proxy:+$no_proxy,}127.0.0.1" # a proxy of the environment is not for the demo
@@ -106,18 +116,22 @@ stop=""
 trap 'stop=yes' INT TERM HUP
 shop=http://127.0.0.1:$shop_port
 payments=http://127.0.0.1:$payments_port
-start catalog build/examples/catalog --port "$catalog_port"
-start payments build/examples/payments --port "$payments_port"
-start shop env CATALOG_URL="http://127.0.0.1:$catalog_port" PAYMENTS_URL="$payments" \
-    build/examples/shop --port "$shop_port"
-start vane build/vane serve --config "$state/prometheus.yml" --data "$state/data" \
+catalog=http://127.0.0.1:$catalog_port
+assistant=http://127.0.0.1:$assistant_port
+service catalog "$build/examples/catalog" --port "$catalog_port" --db "$state/catalog.db"
+service payments "$build/examples/payments" --port "$payments_port"
+service assistant CATALOG_URL="$catalog" "$build/examples/assistant" --port "$assistant_port" --db "$state/assistant.db"
+service shop CATALOG_URL="$catalog" PAYMENTS_URL="$payments" ASSISTANT_URL="$assistant" \
+    "$build/examples/shop" --port "$shop_port" --db "$state/shop.db"
+start vane "$build/vane" serve --config "$state/prometheus.yml" --data "$state/data" \
     --listen "127.0.0.1:$port" --otlp-listen "127.0.0.1:$otlp_port" \
     --otlp-grpc-listen "127.0.0.1:$grpc_port"
 until curl -fs --noproxy '*' "$url/-/ready" >/dev/null 2>&1; do # a long log may have to be read again
     check vane
     nap 0.1
 done
-start traffic build/examples/traffic --shop "$shop" --payments "$payments"
+service traffic OTEL_EXPORTER_OTLP_METRICS_ENDPOINT="http://127.0.0.1:$otlp_port/v1/metrics" \
+    OTEL_METRIC_EXPORT_INTERVAL=5000 "$build/examples/traffic" --shop "$shop" --payments "$payments"
 nap 0.2
 # shellcheck disable=SC2086
 check $names
@@ -129,8 +143,10 @@ cat <<TEXT
   scraped targets             $url/targets
   its own health              $url/status
 
-  The demo: a shop, its payments and its catalog under traffic; every few minutes payments has an incident.
-  Logs and data: $state/
+  The demo: a shop with its catalog, payments and assistant under traffic; every few minutes there is an incident.
+  Health of its parts         $shop/health/detailed
+  Their logs, by trace        grep TRACE_ID $state/*.json   (a trace_id stands in every line)
+  Logs and data               $state/
 TEXT
 if [ "${DETACH:-}" = 1 ]; then
     echo "  Stop everything:            make down"

@@ -1,148 +1,107 @@
-/* catalog: products and orders in SQLite, behind the shop.
+/* catalog: products and their stock in SQLite, behind the shop and the assistant.
  *   GET /products            all products
  *   GET /products/{id}       one
+ *   GET /search?q=WORD       those with the word in name or category
  *   POST /orders             {"product":7,"quantity":2}: takes it from the stock; 409 when there is not enough
- * Metrics: http_*, database_query_duration_seconds{query}, database_connections_{active,idle}, inventory_level. */
-#include <pthread.h>
-#include <sqlite3.h>
+ * Business metrics: inventory_level{product_id}. Health: database, stock (DEGRADED when much is sold out). */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "../common/demo.h"
 
-enum { PRODUCTS = 12, STOCK = 500, CONNECTIONS = 4 };
+enum { STOCK = 500 };
 
-static sqlite3 *pool[CONNECTIONS];
-static int n_idle;
-static pthread_mutex_t pool_mu = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t pool_cond = PTHREAD_COND_INITIALIZER;
-static struct metric *query_seconds, *active, *idle, *inventory;
+static vane_metric inventory;
 
-static sqlite3 *connection_take(void)
+static const char schema[] =
+    "CREATE TABLE IF NOT EXISTS products (id INTEGER PRIMARY KEY, name TEXT, category TEXT, price REAL, stock INTEGER);"
+    "CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, product INTEGER, quantity INTEGER);"
+    "INSERT OR IGNORE INTO products VALUES"
+    " (1, 'espresso', 'machines', 349.0, 500), (2, 'filter', 'supplies', 4.9, 500),"
+    " (3, 'grinder', 'machines', 129.0, 500), (4, 'kettle', 'machines', 59.9, 500),"
+    " (5, 'mug', 'accessories', 12.5, 500), (6, 'beans-1kg', 'supplies', 24.9, 500),"
+    " (7, 'beans-250g', 'supplies', 7.9, 500), (8, 'descaler', 'supplies', 9.9, 500),"
+    " (9, 'scale', 'accessories', 39.0, 500), (10, 'tamper', 'accessories', 29.0, 500),"
+    " (11, 'jug', 'accessories', 19.0, 500), (12, 'gift-card', 'accessories', 50.0, 500);";
+
+static void show_stock(int product, int stock)
 {
-    pthread_mutex_lock(&pool_mu);
-    while (n_idle == 0)
-        pthread_cond_wait(&pool_cond, &pool_mu);
-    sqlite3 *db = pool[--n_idle];
-    metric_set(active, CONNECTIONS - n_idle, NO_LABELS);
-    metric_set(idle, n_idle, NO_LABELS);
-    pthread_mutex_unlock(&pool_mu);
-    return db;
+    char id[16];
+    snprintf(id, sizeof(id), "%d", product);
+    vane_gauge_set_to(inventory, stock, VANE_LABELS(id));
 }
 
-static void connection_give(sqlite3 *db)
-{
-    pthread_mutex_lock(&pool_mu);
-    pool[n_idle++] = db;
-    metric_set(active, CONNECTIONS - n_idle, NO_LABELS);
-    metric_set(idle, n_idle, NO_LABELS);
-    pthread_cond_signal(&pool_cond);
-    pthread_mutex_unlock(&pool_mu);
-}
-
-/* Runs sql with two integers bound; calls row for each row. Returns SQLite's code. */
-static int query(const char *label, const char *sql, int a, int b, void (*row)(sqlite3_stmt *st, void *ctx), void *ctx,
-                 int *ret_changes)
-{
-    sqlite3 *db = connection_take();
-    sqlite3_stmt *st = NULL;
-    double started = demo_now();
-    int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
-    if (rc == SQLITE_OK) {
-        int wants = sqlite3_bind_parameter_count(st);
-        if (wants > 0)
-            sqlite3_bind_int(st, 1, a);
-        if (wants > 1)
-            sqlite3_bind_int(st, 2, b);
-        while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-            if (row)
-                row(st, ctx);
-    }
-    if (ret_changes)
-        *ret_changes = sqlite3_changes(db);
-    sqlite3_finalize(st);
-    metric_observe(query_seconds, demo_now() - started, LABELS(label));
-    connection_give(db);
-    return rc;
-}
-
-static void product_row(sqlite3_stmt *st, void *ctx)
-{
-    struct demo_response *rs = ctx;
-    size_t n = strlen(rs->body);
-    snprintf(rs->body + n, sizeof(rs->body) - n,
-             "%s{\"id\":%d,\"name\":\"%s\",\"category\":\"%s\",\"price\":%.2f,\"stock\":%d}", n > 1 ? "," : "",
-             sqlite3_column_int(st, 0), (const char *)sqlite3_column_text(st, 1),
-             (const char *)sqlite3_column_text(st, 2), sqlite3_column_double(st, 3), sqlite3_column_int(st, 4));
-}
-
-static void list_products(const struct demo_request *rq, struct demo_response *rs)
+static int list_products(const struct demo_request *rq, json_t **ret)
 {
     (void)rq;
-    demo_work(0.004);
-    strcpy(rs->body, "[");
-    query("list_products", "SELECT id, name, category, price, stock FROM products", 0, 0, product_row, rs, NULL);
-    strcat(rs->body, "]");
+    demo_work(0.003);
+    *ret = demo_sql(NULL, "SELECT id, name, category, price, stock FROM products", "");
+    return *ret ? 200 : 500;
 }
 
-static void get_product(const struct demo_request *rq, struct demo_response *rs)
+static int get_product(const struct demo_request *rq, json_t **ret)
 {
     demo_work(0.002);
-    query("get_product", "SELECT id, name, category, price, stock FROM products WHERE id = ?", atoi(rq->tail), 0,
-          product_row, rs, NULL);
-    if (!rs->body[0])
-        rs->status = 404;
+    json_t *rows =
+        demo_sql(NULL, "SELECT id, name, category, price, stock FROM products WHERE id = ?", "i", atoi(rq->tail));
+    int status = !rows                        ? demo_error(ret, 500, "the database failed")
+                 : json_array_size(rows) == 0 ? demo_error(ret, 404, "no such product")
+                                              : 200;
+    if (status == 200)
+        *ret = json_incref(json_array_get(rows, 0));
+    json_decref(rows);
+    return status;
 }
 
-static void stock_row(sqlite3_stmt *st, void *ctx)
+static int search(const struct demo_request *rq, json_t **ret)
+{
+    const char *q = demo_query(rq, "q");
+    char like[100];
+    if (!q || !q[0])
+        return demo_error(ret, 400, "q is needed");
+    demo_work(0.005);
+    snprintf(like, sizeof(like), "%%%.90s%%", q);
+    *ret = demo_sql(NULL, "SELECT id, name, price FROM products WHERE name LIKE ?1 OR category LIKE ?1 LIMIT 5", "s",
+                    like);
+    return *ret ? 200 : 500;
+}
+
+static int place_order(const struct demo_request *rq, json_t **ret)
+{
+    int product = 0, quantity = 0;
+    if (json_unpack(rq->body, "{s:i, s:i}", "product", &product, "quantity", &quantity) || quantity < 1)
+        return demo_error(ret, 400, "product and quantity are needed");
+    demo_work(0.006);
+    int sold =
+        demo_sql_do("UPDATE products SET stock = stock - ?2 WHERE id = ?1 AND stock >= ?2", "ii", product, quantity);
+    if (sold < 0)
+        return demo_error(ret, 500, "the database failed");
+    if (sold == 0) { /* the warehouse refills at once, the customer comes back */
+        VANE_WARN("sold out", vane_int("product", product));
+        demo_sql_do("UPDATE products SET stock = ?2 WHERE id = ?1", "ii", product, STOCK);
+    } else {
+        demo_sql_do("INSERT INTO orders (product, quantity) VALUES (?, ?)", "ii", product, quantity);
+        VANE_INFO("stock taken", vane_int("product", product), vane_int("quantity", quantity));
+    }
+    json_t *rows = demo_sql(NULL, "SELECT stock, category, price FROM products WHERE id = ?", "i", product);
+    json_t *row = json_array_get(rows, 0);
+    if (row)
+        show_stock(product, (int)json_integer_value(json_object_get(row, "stock")));
+    *ret = json_incref(row);
+    json_decref(rows);
+    return !*ret ? 404 : sold ? 200 : 409;
+}
+
+static vane_health check_stock(void *ctx, char *message, size_t n)
 {
     (void)ctx;
-    metric_set(inventory, sqlite3_column_int(st, 1), LABELS((const char *)sqlite3_column_text(st, 0)));
-}
-
-static void place_order(const struct demo_request *rq, struct demo_response *rs)
-{
-    int product = 0, quantity = 0, changes = 0;
-    if (sscanf(rq->body, "{\"product\":%d,\"quantity\":%d}", &product, &quantity) != 2 || quantity < 1) {
-        rs->status = 400;
-        return;
-    }
-    demo_work(0.006);
-    query("take_stock", "UPDATE products SET stock = stock - ?2 WHERE id = ?1 AND stock >= ?2", product, quantity, NULL,
-          NULL, &changes);
-    if (changes == 0) { /* sold out: the warehouse refills at once, the customer comes back */
-        query("refill", "UPDATE products SET stock = stock + ?2 WHERE id = ?1", product, STOCK, NULL, NULL, NULL);
-        rs->status = 409;
-    }
-    query("stock", "SELECT name, stock FROM products WHERE id = ?", product, 0, stock_row, NULL, NULL);
-    strcpy(rs->body, rs->status == 200 ? "{\"ok\":true}" : "{\"ok\":false}");
-}
-
-static void create_database(void)
-{
-    static const char *const names[PRODUCTS] = { "espresso",   "filter",   "grinder", "kettle", "mug", "beans-1kg",
-                                                 "beans-250g", "descaler", "scale",   "tamper", "jug", "gift-card" };
-    static const char *const categories[] = { "machines", "supplies", "accessories" };
-    for (int i = 0; i < CONNECTIONS; i++) {
-        if (sqlite3_open_v2("file:catalog?mode=memory&cache=shared", &pool[i],
-                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_FULLMUTEX,
-                            NULL) != SQLITE_OK)
-            exit(1);
-        sqlite3_busy_timeout(pool[i], 2000);
-    }
-    n_idle = CONNECTIONS;
-    sqlite3_exec(pool[0],
-                 "PRAGMA read_uncommitted = 1; CREATE TABLE products (id INTEGER PRIMARY KEY, name TEXT, category "
-                 "TEXT, price REAL, stock INTEGER)",
-                 NULL, NULL, NULL);
-    for (int i = 0; i < PRODUCTS; i++) {
-        char sql[256];
-        snprintf(sql, sizeof(sql), "INSERT INTO products VALUES (%d, '%s', '%s', %d.9, %d)", i + 1, names[i],
-                 categories[i % 3], 4 + i * 7, STOCK);
-        sqlite3_exec(pool[0], sql, NULL, NULL, NULL);
-        metric_set(inventory, STOCK, LABELS(names[i]));
-    }
+    json_t *rows = demo_sql(NULL, "SELECT count(*) AS n FROM products WHERE stock < 20", "");
+    json_int_t low = json_integer_value(json_object_get(json_array_get(rows, 0), "n"));
+    json_decref(rows);
+    if (low < 4)
+        return VANE_HEALTHY;
+    snprintf(message, n, "%d products are nearly sold out", (int)low);
+    return VANE_DEGRADED;
 }
 
 int main(int argc, char **argv)
@@ -150,13 +109,23 @@ int main(int argc, char **argv)
     static const struct demo_route routes[] = {
         { "GET", "/products", "/products", list_products },
         { "GET", "/products/", "/products/{id}", get_product },
+        { "GET", "/search", "/search", search },
         { "POST", "/orders", "/orders", place_order },
     };
-    query_seconds = metric_histogram("database_query_duration_seconds", "Time of database queries.", "query");
-    active = metric_gauge("database_connections_active", "Database connections in use.", "");
-    idle = metric_gauge("database_connections_idle", "Database connections at rest.", "");
-    inventory = metric_gauge("inventory_level", "Units in stock.", "product_id");
-    create_database();
-    demo_wait(demo_start(argc, argv, "catalog", 18082, routes, sizeof(routes) / sizeof(routes[0]), NULL));
+    demo_init(argc, argv, "catalog", 18082);
+    inventory = vane_group_gauge(vane_group_new("business"), "inventory_level", "Units in stock.", "product_id");
+    demo_db_open("catalog", schema);
+    json_t *rows = demo_sql(NULL, "SELECT id, stock FROM products", ""), *row;
+    size_t i;
+    json_array_foreach(rows, i, row)
+    {
+        int id = 0, stock = 0;
+        if (!json_unpack(row, "{s:i, s:i}", "id", &id, "stock", &stock))
+            show_stock(id, stock);
+    }
+    json_decref(rows);
+    vane_health_opts o = { .size = sizeof(o), .name = "stock", .check = check_stock };
+    vane_health_add(&o);
+    demo_serve(routes, sizeof(routes) / sizeof(routes[0]));
     return 0;
 }

@@ -1,7 +1,9 @@
 /* traffic: customers of the shop. The rate follows a day's wave (a "day" takes --day seconds, 1200 by default,
- * so that the wave can be watched), customers think and wander, and every few minutes payments has an incident:
- * slow for a while, then failing for a while.
- * Options: --rate N requests/s at the peak (default 40, at most 500), --day SECONDS, --shop URL, --payments URL,
+ * so that the wave can be watched), customers think and wander, and every few minutes something happens: payments is slow
+ * for a while, then it fails for a while, then somebody guesses passwords.
+ * Nobody can scrape it: its metrics (customer_actions_total{action}, customers_logged_in, http_client_*) are pushed when
+ * OTEL_EXPORTER_OTLP_METRICS_ENDPOINT is set. Its spans are the roots of the traces.
+ * Options: --rate N actions/s at the peak (default 40, at most 500), --day SECONDS, --shop URL, --payments URL,
  * --for SECONDS (default: until SIGINT or SIGTERM). */
 #include <math.h>
 #include <pthread.h>
@@ -21,6 +23,8 @@ static struct {
     const char *shop, *payments;
 } cfg = { 40, 1200, 0, "http://127.0.0.1:18080", "http://127.0.0.1:18081" };
 static atomic_bool stopping;
+static vane_metric actions;
+static vane_updown logged_in;
 
 static void on_signal(int which)
 {
@@ -44,41 +48,129 @@ static double wave(void)
     return 0.55 - 0.3 * cos(x) + 0.15 * sin(2 * x);
 }
 
-static void one_request(void)
+struct customer {
+    int number, user;
+    char token[33]; /* "": not logged in */
+};
+
+static int ask_shop(struct customer *c, const char *path, json_t *body, json_t **ret)
+{
+    char url[512];
+    snprintf(url, sizeof(url), "%s%s", cfg.shop, path);
+    int status = demo_call(url, c->token, body, ret, 10000);
+    if (status == 401 && c->token[0]) {
+        c->token[0] = 0;
+        vane_updown_add(logged_in, -1);
+    }
+    return status;
+}
+
+static void log_in(struct customer *c)
+{
+    char password[40];
+    json_t *answer = NULL;
+    c->user = 1 + c->number + CUSTOMERS * (int)(demo_random() * 6);
+    snprintf(password, sizeof(password), "demo-%d%s", c->user, demo_random() < 0.06 ? "?" : "");
+    const char *token = "";
+    if (ask_shop(c, "/login", json_pack("{s:i, s:s}", "user", c->user, "password", password), &answer) == 200 &&
+        json_unpack(answer, "{s:s}", "token", &token) == 0) {
+        snprintf(c->token, sizeof(c->token), "%s", token);
+        vane_updown_add(logged_in, 1);
+    }
+    json_decref(answer);
+}
+
+static void log_out(struct customer *c)
+{
+    if (c->token[0])
+        vane_updown_add(logged_in, -1);
+    c->token[0] = 0;
+}
+
+static void look(struct customer *c)
+{
+    static const char *const words[] = { "grinder", "beans", "mug", "machines", "teapot" };
+    char path[64];
+    if (demo_random() < 0.45)
+        snprintf(path, sizeof(path), "/");
+    else if (demo_random() < 0.8)
+        snprintf(path, sizeof(path), "/products/%d", 1 + (int)(demo_random() * 12.2)); /* some do not exist */
+    else
+        snprintf(path, sizeof(path), "/search?q=%s", words[(int)(demo_random() * 5)]);
+    ask_shop(c, path, NULL, NULL);
+}
+
+static void buy(struct customer *c)
 {
     static const char *const regions[] = { "eu", "us", "asia" };
-    char url[256], body[128];
+    int lines = 1 + (int)(demo_random() * 3);
+    for (int i = 0; i < lines; i++)
+        ask_shop(c, "/cart",
+                 json_pack("{s:i, s:i}", "product", 1 + (int)(demo_random() * 12), "quantity",
+                           (int)(demo_random() * 3.97)), /* none is a mistake */
+                 NULL);
+    if (demo_random() < 0.7)
+        ask_shop(c, "/checkout", json_pack("{s:s}", "region", regions[(int)(demo_random() * 3)]), NULL);
+}
+
+static void chat(struct customer *c)
+{
+    static const char *const about[] = { "grinder", "espresso", "kettle", "descaler", "tamper", "scale" };
+    char question[100];
+    snprintf(question, sizeof(question), "Which %s is best for %d cups?", about[(int)(demo_random() * 6)],
+             1 + (int)demo_draw(4));
+    if (ask_shop(c, "/ask", json_pack("{s:s}", "question", question), NULL) == 200 && demo_random() < 0.4)
+        ask_shop(c, "/ask/feedback", json_pack("{s:i}", "score", 1 + (int)(demo_random() * demo_random() * -5 + 5)),
+                 NULL);
+}
+
+static void act(struct customer *c)
+{
     double dice = demo_random();
-    if (dice < 0.35) {
-        snprintf(url, sizeof(url), "%s/", cfg.shop);
-        demo_call("shop", url, NULL, NULL, 0, 5000);
-    } else if (dice < 0.7) {
-        snprintf(url, sizeof(url), "%s/products/%d", cfg.shop, 1 + (int)(demo_random() * 12.2)); /* some do not exist */
-        demo_call("shop", url, NULL, NULL, 0, 5000);
-    } else if (dice < 0.82) {
-        snprintf(url, sizeof(url), "%s/cart", cfg.shop);
-        demo_call("shop", url, demo_random() < 0.01 ? "" : "{\"product\":1}", NULL, 0, 5000);
-    } else if (dice < 0.9) {
-        snprintf(url, sizeof(url), "%s/login", cfg.shop);
-        demo_call("shop", url, "{}", NULL, 0, 5000);
-    } else {
-        snprintf(url, sizeof(url), "%s/checkout", cfg.shop);
-        snprintf(body, sizeof(body), "{\"product\":%d,\"quantity\":%d,\"region\":\"%s\"}",
-                 1 + (int)(demo_random() * 12), 1 + (int)(demo_random() * 3), regions[(int)(demo_random() * 3)]);
-        demo_call("shop", url, body, NULL, 0, 5000);
-    }
+    const char *what = "look";
+    if (!c->token[0] && dice < 0.5)
+        what = "log in", log_in(c);
+    else if (dice < 0.02)
+        what = "log out", log_out(c);
+    else if (dice < 0.035)
+        what = "register", ask_shop(c, "/users", json_pack("{s:s}", "source", dice < 0.03 ? "web" : "mobile"), NULL);
+    else if (dice < 0.05)
+        what = "account", ask_shop(c, "/account", NULL, NULL);
+    else if (dice < 0.09)
+        what = "rate", ask_shop(c, "/ratings",
+                                json_pack("{s:i, s:i}", "product", 1 + (int)(demo_random() * 12), "stars",
+                                          3 + (int)(demo_random() * 3)),
+                                NULL);
+    else if (dice < 0.17)
+        what = "ask", chat(c);
+    else if (dice < 0.27)
+        what = "buy", buy(c);
+    else
+        look(c);
+    vane_counter_add_to(actions, 1, VANE_LABELS(what));
 }
 
 static void *customer(void *ctx)
 {
-    (void)ctx;
+    struct customer c = { .number = (int)(intptr_t)ctx };
     while (!atomic_load(&stopping)) {
         double per_customer = cfg.rate * wave() / CUSTOMERS;
         nap(-log(1 - demo_random()) / per_customer);
         if (!atomic_load(&stopping))
-            one_request();
+            act(&c);
     }
     return NULL;
+}
+
+/* Somebody tries the passwords of one user. */
+static void attack(double seconds)
+{
+    struct customer c = { .number = 0 };
+    for (double end = demo_now() + seconds; demo_now() < end && !atomic_load(&stopping); nap(0.2)) {
+        char guess[33];
+        demo_token(guess);
+        ask_shop(&c, "/login", json_pack("{s:i, s:s}", "user", 42, "password", guess), NULL);
+    }
 }
 
 static void *incidents(void *ctx)
@@ -89,8 +181,12 @@ static void *incidents(void *ctx)
         nap(150 + demo_random() * 60);
         if (atomic_load(&stopping))
             break;
-        snprintf(url, sizeof(url), "%s/incident?kind=%s&seconds=45", cfg.payments, turn % 2 ? "errors" : "slow");
-        demo_call("payments", url, "", NULL, 0, 2000);
+        if (turn % 3 == 2) {
+            attack(30);
+            continue;
+        }
+        snprintf(url, sizeof(url), "%s/incident?kind=%s&seconds=45", cfg.payments, turn % 3 ? "errors" : "slow");
+        demo_call(url, NULL, json_object(), NULL, 2000);
     }
     return NULL;
 }
@@ -121,10 +217,14 @@ int main(int argc, char **argv)
 {
     pthread_t threads[CUSTOMERS + 1];
     read_options(argc, argv);
+    demo_start("traffic");
+    actions = vane_counter_new("customer_actions_total", "What customers did.", "action");
+    logged_in =
+        vane_updown_bind(vane_updown_new("customers_logged_in", "Customers with a session.", ""), VANE_NO_LABELS);
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     for (int i = 0; i < CUSTOMERS; i++)
-        pthread_create(&threads[i], NULL, customer, NULL);
+        pthread_create(&threads[i], NULL, customer, (void *)(intptr_t)i);
     pthread_create(&threads[CUSTOMERS], NULL, incidents, NULL);
     while (!atomic_load(&stopping)) {
         nap(1);
@@ -133,5 +233,6 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i <= CUSTOMERS; i++)
         pthread_join(threads[i], NULL);
+    vane_stop(2000);
     return 0;
 }

@@ -45,7 +45,7 @@ static struct check *checks[CHECKS_MAX];
 static size_t n_checks;
 static struct runner *runners[RUNNERS_MAX + STUCK_MAX];
 static pthread_t scheduler;
-static bool running, scheduler_runs, stopping, forked;
+static bool running, scheduler_runs, stopping, forked, has_metric;
 static bool not_ready;
 static char not_ready_reason[MESSAGE_MAX];
 
@@ -399,8 +399,15 @@ static void observe(void *ctx, vane_observer *o)
     }
 }
 
+/* An instrument with a callback is made once; lock not held: a collection may be reading the checks. */
 static void need_metric(void)
 {
+    pthread_mutex_lock(&mu);
+    bool had = has_metric;
+    has_metric = true;
+    pthread_mutex_unlock(&mu);
+    if (had)
+        return;
     vane_metric_opts o = VANE_METRIC_OPTS_INIT;
     o.kind = VANE_GAUGE;
     o.name = "health_check_status";
@@ -511,9 +518,10 @@ vane_status vane_health_add(const vane_health_opts *opts)
             pthread_cond_signal(&changed);
         }
     }
-    leave();
+    pthread_mutex_unlock(&mu);
     if (!st)
         need_metric();
+    sdk_leave();
     return st;
 }
 
@@ -565,9 +573,10 @@ vane_status vane_health_set(const char *name, vane_health state, const char *mes
         c->last_ns = sdk_mono_ns();
         c->last_unix_ns = sdk_unix_ns();
     }
-    leave();
+    pthread_mutex_unlock(&mu);
     if (!st)
         need_metric();
+    sdk_leave();
     return st;
 }
 
@@ -586,7 +595,7 @@ static vane_status health_start(void)
 {
     pthread_mutex_lock(&mu); /* a check of an earlier life may still run */
     running = sdk_cfg.health == VANE_ON;
-    stopping = forked = scheduler_runs = not_ready = false;
+    stopping = forked = scheduler_runs = not_ready = has_metric = false;
     n_checks = 0;
     conds_init();
     atomic_store(&sdk_health_hook, running ? vane_health_render : NULL);
