@@ -35,11 +35,12 @@ struct am_alert { /* times 0: not given; all borrowed */
     int64_t starts_ms, ends_ms, updated_ms;
     str generator_url;
     uint64_t fingerprint;
+    bool flapping; /* of a notice: shown as firing whatever it is */
 };
 
 /* ---- what is sent ---- */
 #define AM_MEMORY_BYTES 256
-struct am_delivery { /* what came of one attempt; the sender fills it in before am_sent() */
+struct am_delivery {     /* what came of one attempt; the sender fills it in before am_sent() */
     int status;          /* of the provider's last answer (HTTP, SMTP); 0: none came */
     int64_t took_ms;     /* of the attempt */
     int64_t retry_in_ms; /* AM_RETRY: no attempt before (Retry-After, rate limits); 0: the engine's own pause */
@@ -54,16 +55,21 @@ struct am_notice {
     struct labels group_labels, route_labels;
     const struct am_alert *alerts; /* ends_ms is 0 while firing; firing ones and, where wanted, resolved ones */
     size_t n_alerts, n_firing;
+    struct am_changes { /* since the last message to this integration about this group */
+        size_t n_new, n_resolved, n_unchanged;
+    } changes;
     unsigned attempt;     /* from 1 */
     uint64_t idempotency; /* same for every attempt at this message */
     int64_t now_ms;       /* of the flush */
     str memory;           /* what it noted with its last message of this group while that fired (am_delivery); "" */
     struct am_delivery delivery;
 };
+struct am_policy_state;
 struct am_options {
     void *ctx;
     /* Takes a message; am_sent() must follow exactly once, also from within. The notice lives until then. */
     void (*send)(void *ctx, struct am_notice *n);
+    struct am_policy_state *facts; /* am_policy_state.h; NULL: of its own, in memory */
 };
 
 enum err am_open(const struct am_options *opt, struct am_config *cfg, int64_t now_ms,

@@ -12,6 +12,7 @@ void am_alert_unref(struct alert *al)
     if (--al->refs)
         return;
     arena_deinit(&al->a);
+    mem_free(al->flap);
     mem_free(al);
 }
 
@@ -70,6 +71,8 @@ static void take(struct am *am, struct am_alert v, bool timed_out, int64_t now_m
         merge(&v, *slot, now_ms);
     }
     al = *slot;
+    if (!is_new && alert_resolved(al, now_ms) != (v.ends_ms <= now_ms))
+        am_flap_note(am, al, now_ms);
     arena_init(&a, 0);
     v.labels = labels_copy(&a, v.labels);
     v.annotations = labels_copy(&a, v.annotations);
@@ -148,6 +151,10 @@ enum err am_open(const struct am_options *opt, struct am_config *cfg, int64_t no
     mtx_init(&am->mu, 150);
     am->opt = *opt;
     am->cfg = am_config_ref(cfg);
+    am->facts = opt->facts;
+    am->own_facts = !opt->facts;
+    if (am->own_facts)
+        IGNORE_ERR(am_policy_state_open(NULL, &am->facts, NULL)); /* nothing can fail without a database */
     am->inhibitor = am_inhibitor_new(&cfg->inhibit);
     am->alert_gc_ms = now_ms + AM_ALERT_GC_MS;
     am->group_gc_ms = now_ms + AM_GROUP_GC_MS;
@@ -179,6 +186,8 @@ void am_close(struct am *am)
     vec_free(&am->silences);
     vec_free(&am->waiting);
     am_config_unref(am->cfg);
+    if (am->own_facts)
+        am_policy_state_close(am->facts);
     mtx_deinit(&am->mu);
     mem_free(am);
 }
@@ -222,7 +231,7 @@ static void view(struct am *am, const struct alert *al, int64_t now_ms, struct a
 {
     const struct am_route *routes[AM_ROUTES_PER_ALERT];
     uint64_t by[64];
-    size_t n = MIN(am_route_match(am->cfg->route, al->v.labels, routes, AM_ROUTES_PER_ALERT), AM_ROUTES_PER_ALERT);
+    size_t n = MIN(am_config_routes(am->cfg, al->v.labels, routes, AM_ROUTES_PER_ALERT), AM_ROUTES_PER_ALERT);
     str *receivers = arena_array(a, str, n + 1), *ids = NULL;
     for (size_t i = 0; i < n; i++)
         receivers[i] = arena_str(a, routes[i]->receiver);

@@ -1,5 +1,6 @@
 /* alertmanager.yml as a whole: global settings, what integrations inherit from them, names that must exist, templates. */
 #include "alerting/am_config_int.h"
+#include "alerting/am_policy.h"
 
 #include <glob.h>
 
@@ -522,8 +523,12 @@ static str dir_of(str path)
     return STR("");
 }
 
-static enum err from_root(struct conf_ctx *cx, str file, const struct conf_node *root, struct am_config **ret)
+static enum err from_root(struct conf_ctx *cx, str file, const struct conf_node *root, const struct conf_node *policy,
+                          struct am_config **ret)
 {
+    struct am_policy *p = NULL;
+    if (am_policy_compile(cx, policy ? conf_copy(cx->a, policy) : NULL, root, &root, &p) != OK)
+        return ERR_INVALID;
     struct am_config *c = arena_new(cx->a, struct am_config);
     str dir = dir_of(file);
     bool read = conf_decode(cx, root, &config_schema, c) == OK;
@@ -535,7 +540,9 @@ static enum err from_root(struct conf_ctx *cx, str file, const struct conf_node 
     read_intervals(cx, c, c->intervals_node, "time interval");
     if (read)
         fill_receivers(cx, root, c, dir);
+    c->policy = p;
     read_route(cx, c);
+    am_policy_attach(cx, c);
     IGNORE_ERR(am_inhibit_conf(cx, c->inhibit_node, &c->inhibit)); /* said in cx */
     for (size_t i = 0; i < c->templates.n; i++)
         c->templates.p[i] = http_join_dir(cx->a, dir, c->templates.p[i]);
@@ -543,7 +550,7 @@ static enum err from_root(struct conf_ctx *cx, str file, const struct conf_node 
         conf_warn(cx, c->tracing_node, "tracing of notifications is not supported: ignored");
     if (cx->n_errors)
         return ERR_INVALID;
-    c->hash = conf_hash(&config_schema, c);
+    c->hash = conf_hash(&config_schema, c) ^ (p ? conf_hash(&am_policy_schema, p) : 0);
     c->a = cx->a;
     c->ctx = cx;
     c->refs = arena_new(cx->a, atomic_uint);
@@ -581,22 +588,34 @@ static enum err finish(struct conf_ctx *cx, enum err e, struct buf *diags_out, s
     return e;
 }
 
-enum err am_config_load(const char *path, struct am_config **ret, struct buf *diags_out, struct err_text *reterr)
+enum err am_config_load_under(const char *path, const struct conf_node *policy, struct am_config **ret,
+                              struct buf *diags_out, struct err_text *reterr)
 {
     struct conf_ctx *cx = ctx_new();
     struct conf_node *root;
     enum err e = conf_read(cx, path, 0, &root);
-    e = e ? e : from_root(cx, arena_str(cx->a, str_c(path)), root, ret);
+    e = e ? e : from_root(cx, arena_str(cx->a, str_c(path)), root, policy, ret);
+    return finish(cx, e, diags_out, reterr);
+}
+
+enum err am_config_load(const char *path, struct am_config **ret, struct buf *diags_out, struct err_text *reterr)
+{
+    return am_config_load_under(path, NULL, ret, diags_out, reterr);
+}
+
+enum err am_config_parse_under(str file, str text, const struct conf_node *policy, struct am_config **ret,
+                               struct buf *diags_out, struct err_text *reterr)
+{
+    struct conf_ctx *cx = ctx_new();
+    struct conf_node *root;
+    enum err e = conf_parse(cx, arena_str(cx->a, file), arena_str(cx->a, text), 0, &root);
+    e = e ? e : from_root(cx, file, root, policy, ret);
     return finish(cx, e, diags_out, reterr);
 }
 
 enum err am_config_parse(str file, str text, struct am_config **ret, struct buf *diags_out, struct err_text *reterr)
 {
-    struct conf_ctx *cx = ctx_new();
-    struct conf_node *root;
-    enum err e = conf_parse(cx, arena_str(cx->a, file), arena_str(cx->a, text), 0, &root);
-    e = e ? e : from_root(cx, file, root, ret);
-    return finish(cx, e, diags_out, reterr);
+    return am_config_parse_under(file, text, NULL, ret, diags_out, reterr);
 }
 
 struct am_config *am_config_ref(struct am_config *c)

@@ -21,6 +21,7 @@
 #include "http/http_config.h"
 
 struct tmpl_set;
+struct am_policy;
 
 #define AM_TEMPLATE_BYTES_MAX (1u << 20) /* one template file */
 #define AM_TEMPLATE_FILES_MAX 1000u
@@ -278,7 +279,9 @@ struct am_config {
     struct am_inhibit_rules inhibit;
     struct am_named_intervals *intervals; /* of both lists */
     size_t n_intervals;
-    uint64_t hash; /* of all settings, secrets too: did a reload change it? */
+    struct am_policy *policy;             /* am_policy.h; NULL: none */
+    const struct am_route **drill_routes; /* by receiver */
+    uint64_t hash;                        /* of all settings, secrets too: did a reload change it? */
     /* of the file */
     const struct conf_node *route_node, *inhibit_node, *mute_node, *intervals_node, *tracing_node;
     struct arena *a;
@@ -292,12 +295,17 @@ enum err am_config_load(const char *path, struct am_config **ret, struct buf *di
                         struct err_text *reterr) MUST_CHECK;
 enum err am_config_parse(str file, str text, struct am_config **ret, struct buf *diags_out,
                          struct err_text *reterr) MUST_CHECK;
+/* The same under an alert_policy (am_policy.h): its node in vane.yaml, copied; NULL: none. */
+enum err am_config_load_under(const char *path, const struct conf_node *policy, struct am_config **ret,
+                              struct buf *diags_out, struct err_text *reterr) MUST_CHECK;
+enum err am_config_parse_under(str file, str text, const struct conf_node *policy, struct am_config **ret,
+                               struct buf *diags_out, struct err_text *reterr) MUST_CHECK;
 struct am_config *am_config_ref(struct am_config *c);
 void am_config_unref(struct am_config *c); /* NULL is fine */
 /* As YAML, defaults filled in, secrets hidden. */
 void am_config_print(const struct am_config *c, struct buf *out);
-const struct am_receiver *am_config_receiver(const struct am_config *c, str name);   /* NULL: none */
-const struct am_intervals *am_config_intervals(const struct am_config *c, str name); /* NULL: none */
+const struct am_receiver *am_config_receiver(const struct am_config *c, str name);         /* NULL: none */
+const struct am_intervals *am_config_intervals(const struct am_config *c, str name);       /* NULL: none */
 bool am_config_muted(const struct am_config *c, const struct am_route *r, int64_t now_ms); /* by time intervals */
 
 /* The default templates and those of the configuration's files, as text or as HTML. Free with tmpl_set_free(). */

@@ -49,7 +49,7 @@ static struct group *group_of(struct am *am, const struct am_route *r, struct la
     g->labels = labels_copy(&a, by);
     g->route = r;
     g->id = id.labels;
-    g->next_ms = now_ms + r->group_wait_ms;
+    g->next_ms = am_policy_first_turn(r, now_ms);
     buf_str_add(&key, r->key);
     buf_u8(&key, ':');
     print_labels(&key, g->labels);
@@ -80,7 +80,7 @@ void am_groups_clear(struct am *am)
 void am_dispatch_alert(struct am *am, struct alert *al, int64_t now_ms)
 {
     const struct am_route *routes[AM_ROUTES_PER_ALERT];
-    size_t n = am_route_match(am->cfg->route, al->v.labels, routes, AM_ROUTES_PER_ALERT);
+    size_t n = am_config_routes(am->cfg, al->v.labels, routes, AM_ROUTES_PER_ALERT);
     if (n > AM_ROUTES_PER_ALERT) {
         stat_add(&passed_over, (int64_t)(n - AM_ROUTES_PER_ALERT));
         n = AM_ROUTES_PER_ALERT;
@@ -95,9 +95,7 @@ void am_dispatch_alert(struct am *am, struct alert *al, int64_t now_ms)
             *slot = al;
             al->refs++;
         }
-        /* An alert that fires for longer than group_wait already is not made to wait. */
-        if (!g->flushed && al->v.starts_ms + routes[i]->group_wait_ms < now_ms)
-            g->next_ms = MIN(g->next_ms, now_ms);
+        am_policy_joined(am, g, al, now_ms);
     }
 }
 
@@ -145,6 +143,8 @@ static bool is_subset(const struct fingerprints *part, const struct fingerprints
 
 static bool needs_message(const struct log_entry *e, const struct pending *p, bool send_resolved, int64_t now_ms)
 {
+    if (p->digest)
+        return p->firing.n || p->resolved.n;
     if (!e)
         return p->firing.n > 0;
     if (!is_subset(&p->firing, &e->firing))
@@ -212,13 +212,56 @@ static bool is_suppressed(const struct am *am, struct labels ls, int64_t now_ms)
     return am_inhibited(am->inhibitor, ls, &by, 1) || am_silenced(am, ls, now_ms, NULL, NULL);
 }
 
+static str log_key(struct arena *a, const struct group *g, const struct am_receiver *receiver,
+                   const struct am_integration *in)
+{
+    return arena_printf(a, STR_FMT ":" STR_FMT "/%s/%zu", STR_ARG(g->key), STR_ARG(receiver->name),
+                        am_kind_name(in->kind), in->index);
+}
+
+static bool contains(const struct fingerprints *f, uint64_t fp)
+{
+    return f->n && bsearch(&fp, f->p, f->n, sizeof(fp), cmp_u64);
+}
+
+static bool was_told_of(struct am *am, const struct group *g, uint64_t fp, struct arena *a)
+{
+    const struct am_receiver *r = am_config_receiver(am->cfg, g->route->receiver);
+    for (size_t i = 0; i < r->n_integrations; i++) {
+        const struct log_entry *e = log_map_get(&am->log, log_key(a, g, r, &r->integrations[i]));
+        if (e && contains(&e->firing, fp))
+            return true;
+    }
+    return false;
+}
+
+/* An alert that ended is shown as firing still: it flaps, or ended less than resolve_wait ago. */
+static bool is_kept(struct am *am, const struct group *g, struct turn *t, struct am_alert *v)
+{
+    int64_t wait_ms = am_policy_resolve_wait_ms(am->cfg->policy, g->route);
+    return v->flapping || (wait_ms && v->ends_ms + wait_ms > t->now_ms && was_told_of(am, g, v->fingerprint, &t->a));
+}
+
+static void mark_flapping(struct am *am, const struct alert *al, struct turn *t, struct am_alert *v)
+{
+    struct label_builder b;
+    v->flapping = am_flapping(am, al, t->now_ms);
+    if (!v->flapping)
+        return;
+    lb_init(&b, &t->a);
+    lb_reset(&b, v->annotations);
+    lb_set(&b, STR("flapping"), am_flap_text(am, al, t->now_ms, &t->a));
+    v->annotations = lb_labels(&b);
+}
+
 static void gather(struct am *am, struct group *g, struct flight *f, struct turn *t)
 {
     bool muted = am_route_muted(am, g->route, t->now_ms);
     t->alerts = arena_array(&t->a, struct am_alert, g->members.n + 1);
     map_each (alert_map, m, &g->members) {
         struct am_alert v = m->value->v;
-        if (alert_resolved(m->value, t->now_ms)) {
+        mark_flapping(am, m->value, t, &v);
+        if (alert_resolved(m->value, t->now_ms) && !is_kept(am, g, t, &v)) {
             struct resolved_alert r = { v.fingerprint, v.updated_ms };
             vec_push(&f->resolved, r);
         } else {
@@ -226,11 +269,35 @@ static void gather(struct am *am, struct group *g, struct flight *f, struct turn
         }
         if (muted || is_suppressed(am, v.labels, t->now_ms))
             stat_add(&suppressed, 1);
-        else
+        else if (am_policy_says(am, g, &v, t->now_ms))
             t->alerts[t->n++] = v;
     }
     if (t->n)
         qsort(t->alerts, t->n, sizeof(*t->alerts), am_alert_cmp);
+}
+
+#define FLAPPING_BITS 0xf1a9f1a9f1a9f1a9u /* that an alert flaps is news, and that it does no more */
+static uint64_t told_as(const struct am_alert *v)
+{
+    return v->fingerprint ^ (v->flapping ? FLAPPING_BITS : 0);
+}
+
+static struct am_changes changes_of(const struct log_entry *e, const struct turn *t)
+{
+    static const struct fingerprints none;
+    const struct fingerprints *firing = e ? &e->firing : &none, *resolved = e ? &e->resolved : &none;
+    struct am_changes c = { 0 };
+    for (size_t i = 0; i < t->n; i++) {
+        uint64_t fp = t->alerts[i].fingerprint;
+        bool knew = contains(firing, fp) || contains(firing, fp ^ FLAPPING_BITS);
+        if (t->alerts[i].ends_ms)
+            c.n_resolved += !contains(resolved, fp);
+        else if (knew)
+            c.n_unchanged++;
+        else
+            c.n_new++;
+    }
+    return c;
 }
 
 static struct fingerprints fingerprints_of(struct arena *a, const struct turn *t, bool resolved)
@@ -238,7 +305,7 @@ static struct fingerprints fingerprints_of(struct arena *a, const struct turn *t
     struct fingerprints f = { arena_array(a, uint64_t, t->n + 1), 0 };
     for (size_t i = 0; i < t->n; i++)
         if ((t->alerts[i].ends_ms != 0) == resolved)
-            f.p[f.n++] = t->alerts[i].fingerprint;
+            f.p[f.n++] = told_as(&t->alerts[i]);
     if (f.n)
         qsort(f.p, f.n, sizeof(*f.p), cmp_u64);
     return f;
@@ -290,8 +357,8 @@ static struct pending *message(struct am *am, struct group *g, const struct turn
     struct pending *p = mem_zalloc(sizeof(*p));
     bool send_resolved = in->of->send_resolved;
     arena_init(&p->a, 0);
-    p->log_key = arena_printf(&p->a, STR_FMT ":" STR_FMT "/%s/%zu", STR_ARG(g->key), STR_ARG(receiver->name),
-                              am_kind_name(in->kind), in->index);
+    p->log_key = log_key(&p->a, g, receiver, in);
+    p->digest = am_policy_is_digest(g->route);
     p->firing = fingerprints_of(&p->a, t, false);
     p->resolved = fingerprints_of(&p->a, t, true);
     p->repeat_ms = g->route->repeat_interval_ms;
@@ -312,6 +379,7 @@ static struct pending *message(struct am *am, struct group *g, const struct turn
     }
     fill_notice(p, g, t, receiver, in, send_resolved);
     const struct log_entry *before = log_map_get(&am->log, p->log_key);
+    p->n.changes = changes_of(before, t);
     p->n.memory = before && before->memory.n ? arena_str(&p->a, before->memory) : STR("");
     return p;
 }
@@ -357,7 +425,7 @@ static void flush(struct am *am, struct group *g, int64_t now_ms, struct outbox 
     f->deadline_ms = now_ms + MAX(g->route->group_interval_ms, AM_FLUSH_TIMEOUT_MS);
     g->flight = f;
     g->flushed = true;
-    g->next_ms = now_ms + g->route->group_interval_ms;
+    g->next_ms = am_policy_next_turn(am, g->route, now_ms);
     gather(am, g, f, &t);
     for (size_t i = 0; t.n && i < receiver->n_integrations; i++) {
         struct pending *p = message(am, g, &t, receiver, &receiver->integrations[i]);
@@ -431,6 +499,7 @@ static void gc(struct am *am, int64_t now_ms)
         }
         am_silences_gc(am, now_ms);
         log_gc(am, now_ms);
+        am_policy_gc(am, now_ms);
     }
     if (now_ms >= am->alert_gc_ms) {
         am->alert_gc_ms = now_ms + AM_ALERT_GC_MS;
@@ -480,6 +549,7 @@ int64_t am_tick(struct am *am, int64_t now_ms)
     gc(am, now_ms);
     gather_due(am, now_ms, &out);
     mtx_unlock(&am->mu);
+    am_policy_save(am);
     for (size_t i = 0; i < out.v.n; i++) {
         out.v.p[i]->n.attempt++;
         am->opt.send(am->opt.ctx, &out.v.p[i]->n);

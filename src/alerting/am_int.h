@@ -8,6 +8,8 @@
 #define VANE_ALERTING_AM_INT_H
 
 #include "alerting/am.h"
+#include "alerting/am_policy.h"
+#include "alerting/am_policy_state.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/thread.h"
@@ -16,7 +18,8 @@
 struct alert {
     struct arena a; /* of v */
     struct am_alert v;
-    bool timed_out; /* ends_ms is a guess: now + resolve_timeout */
+    struct am_flap *flap; /* NULL: it never changed, or nobody asks */
+    bool timed_out;       /* ends_ms is a guess: now + resolve_timeout */
     unsigned refs;
 };
 static inline bool alert_resolved(const struct alert *al, int64_t now_ms)
@@ -86,6 +89,7 @@ struct pending { /* one message */
     str log_key;
     struct fingerprints firing, resolved;
     int64_t repeat_ms, retry_ms, pause_ms;
+    bool digest; /* said whether it is news or not */
 };
 
 #define MAP_NAME     air_map
@@ -128,6 +132,8 @@ struct am {
     struct am_config *cfg;
     struct alert_map alerts;
     struct am_inhibitor *inhibitor;
+    struct am_policy_state *facts;
+    bool own_facts;
     struct group_map groups;
     VEC(struct pending *) waiting; /* for their next attempt */
     struct air_map air;            /* messages that are out or waiting, by log_key */
@@ -136,6 +142,19 @@ struct am {
     int64_t alert_gc_ms, group_gc_ms, next_end_ms; /* next_end_ms: no firing alert ends before */
 };
 
+/* am_flap.c */
+void am_flap_note(struct am *am, struct alert *al, int64_t now_ms); /* it began, or ended */
+bool am_flapping(const struct am *am, const struct alert *al, int64_t now_ms);
+str am_flap_text(const struct am *am, const struct alert *al, int64_t now_ms, struct arena *a);
+/* am_escalate.c: what a policy says of a group's turns */
+int64_t am_policy_first_turn(const struct am_route *r, int64_t now_ms);
+int64_t am_policy_next_turn(struct am *am, const struct am_route *r, int64_t now_ms);
+void am_policy_joined(const struct am *am, struct group *g, const struct alert *al, int64_t now_ms);
+/* Is it told in this turn? v->ends_ms: as in a turn. May bring the group's next turn forward. */
+bool am_policy_says(struct am *am, struct group *g, const struct am_alert *v, int64_t now_ms);
+bool am_policy_is_digest(const struct am_route *r);
+void am_policy_gc(struct am *am, int64_t now_ms);
+void am_policy_save(struct am *am); /* without am.mu */
 /* am_silence.c */
 /* Ids of active silences that match, in a; NULL a: does any? */
 size_t am_silenced(const struct am *am, struct labels ls, int64_t now_ms, struct arena *a, str **ret);

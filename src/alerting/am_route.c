@@ -121,6 +121,7 @@ static struct am_route *build(struct build *b, const struct conf_node *n, struct
     r->n_routes = 0;
     r->index = b->n++;
     r->at = n;
+    r->policy = NULL;
     r->matchers = (struct am_matchers){ 0 };
     if (b->n > AM_ROUTES_MAX || b->depth > CONF_DEPTH_MAX) {
         IGNORE_ERR(conf_error(b->cx, n, "more than %u routes", AM_ROUTES_MAX));
@@ -237,7 +238,8 @@ struct labels am_route_group(const struct am_route *r, struct labels ls, struct 
     struct label *p = arena_array(a, struct label, ls.n + 1);
     size_t n = 0;
     labels_each (x, ls)
-        if (r->group_by_all || bsearch(&x->name, r->group_by, r->n_group_by, sizeof(str), cmp_str))
+        if (r->group_by_all || bsearch(&x->name, r->group_by, r->n_group_by, sizeof(str), cmp_str) ||
+            (str_eq(x->name, STR("drill")) && str_eq(x->value, STR("true")))) /* never in the group of a real alert */
             p[n++] = *x;
     return (struct labels){ p, n };
 }

@@ -4,6 +4,8 @@
 
 #include "alerting/am_matcher.h"
 
+struct am_route_policy;
+
 #define AM_ROUTES_MAX 100000u /* in a tree */
 
 struct am_route {
@@ -26,6 +28,7 @@ struct am_route {
     size_t n_mute, n_active;
     struct labels labels; /* templates for routeLabels; inherited, own ones win */
     const struct conf_node *at;
+    const struct am_route_policy *policy; /* am_policy.h; NULL: none */
 };
 
 /* Decode `route:` of alertmanager.yml. Checks what a route can know by itself (matchers, group_by, durations, the

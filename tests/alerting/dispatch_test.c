@@ -49,7 +49,7 @@ static void begin(struct world *w, const char *yaml)
     struct am_config *c = config(yaml);
     *w = (struct world){ .now = T0, .answer = AM_SENT };
     buf_init(&w->said, 0);
-    const struct am_options opt = { w, send };
+    const struct am_options opt = { .ctx = w, .send = send };
     assert_ok(am_open(&opt, c, T0, &w->am));
     am_config_unref(c);
 }

@@ -71,7 +71,7 @@ static void webhook(void **state)
     struct am *am;
     struct am_sender_config sc = { .external_url = STR("http://vane.example") };
     assert_ok(am_sender_open(&sc, &s));
-    struct am_options opt = { s, am_sender_send };
+    struct am_options opt = { .ctx = s, .send = am_sender_send };
     assert_ok(am_open(&opt, cfg, os_now_ms(), &am));
     assert_ok(am_sender_serve(s, am, cfg, &why));
     struct label l[] = { { STR("alertname"), STR("Down") }, { STR("job"), STR("shop") } };

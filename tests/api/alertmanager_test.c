@@ -24,7 +24,7 @@ static void open_with(str yaml)
 {
     struct am_config *c = NULL;
     struct err_text why;
-    const struct am_options opt = { NULL, take };
+    const struct am_options opt = { .ctx = NULL, .send = take };
     if (am_config_parse(STR("am.yml"), yaml, &c, NULL, &why) != OK)
         fail_msg("%s", why.msg);
     assert_ok(am_open(&opt, c, 1790000000000, &plugged.am));

@@ -1,0 +1,136 @@
+/* What an alert_policy adds to a group's turn: alerts that wait for their step of an escalation, that ended only just
+ * now, or that flap; and the moments of digests.
+ *
+ * The clock of an escalation starts with the first turn of a severity's own route that has the alert: silenced, muted
+ * and inhibited alerts have no clock. It is a durable fact (am_policy_state.h), keyed by the alert and its beginning, and
+ * saved before the first message goes out; so a restart goes on where it was, and an alert that comes back later is a
+ * new one. Steps are routes of their own: an acknowledged alert is held back from them, as is one whose time has not
+ * come, and the group has its next turn when that is. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "alerting/am_int.h"
+#include "base/log.h"
+#include "base/stats.h"
+
+#define TOLD_KEEP_MS 86400000 /* facts of alerts that nobody has sent again since the start */
+
+static struct stat escalated =
+    STAT_COUNTER("vane_alertmanager_escalated_total", "Alerts that the next step of an escalation was told of", "");
+
+struct told_key {
+    char text[48];
+};
+static struct told_key told_key(const struct am_alert *v)
+{
+    struct told_key k;
+    snprintf(k.text, sizeof(k.text), "%016llx/%lld", (unsigned long long)v->fingerprint, (long long)v->starts_ms);
+    return k;
+}
+
+static void start_clock(struct am *am, const struct am_alert *v, int64_t now_ms)
+{
+    const struct told_key k = told_key(v);
+    if (!am_policy_state_get(am->facts, AM_FACT_TOLD, str_c(k.text)).at_ms)
+        am_policy_state_put(am->facts, AM_FACT_TOLD, str_c(k.text), (struct am_fact){ now_ms, 0 });
+}
+
+/* Has the step's time come? If not, the group's next turn is when it does. */
+static bool step_is_due(struct am *am, struct group *g, const struct am_alert *v, int64_t now_ms)
+{
+    const struct am_route_policy *rp = g->route->policy;
+    const struct told_key k = told_key(v);
+    struct am_fact f = am_policy_state_get(am->facts, AM_FACT_TOLD, str_c(k.text));
+    if (v->ends_ms) /* it ended: those hear it that were told */
+        return f.at_ms && f.n >= rp->step;
+    if (!f.at_ms || f.at_ms + rp->after_ms > now_ms) {
+        g->next_ms = MIN(g->next_ms, (f.at_ms ? f.at_ms : now_ms) + rp->after_ms);
+        return false;
+    }
+    if (f.n < rp->step) {
+        f.n = rp->step;
+        am_policy_state_put(am->facts, AM_FACT_TOLD, str_c(k.text), f);
+        stat_add(&escalated, 1);
+    }
+    return true;
+}
+
+bool am_policy_says(struct am *am, struct group *g, const struct am_alert *v, int64_t now_ms)
+{
+    const struct am_route_policy *rp = g->route->policy;
+    if (!rp || !rp->escalation)
+        return true;
+    if (rp->step)
+        return step_is_due(am, g, v, now_ms);
+    if (!v->ends_ms)
+        start_clock(am, v, now_ms);
+    return true;
+}
+
+/* ---- when ---- */
+int64_t am_policy_first_turn(const struct am_route *r, int64_t now_ms)
+{
+    const struct am_digest *d = r->policy ? r->policy->digest : NULL;
+    return d ? am_calendar_next_ms(d->at_minute, &d->on, now_ms) : now_ms + r->group_wait_ms;
+}
+
+int64_t am_policy_next_turn(struct am *am, const struct am_route *r, int64_t now_ms)
+{
+    const struct am_digest *d = r->policy ? r->policy->digest : NULL;
+    if (!d)
+        return now_ms + r->group_interval_ms;
+    am_policy_state_put(am->facts, AM_FACT_DIGEST, r->id, (struct am_fact){ now_ms, 0 });
+    return am_calendar_next_ms(d->at_minute, &d->on, now_ms);
+}
+
+void am_policy_joined(const struct am *am, struct group *g, const struct alert *al, int64_t now_ms)
+{
+    const struct am_route_policy *rp = g->route->policy;
+    if (rp && rp->step) {
+        g->next_ms = MIN(g->next_ms, now_ms + rp->after_ms);
+    } else if (rp && rp->digest) { /* was there one between its beginning and now, and nobody to send it? */
+        int64_t due = am_calendar_previous_ms(rp->digest->at_minute, &rp->digest->on, now_ms),
+                last = am_policy_state_get(am->facts, AM_FACT_DIGEST, g->route->id).at_ms;
+        if (last && last < due && al->v.starts_ms < due)
+            g->next_ms = MIN(g->next_ms, now_ms);
+    } else if (!g->flushed && al->v.starts_ms + g->route->group_wait_ms < now_ms) {
+        g->next_ms = MIN(g->next_ms, now_ms); /* fires for longer than group_wait already: not made to wait */
+    }
+}
+
+bool am_policy_is_digest(const struct am_route *r)
+{
+    return r->policy && r->policy->digest;
+}
+
+/* ---- durable ---- */
+struct sweep {
+    const struct am *am;
+    int64_t now_ms;
+};
+
+static bool still_wanted(void *ctx, str key, struct am_fact f)
+{
+    const struct sweep *s = ctx;
+    char hex[17] = "", *end;
+    memcpy(hex, key.p, MIN(key.n, 16));
+    uint64_t fp = strtoull(hex, &end, 16);
+    int64_t starts = 0;
+    struct alert **al = alert_map_get(&s->am->alerts, fp);
+    if (!al)
+        return f.at_ms > s->now_ms - TOLD_KEEP_MS;
+    return str_to_i64(str_skip(key, 17), &starts) && starts == (*al)->v.starts_ms;
+}
+
+void am_policy_gc(struct am *am, int64_t now_ms)
+{
+    struct sweep s = { am, now_ms };
+    am_policy_state_sweep(am->facts, AM_FACT_TOLD, still_wanted, &s);
+}
+
+void am_policy_save(struct am *am)
+{
+    struct err_text why = { 0 };
+    if (am_policy_state_save(am->facts, &why) != OK)
+        LOG_WARN("the clocks of escalations were not stored: a restart would start them anew", "err", why.msg);
+}
