@@ -1,4 +1,4 @@
-/* GET /api/v1/alerting/routes: the routing tree as it is in use, with receivers and time intervals, for pages and tools
+/* GET /api/v1/alerting/status: is there an Alertmanager? /routes: the routing tree as it is in use, with receivers and time intervals, for pages and tools
  * that draw it; /routes/test: which way labels take through it, with what every route said.
  * Routes are a flat list, parents first, told apart by their index. Alerts are the default tenant's. */
 #include "alerting/am.h"
@@ -222,8 +222,20 @@ static void test_routes(struct http_request *rq, struct http_response *rs)
     am_config_unref(c);
 }
 
+/* For pages that work without one too: never an error. */
+static void get_status(struct http_request *rq, struct http_response *rs)
+{
+    const struct api_alertmanager *x = api_tenant_is_default(rq) ? api_of(rq)->d.alertmanager : NULL;
+    struct json_out j = api_begin(rs);
+    json_obj(&j);
+    json_kbool(&j, "configured", x != NULL);
+    json_obj_end(&j);
+    api_end(&j, NULL, 0);
+}
+
 #define GET HTTP_BIT(HTTP_GET)
 const struct http_route api_alerting_routes[] = {
+    { GET, "/api/v1/alerting/status", get_status, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/alerting/routes", get_routes, HTTP_CONTROL, NULL, HTTP_CORS },
     { GET, "/api/v1/alerting/routes/test", test_routes, HTTP_CONTROL, NULL, HTTP_CORS },
 };

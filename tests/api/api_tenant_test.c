@@ -121,6 +121,7 @@ static const struct {
     { "/alertmanager/api/v2/silence/{id}", WRITES, G, "/alertmanager/api/v2/silence/x" },
     { "/alertmanager/api/v2/receivers", WRITES, G, NULL },
     { "/alertmanager/api/v2/status", WRITES, G, NULL },
+    { "/api/v1/alerting/status", EMPTY, G, NULL },
     { "/api/v1/alerting/routes", WRITES, G, NULL },
     { "/api/v1/alerting/routes/test", WRITES, G, NULL },
     { "/api/v1/status/forwarding", EMPTY, G, NULL },

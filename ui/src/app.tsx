@@ -9,14 +9,17 @@ import { dark, navigate, route, theme, toast, toggleTheme } from './lib/ui'
 import { Icon, Mark, type IconName } from './parts/icons'
 import { Empty, ErrorBox, Modal, Skeleton } from './parts/bits'
 
-interface Page { path: string; name: string; icon: IconName; key: string; load: () => Promise<{ default: ComponentType }> }
+/** `of`: not in the rail; it is one of that page's tabs. */
+interface Page { path: string; name: string; icon: IconName; key: string; of?: string; load: () => Promise<{ default: ComponentType }> }
 
 const PAGES: Page[] = [
   { path: '/', name: 'Overview', icon: 'overview', key: 'o', load: () => import('./pages/overview') },
   { path: '/explore', name: 'Explore', icon: 'explore', key: 'e', load: () => import('./pages/explore') },
   { path: '/targets', name: 'Targets', icon: 'targets', key: 't', load: () => import('./pages/targets') },
   { path: '/alerts', name: 'Alerts', icon: 'alert', key: 'a', load: () => import('./pages/alerts') },
-  { path: '/rules', name: 'Rules', icon: 'book', key: 'r', load: () => import('./pages/rules') },
+  { path: '/rules', name: 'Rules', icon: 'book', key: 'r', of: '/alerts', load: () => import('./pages/rules') },
+  { path: '/silences', name: 'Silences', icon: 'alert', key: 'i', of: '/alerts', load: () => import('./pages/silences') },
+  { path: '/routing', name: 'Routing', icon: 'alert', key: 'w', of: '/alerts', load: () => import('./pages/routing') },
   { path: '/cardinality', name: 'Cardinality', icon: 'metrics', key: 'c', load: () => import('./pages/cardinality') },
   { path: '/status', name: 'Status', icon: 'status', key: 's', load: () => import('./pages/status') },
 ]
@@ -55,12 +58,13 @@ const NotFound = () => (
 
 function Nav({ onHelp }: { onHelp: () => void }) {
   const path = route.value.path.replace(/(.)\/+$/, '$1')
+  const at = PAGES.find((p) => p.path === path)?.of ?? path
   return (
     <nav class="rail" aria-label="Main">
       <a class="brand" href="/" aria-label="vane, overview"><Mark /></a>
       <div class="rail-pages">
-        {PAGES.map((p) => (
-          <a key={p.path} href={p.path} class={'rail-item' + (path === p.path ? ' on' : '')} aria-current={path === p.path ? 'page' : undefined} title={`${p.name} (g ${p.key})`}
+        {PAGES.filter((p) => !p.of).map((p) => (
+          <a key={p.path} href={p.path} class={'rail-item' + (at === p.path ? ' on' : '')} aria-current={path === p.path ? 'page' : at === p.path ? 'true' : undefined} title={`${p.name} (g ${p.key})`}
             onPointerEnter={() => void p.load()}>
             <Icon name={p.icon} size={20} /><span>{p.name}</span>
           </a>

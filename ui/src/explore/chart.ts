@@ -10,8 +10,9 @@ import { format, formatExact, formatTicks, type Unit } from '../lib/units'
 export interface Dot { at: number; value: number; labels: Labels } // at in seconds
 export interface LineData {
   times: number[]                 // seconds
-  lines: { name: string; colour: string; values: (number | null)[] }[]
+  lines: { name: string; colour: string; values: (number | null)[]; dash?: number[] }[]
   dots: Dot[]
+  marks?: { at: number; colour: string }[] // moments, as upright lines; at in seconds
 }
 export interface HeatData {
   times: number[]
@@ -147,16 +148,16 @@ export function lineChart(host: HTMLElement, d: LineData, o: ChartOptions): Char
       incrs: o.log ? undefined : /^bytes/.test(o.unit) && maxOf(data) > 64 ? BYTE_STEPS : o.unit === 'seconds' ? SECOND_STEPS : undefined,
     }),
     series: [{}, ...d.lines.map((l, i): uPlot.Series => ({
-      label: l.name, stroke: l.colour, width: 1.5, show: !hidden.has(i), spanGaps: false,
+      label: l.name, stroke: l.colour, width: 1.5, dash: l.dash, show: !hidden.has(i), spanGaps: false,
       fill: o.stacked ? withAlpha(l.colour, 0.28) : d.lines.length === 1 ? withAlpha(l.colour, 0.12) : undefined,
-      points: { show: true, size: 4, width: 0, fill: l.colour, filter: (u, si) => lonely(u.data[si] as (number | null)[]) },
+      points: { show: !l.dash, size: 4, width: 0, fill: l.colour, filter: (u, si) => lonely(u.data[si] as (number | null)[]) },
     }))],
     bands: o.stacked ? d.lines.slice(1).map((l, i): uPlot.Band => ({ series: [i + 2, i + 1], fill: withAlpha(l.colour, 0.28) })) : undefined,
     hooks: {
       setSelect: [zoom.setSelect],
       setSeries: [(_, i, s) => { if ('focus' in s) focused = i === null || i === 0 ? null : i - 1 }],
       setCursor: [(u) => showLines(u)],
-      draw: [(u) => drawDots(u, d.dots)],
+      draw: [(u) => drawMarks(u, d.marks ?? []), (u) => drawDots(u, d.dots)],
     },
   }
   const u = new uPlot(opts, data, host)
@@ -235,6 +236,22 @@ function nearDot(u: uPlot, dots: Dot[]): Dot | null {
     }
   }
   return best
+}
+function drawMarks(u: uPlot, marks: { at: number; colour: string }[]): void {
+  const c = u.ctx
+  c.save()
+  c.lineWidth = devicePixelRatio
+  c.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio])
+  for (const m of marks) {
+    const x = Math.round(u.valToPos(m.at, 'x', true))
+    if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) continue
+    c.strokeStyle = m.colour
+    c.beginPath()
+    c.moveTo(x, u.bbox.top)
+    c.lineTo(x, u.bbox.top + u.bbox.height)
+    c.stroke()
+  }
+  c.restore()
 }
 function drawDots(u: uPlot, dots: Dot[]): void {
   if (dots.length === 0) return

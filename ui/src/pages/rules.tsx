@@ -1,9 +1,11 @@
 // Rules: every group with its rules, how the last evaluation went, how long it took, and the expression to look at.
 
 import { useState } from 'preact/hooks'
+import { AlertingTabs, lazy } from '../alerting/bits'
 import { api, type Rule, type RuleGroup, type Rules } from '../lib/api'
 import { useLoad, useTick, useTitle } from '../lib/hooks'
 import { useShortcuts } from '../lib/keys'
+import { labelName, quote, selector } from '../lib/promql'
 import { formatAgo, formatTime } from '../lib/time'
 import { navigate, plural, route, utc } from '../lib/ui'
 import { exploreLink } from '../lib/urlstate'
@@ -11,6 +13,7 @@ import { format } from '../lib/units'
 import { Empty, ErrorBox, IconButton, LabelSet, PageHead, SearchField, Segmented, Skeleton } from '../parts/bits'
 import { Icon } from '../parts/icons'
 
+const Graph = lazy(() => import('../alerting/graph'))
 const ROWS_STEP = 100
 type Show = 'all' | 'alerting' | 'recording' | 'err'
 
@@ -31,6 +34,9 @@ function tone(r: Rule): string {
   if (r.type === 'alerting' && r.state === 'pending') return 'warn'
   return r.health === 'ok' ? 'good' : 'idle'
 }
+
+/** A recording rule is looked at as what it wrote: cheaper than its expression. */
+const recorded = (r: Rule): string => selector(r.name, Object.entries(r.labels ?? {}).filter(([, v]) => !v.includes('{{')).map(([k, v]) => `${labelName(k)}=${quote(v)}`).join(','))
 
 function Row({ r, now }: { r: Rule; now: number }) {
   const [open, setOpen] = useState(false)
@@ -57,7 +63,9 @@ function Row({ r, now }: { r: Rule; now: number }) {
             {alerting && <div><dt>For</dt><dd>{format(r.duration, 'seconds')}</dd></div>}
             {alerting && r.keepFiringFor > 0 && <div><dt>Keeps firing for</dt><dd>{format(r.keepFiringFor, 'seconds')}</dd></div>}
             {alerting && Object.entries(r.annotations).map(([k, v]) => <div key={k}><dt>{k}</dt><dd class="mono">{v}</dd></div>)}
+            <div><dt>Health</dt><dd>{r.health === 'ok' ? 'the last evaluation worked' : r.health === 'err' ? 'the last evaluation failed' : 'not evaluated yet'}{at > 0 && `, ${formatTime(at, utc.value)}, took ${format(r.evaluationTime, 'seconds')}`}</dd></div>
           </dl>
+          <Graph query={alerting ? r.query : recorded(r)} />
         </td></tr>
       )}
     </>
@@ -103,6 +111,7 @@ export default function RulesPage() {
       <PageHead title="Rules" sub={data && all.length > 0 && <span><span class={'dot ' + (failing ? 'bad' : 'good')} /> {plural(all.length, 'rule')} in {plural(data.groups.length, 'group')}{failing > 0 && `, ${failing} failing`}</span>}>
         <IconButton icon="refresh" label="Refresh" keys="r" onClick={bump} />
       </PageHead>
+      <AlertingTabs />
       <div class="toolbar">
         <Segmented label="Kind" value={q.state} onChange={(state) => set({ state })} options={[
           { id: 'all', name: <>All <b>{all.length}</b></> },
