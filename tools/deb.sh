@@ -25,6 +25,8 @@ mkdir -p "$work/vane/usr/bin" "$work/vane/usr/share/man/man1" "$work/libvane/usr
 dev=$work/libvane-dev/usr
 mkdir -p "$dev/include" "$dev/lib/$multi/pkgconfig" "$dev/lib/$multi/cmake/vane"
 strip -o "$work/vane/usr/bin/vane" "$prefix/bin/vane"
+mkdir -p "$work/vane/usr/share/vane/rules"
+cp "$root"/rules/*.yml "$work/vane/usr/share/vane/rules/"
 gzip -9nc "$root/docs/vane.1" >"$work/vane/usr/share/man/man1/vane.1.gz"
 strip --strip-unneeded -o "$work/libvane/usr/lib/$multi/libvane.so.$version" "$so"
 ln -s "libvane.so.$version" "$work/libvane/usr/lib/$multi/libvane.so.0"

@@ -53,6 +53,7 @@ size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struc
     const struct http_table rows[] = {
         { api_status_routes, api_status_routes_n, api, mask_main },
         { api_rules_routes, api_rules_routes_n, api, mask_main },
+        { api_runbook_routes, api_runbook_routes_n, api, mask_main },
         { api_forward_routes, api_forward_routes_n, api, mask_main },
         { api_write_routes, api_write_routes_n, api, mask_main },
         { api_custom_routes, api_custom_routes_n, api, mask_main },

@@ -105,6 +105,7 @@ void api_external_labels(const struct api *api, struct arena *a, struct labels *
 API_TABLE(query_routes)
 API_TABLE(meta_routes)
 API_TABLE(status_routes)
+API_TABLE(runbook_routes)
 API_TABLE(rules_routes)
 API_TABLE(alertmanager_routes)
 API_TABLE(alerting_routes)

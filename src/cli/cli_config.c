@@ -344,6 +344,7 @@ static const struct conf_field fields[] = {
     F(limits, "limits", CONF_STRUCT, .schema = &limits_schema),
     F(prometheus_file, "prometheus", CONF_STR),
     F(alertmanager_file, "alertmanager", CONF_STR),
+    F(rule_packs, "rule_packs", CONF_LIST, .of = CONF_STR),
     F(host, "host_metrics", CONF_STRUCT, .schema = &host_schema),
     F(compat, "compat_listeners", CONF_STRUCT, .schema = &compat_schema),
     F(push, "pushed_groups", CONF_STRUCT, .schema = &push_schema),

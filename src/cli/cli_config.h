@@ -73,6 +73,7 @@ struct cli_config {
         struct ingest_limits ingest; /* active series per tenant, job, target, metric */
     } limits;
     str alertmanager_file; /* against the folder of this file; "" = none runs here */
+    CONF_LIST_OF(str) rule_packs; /* names */
     str prometheus_file;   /* resolved against the folder of this file; "" = inline or none */
     struct cli_host {
         bool enabled;

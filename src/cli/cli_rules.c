@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/cli_config.h"
 #include "rules/rules_manager.h"
+#include "rules/rules_packs.h"
 #include "rules/rules_unit.h"
 
 enum { CLI_LINT = 3 }; /* promtool's exit code of lint findings under --lint-fatal */
@@ -38,6 +39,8 @@ enum err cli_rules_load(const struct cli_config *cfg, unsigned features, struct 
     const struct rules_settings settings = {
         .patterns = cfg->prom->rule_files.p,
         .n_patterns = cfg->prom->rule_files.n,
+        .packs = cfg->rule_packs.p,
+        .n_packs = cfg->rule_packs.n,
         .interval_ms = g->evaluation_interval_ms,
         .query_offset_ms = g->rule_query_offset_ms,
         .external_labels = lb_labels(&lb),
@@ -220,4 +223,54 @@ const struct cli_command cli_test_rules = {
             "\n"
             "Exit code 0 when all tests pass, 1 otherwise.\n",
     .run = run_test,
+};
+
+/* ---- packs ---- */
+static str first_comment(str text)
+{
+    str line, out = STR_NONE;
+    if (str_cut(&text, '\n', &line) && str_has_prefix(line, STR("# ")))
+        out = str_skip(line, 2);
+    return out;
+}
+
+static void list_packs(void)
+{
+    static const char *const heads[] = { "PACK", "ABOUT" };
+    struct cli_table *t = cli_table_new(heads, ARRAY_LEN(heads));
+    for (size_t i = 0; i < rules_packs_n; i++) {
+        const str cells[] = { rules_packs[i].name, first_comment(rules_packs[i].text) };
+        cli_table_row(t, cells);
+    }
+    cli_table_print(t, stdout);
+}
+
+static int run_packs(const struct cli_command *self, int argc, char **argv)
+{
+    static const struct option options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
+    for (int o, code; (o = getopt_long(argc, argv, "h", options, NULL)) != -1;)
+        if (cli_option_ends(self, o, &code))
+            return code;
+    if (optind == argc)
+        list_packs();
+    for (int i = optind; i < argc; i++) {
+        const struct rule_text *pack = rules_pack_find(str_c(argv[i]));
+        if (!pack)
+            return cli_fail("there is no rule pack %s; `vane rules packs` lists them", argv[i]);
+        fwrite(pack->text.p, 1, pack->text.n, stdout);
+    }
+    return CLI_OK;
+}
+
+const struct cli_command cli_rules_packs = {
+    .name = "rules packs",
+    .summary = "list the rule packs, or print one",
+    .help = "usage: vane rules packs [NAME...]\n"
+            "\n"
+            "Lists the rule files that are part of vane, or prints the named ones. A vane.yaml uses them by name:\n"
+            "\n"
+            "  rule_packs: [availability, latency, resources, vane]\n"
+            "\n"
+            "They are plain Prometheus rule files: print one into a file to change it.\n",
+    .run = run_packs,
 };

@@ -13,6 +13,7 @@ static const struct cli_command *const commands[] = {
     &cli_check_alertmanager,
     &cli_check_rules,
     &cli_test_rules,
+    &cli_rules_packs,
     &cli_fsck,
     &cli_retention,
     &cli_backup,

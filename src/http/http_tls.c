@@ -21,8 +21,12 @@ static struct stat reloads_ok =
 static struct stat reloads_failed =
     STAT_COUNTER("vane_http_tls_reloads_total", "TLS certificates read again", "result=\"failed\"");
 
+static struct stat expiry =
+    STAT_GAUGE("vane_http_tls_certificate_expiry_timestamp_seconds", "When the certificate in use ends", "");
+
 struct http_cred {
     gnutls_certificate_credentials_t cred;
+    int64_t expires_s; /* 0: unknown */
     enum http_client_auth client_auth;
     gnutls_priority_t priority; /* NULL: the server's own */
     atomic_uint refs;
@@ -100,6 +104,21 @@ static enum err load_versions(struct http_cred *c, const struct http_certificate
     return OK;
 }
 
+static int64_t expiry_of(gnutls_certificate_credentials_t cred)
+{
+    gnutls_x509_crt_t *chain = NULL;
+    unsigned n = 0;
+    time_t end = -1;
+    if (gnutls_certificate_get_x509_crt(cred, 0, &chain, &n) != 0)
+        return 0;
+    if (n)
+        end = gnutls_x509_crt_get_expiration_time(chain[0]);
+    for (unsigned i = 0; i < n; i++)
+        gnutls_x509_crt_deinit(chain[i]);
+    gnutls_free(chain);
+    return end > 0 ? (int64_t)end : 0;
+}
+
 static enum err cred_load(const struct http_certificates_config *cfg, struct http_cred *c, struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;
@@ -115,6 +134,7 @@ static enum err cred_load(const struct http_certificates_config *cfg, struct htt
         return err_fail(reterr, ERR_INVALID, "TLS certificate %s with key %s: %s (valid PEM, and a pair?)",
                         cfg->cert_file, cfg->key_file, gnutls_strerror(r));
     c->client_auth = cfg->client_auth;
+    c->expires_s = expiry_of(c->cred);
     TRY(load_client_ca(c, cfg, &a, reterr));
     return load_versions(c, cfg, reterr);
 }
@@ -146,6 +166,8 @@ static void install(struct http_certificates *c, struct http_cred *next, uint64_
     struct http_cred *old = next ? c->now : NULL;
     if (next)
         c->now = next;
+    if (next && next->expires_s)
+        stat_set(&expiry, next->expires_s);
     c->stamp = stamp;
     mtx_unlock(&c->mu);
     http_cred_unref(old);
@@ -235,6 +257,8 @@ enum err http_certificates_open(const struct http_certificates_config *cfg, stru
         http_certificates_close(c);
         return ERR_INVALID;
     }
+    if (c->now->expires_s)
+        stat_set(&expiry, c->now->expires_s);
     *ret = c;
     return OK;
 }

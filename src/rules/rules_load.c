@@ -1,6 +1,7 @@
 #include <glob.h>
 
 #include "rules/rules_manager_int.h"
+#include "rules/rules_packs.h"
 
 void rules_load_ref(struct rules_load *l)
 {
@@ -62,6 +63,23 @@ static void read_pattern(struct rules_load *l, str pattern, const struct rules_o
     globfree(&found);
 }
 
+static void read_pack(struct rules_load *l, str name, const struct rules_options *opt)
+{
+    const struct rule_text *pack = rules_pack_find(name);
+    str near = pack ? STR_NONE : rules_pack_nearest(name), path = arena_printf(&l->a, "pack:" STR_FMT, STR_ARG(name));
+    if (!pack) {
+        IGNORE_ERR(conf_error(&l->cx, NULL,
+                              "rule_packs: there is no pack " STR_FMT "%s" STR_FMT " (`vane rules packs` lists them)",
+                              STR_ARG(name), near.n ? "; did you mean " : "", STR_ARG(near)));
+        return;
+    }
+    if (read_already(l, path))
+        return;
+    struct rule_file *f = arena_new(&l->a, struct rule_file);
+    IGNORE_ERR(rules_file_parse(&l->cx, path, pack->text, opt, f)); /* told in cx */
+    avec_push(&l->a, &l->files, f);
+}
+
 enum err rules_load(const struct rules_settings *s, struct rules_load **ret, struct buf *report,
                     struct err_text *reterr)
 {
@@ -72,6 +90,8 @@ enum err rules_load(const struct rules_settings *s, struct rules_load **ret, str
     l->cx = conf_ctx_init(&l->a, fs_os());
     for (size_t i = 0; i < s->n_patterns; i++)
         read_pattern(l, s->patterns[i], &s->read);
+    for (size_t i = 0; i < s->n_packs; i++)
+        read_pack(l, s->packs[i], &s->read);
     if (report)
         conf_diags_print(report, &l->cx);
     if (l->cx.n_errors) {

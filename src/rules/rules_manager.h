@@ -29,7 +29,9 @@
 /* ---- files ---- */
 struct rules_settings { /* of one configuration; copied */
     const str *patterns;
-    size_t n_patterns;                    /* rule_files: paths with * ? [...] in their last element */
+    size_t n_patterns; /* rule_files: paths with * ? [...] in their last element */
+    const str *packs;  /* names of rule packs (rules_packs.h); their file is "pack:NAME" */
+    size_t n_packs;
     int64_t interval_ms, query_offset_ms; /* of groups that name none */
     struct labels external_labels;
     str external_url;

@@ -264,6 +264,25 @@ def alerts_reach_alertmanagers():
             assert v.get("/api/v1/alertmanagers").json["data"] == {"activeAlertmanagers": [], "droppedAlertmanagers": []}
 
 
+def packs_and_runbooks():
+    with Vane("rule_packs: [availability, vane]\nglobal: {evaluation_interval: 200ms}\n") as v:
+        [watchdog] = wait_for(lambda: [a for a in alerts(v, "firing") if a["labels"]["alertname"] == "Watchdog"], "the watchdog")
+        assert watchdog["labels"] == {"alertname": "Watchdog", "severity": "P4"}, watchdog
+        assert {g["file"] for g in groups(v)} == {"pack:availability", "pack:vane"}
+        url = watchdog["annotations"]["runbook_url"]
+        page = http("GET", v.url + url[url.index("/runbook/"):])
+        text = page.body.decode()
+        assert page.status == 200 and "<h1>Watchdog</h1>" in text and '<a href="VaneRulesFailing">' in text, text
+        assert '<a href="/explore?g0.expr=ALERTS%7Balertname%3D%22Watchdog%22%7D">ALERTS{alertname=&quot;Watchdog&quot;}' in text, text
+        assert http("GET", v.url + "/runbook/VaneRulesFailing").status == 200
+        assert http("GET", v.url + "/runbook/No%3Cscript%3E").status == 404
+        assert 'href="/runbook/HighErrorRate"' in v.get("/runbook").body.decode()
+        v.config.write_text("rule_packs: [availabilty]\n")
+        refused = http("POST", v.url + "/-/reload")
+        assert refused.status >= 400 and b"did you mean availability" in refused.body, refused.body
+        assert len(groups(v)) == 2
+
+
 def start_refuses_bad_rules_and_damage():
     with App() as app:
         v = prepared(app)
@@ -281,5 +300,5 @@ def start_refuses_bad_rules_and_damage():
         v.__exit__(None, None, None)
 
 
-run([records_and_alerts, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
+run([records_and_alerts, packs_and_runbooks, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
      start_refuses_bad_rules_and_damage])
