@@ -153,6 +153,7 @@ enum err am_open(const struct am_options *opt, struct am_config *cfg, int64_t no
     am->cfg = am_config_ref(cfg);
     am->facts = opt->facts;
     am->own_facts = !opt->facts;
+    am->opened_ms = now_ms;
     if (am->own_facts)
         IGNORE_ERR(am_policy_state_open(NULL, &am->facts, NULL)); /* nothing can fail without a database */
     am->inhibitor = am_inhibitor_new(&cfg->inhibit);

@@ -544,6 +544,7 @@ static int64_t next_due(const struct am *am, int64_t now_ms)
 int64_t am_tick(struct am *am, int64_t now_ms)
 {
     struct outbox out = { 0 };
+    int64_t heartbeat_ms = am_heartbeat_tick(am, now_ms);
     mtx_lock(&am->mu);
     end_alerts(am, now_ms);
     gc(am, now_ms);
@@ -558,5 +559,5 @@ int64_t am_tick(struct am *am, int64_t now_ms)
     mtx_lock(&am->mu);
     int64_t next = next_due(am, now_ms);
     mtx_unlock(&am->mu);
-    return next;
+    return MIN(next, heartbeat_ms);
 }

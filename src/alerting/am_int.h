@@ -134,6 +134,7 @@ struct am {
     struct am_inhibitor *inhibitor;
     struct am_policy_state *facts;
     bool own_facts;
+    int64_t opened_ms, heartbeats_ms; /* heartbeats_ms: when missing heartbeats are told again; mu */
     struct group_map groups;
     VEC(struct pending *) waiting; /* for their next attempt */
     struct air_map air;            /* messages that are out or waiting, by log_key */
@@ -155,6 +156,8 @@ bool am_policy_says(struct am *am, struct group *g, const struct am_alert *v, in
 bool am_policy_is_digest(const struct am_route *r);
 void am_policy_gc(struct am *am, int64_t now_ms);
 void am_policy_save(struct am *am); /* without am.mu */
+/* am_heartbeat.c, without am.mu: tells what is missing; when to come again */
+int64_t am_heartbeat_tick(struct am *am, int64_t now_ms);
 /* am_silence.c */
 /* Ids of active silences that match, in a; NULL a: does any? */
 size_t am_silenced(const struct am *am, struct labels ls, int64_t now_ms, struct arena *a, str **ret);

@@ -171,9 +171,19 @@ static const struct conf_field heartbeat_fields[] = {
     F(annotations, "annotations", CONF_DICT, .of = CONF_STR),
 };
 #undef F
+static void check_heartbeat(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    const struct am_heartbeat *h = obj;
+    for (size_t i = 0; i < h->labels.n; i++)
+        if (!labels_valid_name(h->labels.keys[i]) || !h->labels.p[i].n)
+            FAIL("invalid label \"" STR_FMT "\" of a heartbeat", STR_ARG(h->labels.keys[i]));
+    for (size_t i = 0; i < h->annotations.n; i++)
+        if (!labels_valid_name(h->annotations.keys[i]))
+            FAIL("invalid annotation \"" STR_FMT "\" of a heartbeat", STR_ARG(h->annotations.keys[i]));
+}
 static const struct am_heartbeat heartbeat_defaults = { .grace_ms = MINUTE_MS };
 static CONF_SCHEMA(heartbeat_schema, struct am_heartbeat, "alert_policy.heartbeat", heartbeat_fields,
-                   .defaults = &heartbeat_defaults);
+                   .defaults = &heartbeat_defaults, .check = check_heartbeat);
 
 #define F(m, key, t, ...) CF(struct am_watchdog, m, key, t, ##__VA_ARGS__)
 static const struct conf_field watchdog_fields[] = {

@@ -15,6 +15,7 @@
  *   api_runbook.c            /runbook, /runbook/ALERT
  *   api_alertmanager.c       /api/v2/alerts, silences, receivers, status (also under /alertmanager)
  *   api_alerting_routes.c    /api/v1/alerting/status, routes: the routing tree, and which way an alert goes
+ *   api_alerting_policy.c    /api/v1/heartbeats, /api/v1/alerting/severities
  *   api_admin.c              /api/v1/admin/tsdb/...
  *   api_transfer.c           /api/v1/admin/tsdb/import, export
  *   api_write.c              /api/v1/write

@@ -2,6 +2,7 @@
  * that draw it; /routes/test: which way labels take through it, with what every route said.
  * Routes are a flat list, parents first, told apart by their index. Alerts are the default tenant's. */
 #include "alerting/am.h"
+#include "alerting/am_policy.h"
 
 #include "api/api_int.h"
 
@@ -49,6 +50,24 @@ static void json_matchers(struct json_out *j, const struct am_matchers *m)
     json_arr_end(j);
 }
 
+/* What made the route, if alert_policy did. */
+static void policy_json(struct json_out *j, const struct am_route_policy *p)
+{
+    if (!p)
+        return;
+    json_key(j, STR("policy"));
+    json_obj(j);
+    json_kstr(j, "severity", p->severity->name);
+    if (p->digest)
+        json_kstr(j, "digest", p->digest->name);
+    if (p->step) {
+        json_kstr(j, "escalation", p->escalation_name);
+        json_ku64(j, "step", p->step);
+        json_duration(j, STR("after"), p->after_ms);
+    }
+    json_obj_end(j);
+}
+
 static void route_json(struct json_out *j, const struct am_config *c, const struct am_route *r, int64_t now_ms)
 {
     json_obj(j);
@@ -69,6 +88,7 @@ static void route_json(struct json_out *j, const struct am_config *c, const stru
     json_duration(j, STR("repeatInterval"), r->repeat_interval_ms);
     json_strs(j, STR("muteTimeIntervals"), r->mute, r->n_mute);
     json_strs(j, STR("activeTimeIntervals"), r->active, r->n_active);
+    policy_json(j, r->policy);
     json_kbool(j, "muted", am_config_muted(c, r, now_ms));
     json_obj_end(j);
 }

@@ -1,6 +1,7 @@
 /* vane check config: reads a configuration as `vane serve` would, and says all that is wrong with it. */
 #include <getopt.h>
 
+#include "alerting/am_config.h"
 #include "cli/cli.h"
 #include "cli/cli_config.h"
 #include "rules/rules_manager.h"
@@ -28,6 +29,10 @@ static int run(const struct cli_command *self, int argc, char **argv)
         if (e == OK)
             e = cli_rules_load(cfg, 0, &rules, &report, &why);
         rules_load_unref(rules);
+        struct am_config *am = NULL;
+        if (e == OK)
+            e = cli_alertmanager_load(cfg, &am, &report, &why);
+        am_config_unref(am);
         if (report.n)
             fwrite(report.p, 1, report.n, e ? stderr : stdout);
         if (e && report.n == 0 && !cfg)

@@ -1,5 +1,6 @@
 /* vane.yaml by tables. The keys of a prometheus.yml may stand beside vane's own: they are gathered into one node and
  * handed to the room scrape, which knows them. */
+#include "alerting/am_policy.h"
 #include "cli/cli_config.h"
 
 #include "base/check.h"
@@ -345,6 +346,7 @@ static const struct conf_field fields[] = {
     F(prometheus_file, "prometheus", CONF_STR),
     F(alertmanager_file, "alertmanager", CONF_STR),
     F(rule_packs, "rule_packs", CONF_LIST, .of = CONF_STR),
+    F(alert_policy, "alert_policy", CONF_PTR, .schema = &am_policy_schema),
     F(host, "host_metrics", CONF_STRUCT, .schema = &host_schema),
     F(compat, "compat_listeners", CONF_STRUCT, .schema = &compat_schema),
     F(push, "pushed_groups", CONF_STRUCT, .schema = &push_schema),
@@ -481,6 +483,10 @@ static enum err load(struct conf_ctx *cx, const char *path, struct cli_config **
     c->ctx = cx;
     inherit_limits(c);
     c->file = arena_str(cx->a, str_c(path));
+    c->alert_policy_node = conf_get(root, STR("alert_policy"));
+    if (c->alert_policy_node && !c->alertmanager_file.n)
+        return conf_error(cx, c->alert_policy_node,
+                          "alert_policy needs alertmanager: its channels are receivers of that file");
     c->web.tls_cert_file = cli_path_beside(cx->a, c->file, c->web.tls_cert_file);
     c->web.tls_key_file = cli_path_beside(cx->a, c->file, c->web.tls_key_file);
     c->web.config_file = cli_path_beside(cx->a, c->file, c->web.config_file);

@@ -12,6 +12,8 @@
  *            series_per_tenant: 20000000, series_per_job: 5000000, series_per_target: 500000,
  *            series_per_metric: 2000000}
  *   prometheus: prometheus.yml      # include one, or write global, scrape_configs ... right here
+ *   alertmanager: alertmanager.yml
+ *   alert_policy: {severities: {P1: {...}}, escalations: ...}   # docs/oncall.md; alerting/am_policy.h
  *   host_metrics: true              # or {enabled: true, interval: 15s}
  *   compat_listeners: {graphite: "", statsd: "", statsd_flush: 10s, statsd_idle: 5m, statsd_max_series: 100000}
  *   pushed_groups: {enabled: true, interval: 15s, max_groups: 10000, max_bytes: 256MB}   # Pushgateway paths
@@ -74,6 +76,8 @@ struct cli_config {
     } limits;
     str alertmanager_file; /* against the folder of this file; "" = none runs here */
     CONF_LIST_OF(str) rule_packs; /* names */
+    struct am_policy *alert_policy;             /* alerting/am_policy.h, for show; NULL: none */
+    const struct conf_node *alert_policy_node;  /* what am_config_load_under() wants; NULL: none */
     str prometheus_file;   /* resolved against the folder of this file; "" = inline or none */
     struct cli_host {
         bool enabled;
@@ -135,6 +139,11 @@ str cli_external_url(const struct cli_config *cfg, struct arena *a);
 struct rules_load;
 enum err cli_rules_load(const struct cli_config *cfg, unsigned features, struct rules_load **ret, struct buf *report,
                         struct err_text *reterr) MUST_CHECK;
+
+/* cli_serve_alertmanager.c: the alertmanager.yml it names under its alert_policy, with a reference; NULL if none. */
+struct am_config;
+enum err cli_alertmanager_load(const struct cli_config *cfg, struct am_config **ret, struct buf *report,
+                               struct err_text *reterr) MUST_CHECK;
 
 /* path NULL: the defaults. Errors and warnings with source lines go to diags_out (may be NULL). */
 enum err cli_config_load(const char *path, struct cli_config **ret, struct buf *diags_out,

@@ -2,15 +2,16 @@
 #include "alerting/am_service.h"
 #include "cli/cli_serve.h"
 
-/* What the file says; *ret stays NULL if none is named. One reference. */
-static enum err load(const struct cli_config *cfg, struct am_config **ret, struct buf *report, struct err_text *reterr)
+enum err cli_alertmanager_load(const struct cli_config *cfg, struct am_config **ret, struct buf *report,
+                               struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
     *ret = NULL;
     if (!cfg->alertmanager_file.n)
         return OK;
-    return am_config_load(arena_cstr(&a, cli_path_beside(&a, cfg->file, cfg->alertmanager_file)), ret, report, reterr);
+    return am_config_load_under(arena_cstr(&a, cli_path_beside(&a, cfg->file, cfg->alertmanager_file)),
+                                cfg->alert_policy_node, ret, report, reterr);
 }
 
 static str external_url(struct serve *s, struct arena *a)
@@ -28,7 +29,7 @@ enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr)
     AUTO_BUF struct buf report = { 0 };
     if (s->opt.agent)
         return OK;
-    enum err e = load(s->cfg, &c, &report, reterr);
+    enum err e = cli_alertmanager_load(s->cfg, &c, &report, reterr);
     if (report.n)
         fwrite(report.p, 1, report.n, stderr);
     if (e || !c)
@@ -48,5 +49,5 @@ enum err serve_alertmanager_load(struct serve *s, const struct cli_config *cfg, 
     *ret = NULL;
     if ((cfg->alertmanager_file.n != 0) != (s->alertmanager != NULL) && !s->opt.agent)
         return err_fail(reterr, ERR_INVALID, "alertmanager: adding or removing it needs a restart");
-    return s->alertmanager ? load(cfg, ret, report, reterr) : OK;
+    return s->alertmanager ? cli_alertmanager_load(cfg, ret, report, reterr) : OK;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "alerting/am.h"
+#include "alerting/am_heartbeat.h"
 #include "alerting/am_policy.h"
 #include "alerting/am_policy_state.h"
 #include "base/vec.h"
@@ -452,6 +453,46 @@ static void watchdog(void **state)
     end(&w);
 }
 
+#define BEATS                                                                               \
+    "alert_policy: {channels: {email: mail}, heartbeats: {backup: {period: 1h, grace: 10m," \
+    " labels: {severity: P3}, annotations: {runbook: x}}}}\n"
+
+static void heartbeats(void **state)
+{
+    (void)state;
+    struct world w;
+    struct err_text why;
+    struct am_heartbeat_view *v;
+    size_t n;
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    begin(&w, BEATS);
+    until(&w, T0 + 10 * M);
+    assert_ok(am_heartbeat_seen(w.am, STR("backup"), w.now, &why));
+    assert_int_equal(am_heartbeat_seen(w.am, STR("other"), w.now, &why), ERR_NOT_FOUND);
+    until(&w, T0 + 80 * M - S);
+    said(&w, "");
+    until(&w, T0 + 84 * M); /* an hour and ten minutes after it came; then group_wait */
+    said(&w, "4830s mail +HeartbeatMissing\n");
+    am_heartbeats(w.am, w.now, &a, &v, &n);
+    assert_true(n == 1 && v->missing && v->last_ms == T0 + 10 * M && v->due_ms == T0 + 80 * M);
+    restart(&w, BEATS); /* it is missing still */
+    until(&w, T0 + 90 * M);
+    said(&w, "5040s mail +HeartbeatMissing\n");
+    assert_ok(am_heartbeat_seen(w.am, STR("backup"), w.now, &why));
+    until(&w, T0 + 100 * M);
+    said(&w, "5640s mail -HeartbeatMissing\n");
+    until(&w, T0 + 155 * M);
+    w.now = T0 + 200 * M; /* nothing ran when it was due: it has its grace */
+    restart(&w, BEATS);
+    until(&w, T0 + 209 * M);
+    said(&w, "");
+    assert_ok(am_heartbeat_seen(w.am, STR("backup"), w.now, &why));
+    until(&w, T0 + 260 * M);
+    said(&w, "");
+    end(&w);
+}
+
 static void goals(void **state)
 {
     (void)state;
@@ -554,6 +595,7 @@ int main(void)
         cmocka_unit_test(counts_changes),
         cmocka_unit_test(drills),
         cmocka_unit_test(watchdog),
+        cmocka_unit_test(heartbeats),
         cmocka_unit_test(goals),
         cmocka_unit_test(calendars),
         cmocka_unit_test(refuses),
