@@ -39,15 +39,6 @@ struct am_alert { /* times 0: not given; all borrowed */
 };
 
 /* ---- what is sent ---- */
-#define AM_MEMORY_BYTES 256
-struct am_delivery {     /* what came of one attempt; the sender fills it in before am_sent() */
-    int status;          /* of the provider's last answer (HTTP, SMTP); 0: none came */
-    int64_t took_ms;     /* of the attempt */
-    int64_t retry_in_ms; /* AM_RETRY: no attempt before (Retry-After, rate limits); 0: the engine's own pause */
-    char answer[256];    /* for people, without secrets; "" = taken */
-    /* AM_SENT: what the integration is to be told with its next message of this group; "": as before */
-    char memory[AM_MEMORY_BYTES];
-};
 struct am_notice {
     const struct am_receiver *receiver;
     const struct am_integration *integration;

@@ -210,6 +210,7 @@ static void fill_email(struct fill *f, struct am_email *c)
     }
 }
 
+#define SLACK_BOT " can only be used with bot tokens. api_url must be set to https://slack.com/api/chat.postMessage"
 static void fill_slack(struct fill *f, struct am_slack *c)
 {
     const struct am_global *g = f->g;
@@ -228,6 +229,11 @@ static void fill_slack(struct fill *f, struct am_slack *c)
     need(f, c->api_url.value.n || c->api_url_file.n || token,
          "no Slack API URL nor App token set either inline or in a file");
     fill_http(f, &c->c);
+    for (int i = 0; i < 2; i++)
+        need(f,
+             !(i ? c->post_updates_to_thread : c->update_message) || token ||
+                 str_has_suffix(c->api_url.value, STR("/chat.postMessage")),
+             i ? "post_updates_to_thread" SLACK_BOT : "update_message" SLACK_BOT);
     if (!token)
         return;
     need(f, !c->c.http->authorization, "http authorization can't be set when using Slack App tokens");

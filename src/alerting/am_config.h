@@ -146,7 +146,7 @@ struct am_victorops {
 struct am_pushover {
     struct am_common c;
     struct conf_secret user_key, token;
-    str user_key_file, token_file, title, message, url, url_title, device, sound, priority;
+    str api_url, user_key_file, token_file, title, message, url, url_title, device, sound, priority;
     int64_t retry_ms, expire_ms, ttl_ms;
     bool html, monospace;
 };
@@ -246,6 +246,7 @@ struct am_integration {
 struct am_receiver {
     str name;
     CONF_DICT_OF(str) labels;
+    uint64_t max_messages_per_minute; /* 0: any number */
     struct conf_list lists[AM_KINDS]; /* as in the file */
     struct am_integration *integrations;
     size_t n_integrations;

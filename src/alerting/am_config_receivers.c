@@ -379,7 +379,9 @@ static CONF_SCHEMA(rocketchat_field_schema, struct am_field, "rocketchat.Rocketc
 static void check_slack(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     const struct am_slack *c = obj;
-    bool bot = str_eq(c->api_url.value, STR("https://slack.com/api/chat.postMessage"));
+    /* Whether a bot's token comes from `global` shows when that is filled in. */
+    bool none = !c->api_url.value.n && !c->api_url_file.n;
+    bool bot = none || str_has_suffix(c->api_url.value, STR("/chat.postMessage"));
     both(cx, n, c->api_url.value, c->api_url_file, "api_url", "api_url_file");
     both(cx, n, c->app_token.value, c->app_token_file, "app_token", "app_token_file");
     if ((c->api_url.value.n || c->api_url_file.n) && (c->app_token.value.n || c->app_token_file.n))
@@ -477,6 +479,7 @@ static const struct am_victorops victorops_defaults = {
 ONE(struct am_victorops, victorops, "victorops", .defaults = &victorops_defaults, .check = check_victorops);
 
 /* ---- Pushover ---- */
+#define PUSHOVER_URL "https://api.pushover.net/1/messages.json"
 static void check_pushover(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     const struct am_pushover *c = obj;
@@ -489,9 +492,16 @@ static void check_pushover(struct conf_ctx *cx, const struct conf_node *n, void 
     if (c->html && c->monospace)
         FAIL("at most one of monospace & html must be configured");
 }
+/* The reference does not know the key: only shown where it is set, so that amtool reads the rest. */
+static void print_pushover_url(struct conf_out *out, const void *field)
+{
+    if (!str_eq(*(const str *)field, STR(PUSHOVER_URL)))
+        am_print_str(out, field);
+}
 #define F(m, key, t, ...) CF(struct am_pushover, m, key, t, ##__VA_ARGS__)
 static const struct conf_field pushover_fields[] = {
     COMMON,
+    F(api_url, "api_url", CONF_CUSTOM, .read = am_read_url, .print = print_pushover_url),
     F(user_key, "user_key", CONF_SECRET),
     F(user_key_file, "user_key_file", CONF_STR),
     F(token, "token", CONF_SECRET),
@@ -512,6 +522,7 @@ static const struct conf_field pushover_fields[] = {
 #undef F
 static const struct am_pushover pushover_defaults = {
     .c.send_resolved = true,
+    .api_url = L(PUSHOVER_URL),
     .title = T("pushover.default.title"),
     .message = T("pushover.default.message"),
     .url = T("pushover.default.url"),
@@ -927,6 +938,7 @@ static void check_receiver(struct conf_ctx *cx, const struct conf_node *n, void 
 static const struct conf_field receiver_fields[] = {
     F(name, "name", CONF_STR, .flags = CONF_ALWAYS),
     F(labels, "labels", CONF_DICT, .of = CONF_STR),
+    F(max_messages_per_minute, "max_messages_per_minute", CONF_UINT),
     KIND(AM_DISCORD, discord),
     KIND(AM_EMAIL, email),
     KIND(AM_INCIDENTIO, incidentio),

@@ -3,37 +3,15 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "base/check.h"
+#include <nettle/base64.h>
 
-#define LINE_MAX_QP 76 /* of quoted-printable */
-#define WORD_MAX    75 /* of an encoded word */
-#define SECRET_MAX  65536
+#include "alerting/am_build.h"
+#include "base/vec.h"
 
-struct mail {
-    const struct am_message *m;
-    const struct am_email *c;
-    struct arena *a;
-    struct err_text *why;
-    enum err err; /* sticky */
-    struct tmpl_am world;
-    struct tmpl_run run;
-};
-
-static str render(struct mail *x, const struct tmpl_set *set, str text)
-{
-    struct buf out;
-    struct err_text why = { 0 };
-    if (x->err || str_find(text, STR("{{")) == SIZE_MAX)
-        return text.p ? text : STR("");
-    buf_init(&out, 0);
-    x->world.set = set;
-    enum err e = tmpl_once(NULL, set, STR(""), text, x->m->data, &x->run, &out, &why);
-    if (e)
-        x->err = err_fail(x->why, e, "%s", why.msg);
-    str s = arena_str(x->a, buf_str(&out));
-    buf_deinit(&out);
-    return s;
-}
+#define LINE_MAX_QP  76 /* of quoted-printable */
+#define WORD_MAX     75 /* of an encoded word */
+#define PICTURE_LINE 57 /* bytes of a picture in a line of base64 */
+#define MAIL_MAX     (32u << 20)
 
 /* ---- addresses: "Name <a@b>, c@d" ---- */
 static bool bare_address(str s, str *ret)
@@ -56,7 +34,7 @@ static bool bare_address(str s, str *ret)
     return at != SIZE_MAX && at > 0 && at + 1 < s.n;
 }
 
-static enum err addresses(struct mail *x, str list, const char *what, str **ret, size_t *ret_n)
+static enum err addresses(struct am_build *b, str list, const char *what, str **ret, size_t *ret_n)
 {
     VEC(str) v = { 0 };
     size_t from = 0;
@@ -71,10 +49,10 @@ static enum err addresses(struct mail *x, str list, const char *what, str **ret,
         if (!one.n && i == list.n && v.n)
             break;
         if (!bare_address(one, &address))
-            return err_fail(x->why, ERR_INVALID, "%s: \"" STR_FMT "\" is no mail address", what, STR_ARG(one));
+            return err_fail(b->why, ERR_INVALID, "%s: \"" STR_FMT "\" is no mail address", what, STR_ARG(one));
         if (v.n == AM_MAIL_RECIPIENTS_MAX)
-            return err_fail(x->why, ERR_LIMIT, "more than %d recipients", AM_MAIL_RECIPIENTS_MAX);
-        avec_push(x->a, &v, address);
+            return err_fail(b->why, ERR_LIMIT, "more than %d recipients", AM_MAIL_RECIPIENTS_MAX);
+        avec_push(b->a, &v, address);
     }
     *ret = v.p;
     *ret_n = v.n;
@@ -174,76 +152,165 @@ static str one_line(struct arena *a, str s) /* a header must not begin another o
     return str_n(p, s.n);
 }
 
-static void put_headers(struct mail *x, struct buf *b, str from, str to, uint64_t id, str boundary)
+static void put_header(struct am_build *b, struct buf *out, str key, str value)
+{
+    buf_printf(out, STR_FMT ": ", STR_ARG(one_line(b->a, key)));
+    put_header_value(out, one_line(b->a, value));
+    buf_lit(out, "\r\n");
+}
+
+/* All mails about a group are answers to a mail that never was: mail programs show them together. */
+static void put_thread(struct am_build *b, struct buf *out, const struct am_email *c)
+{
+    AUTO_BUF struct buf day;
+    buf_init(&day, 0);
+    if (!str_eq(c->thread_by_date, STR("none")))
+        tmpl_time_format(&day, b->m->now_ms / 1000, 0, tz_utc, STR("2006-01-02"));
+    str root = arena_printf(b->a, "<alert-" STR_FMT "-" STR_FMT "@alertmanager>",
+                            STR_ARG(str_take(am_group_hash(b), 16)), STR_ARG(buf_str(&day)));
+    buf_printf(out, "References: " STR_FMT "\r\nIn-Reply-To: " STR_FMT "\r\n", STR_ARG(root), STR_ARG(root));
+}
+
+static void put_headers(struct am_build *b, struct buf *out, const struct am_email *c, str from, str to)
 {
     char host[256] = "localhost";
-    bool has_subject = false, has_to = false, has_from = false;
-    for (size_t i = 0; i < x->c->headers.n; i++) {
-        str key = x->c->headers.keys[i];
+    bool has_subject = false, has_to = false, has_from = false, has_id = false;
+    for (size_t i = 0; i < c->headers.n; i++) {
+        str key = c->headers.keys[i];
         has_subject |= str_ieq(key, STR("Subject"));
         has_to |= str_ieq(key, STR("To"));
         has_from |= str_ieq(key, STR("From"));
-        buf_printf(b, STR_FMT ": ", STR_ARG(one_line(x->a, key)));
-        put_header_value(b, one_line(x->a, render(x, x->m->text, x->c->headers.p[i])));
-        buf_lit(b, "\r\n");
+        has_id |= str_ieq(key, STR("Message-Id"));
+        put_header(b, out, key, am_shown(b, c->headers.p[i]));
     }
-    if (!has_subject) {
-        buf_lit(b, "Subject: ");
-        put_header_value(b, one_line(x->a, render(x, x->m->text, STR("{{ template \"email.default.subject\" . }}"))));
-        buf_lit(b, "\r\n");
-    }
+    if (!has_subject)
+        put_header(b, out, STR("Subject"), am_shown(b, STR("{{ template \"email.default.subject\" . }}")));
     if (!has_to)
-        buf_printf(b, "To: " STR_FMT "\r\n", STR_ARG(one_line(x->a, to)));
+        buf_printf(out, "To: " STR_FMT "\r\n", STR_ARG(one_line(b->a, to)));
     if (!has_from)
-        buf_printf(b, "From: " STR_FMT "\r\n", STR_ARG(one_line(x->a, from)));
+        buf_printf(out, "From: " STR_FMT "\r\n", STR_ARG(one_line(b->a, from)));
     gethostname(host, sizeof(host) - 1);
-    buf_printf(b, "Message-Id: <%lld.%llu@%s>\r\nDate: ", (long long)x->m->now_ms, (unsigned long long)id, host);
-    tmpl_time_format(b, x->m->now_ms / 1000, 0, tz_utc, STR("Mon, 02 Jan 2006 15:04:05 -0700"));
-    buf_printf(b, "\r\nContent-Type: multipart/alternative;  boundary=" STR_FMT "\r\nMIME-Version: 1.0\r\n\r\n",
-               STR_ARG(boundary));
+    if (!has_id) /* the same for every attempt at this mail: who has it twice can tell */
+        buf_printf(out, "Message-Id: <%lld.%llu@%s>\r\n", (long long)b->m->now_ms,
+                   (unsigned long long)b->m->idempotency, host);
+    if (c->threading)
+        put_thread(b, out, c);
+    buf_lit(out, "Date: ");
+    tmpl_time_format(out, b->m->now_ms / 1000, 0, tz_utc, STR("Mon, 02 Jan 2006 15:04:05 -0700"));
+    buf_lit(out, "\r\n");
 }
 
-static str password_of(struct mail *x)
+/* ---- pictures ---- */
+static str content_id(struct am_build *b, size_t i)
 {
-    str s;
-    if (!x->c->auth_password_file.n)
-        return x->c->auth_password.value.p ? x->c->auth_password.value : STR("");
-    enum err e = fs_read_file(x->m->fs, arena_cstr(x->a, x->c->auth_password_file), SECRET_MAX, x->a, &s, NULL);
-    if (e) {
-        x->err = err_fail(x->why, e, STR_FMT ": %s", STR_ARG(x->c->auth_password_file), err_describe(e));
-        return STR("");
-    }
-    return str_trim(s);
+    return arena_printf(b->a, "vane-chart-%zu-%016llx@vane", i, (unsigned long long)b->m->idempotency);
 }
 
-enum err am_mail_build(const struct am_message *m, struct arena *a, uint64_t id, struct am_mail *ret,
+static void put_html_escaped(struct buf *out, str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '<' || s.p[i] == '>' || s.p[i] == '&' || s.p[i] == '"')
+            buf_printf(out, "&#%d;", s.p[i]);
+        else
+            buf_u8(out, (uint8_t)s.p[i]);
+    }
+}
+
+/* The pictures stand at the end of the text, each with the labels that tell it from the others. */
+static str with_pictures(struct am_build *b, str html, const struct am_mail_extra *x)
+{
+    static const str ends[] = { STR_INIT("</body>"), STR_INIT("</html>") };
+    size_t at = SIZE_MAX;
+    AUTO_BUF struct buf out;
+    buf_init(&out, MAIL_MAX);
+    for (size_t i = 0; i < ARRAY_LEN(ends) && at == SIZE_MAX; i++)
+        at = str_find(html, ends[i]);
+    buf_str_add(&out, str_take(html, at));
+    for (size_t i = 0; i < x->n_pictures; i++) {
+        buf_lit(&out, "<div style=\"font-family:Helvetica,Arial,sans-serif;font-size:12px;margin:12px\"><div>");
+        labels_each (l, x->pictures[i].labels) {
+            put_html_escaped(&out, l->name);
+            buf_lit(&out, "=&#34;");
+            put_html_escaped(&out, l->value);
+            buf_lit(&out, "&#34; ");
+        }
+        buf_printf(&out,
+                   "</div><img src=\"cid:" STR_FMT "\" width=\"600\" height=\"180\" alt=\"the last hour\"></div>\n",
+                   STR_ARG(content_id(b, i)));
+    }
+    buf_str_add(&out, str_skip(html, MIN(at, html.n)));
+    return arena_str(b->a, buf_str(&out));
+}
+
+static void put_picture(struct am_build *b, struct buf *out, str boundary, size_t i, str png)
+{
+    buf_printf(out,
+               "--" STR_FMT "\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n"
+               "Content-ID: <" STR_FMT ">\r\nContent-Disposition: inline; filename=\"chart-%zu.png\"\r\n\r\n",
+               STR_ARG(boundary), STR_ARG(content_id(b, i)), i);
+    for (; png.n; png = str_skip(png, PICTURE_LINE)) {
+        str line = str_take(png, PICTURE_LINE);
+        char text[BASE64_ENCODE_RAW_LENGTH(PICTURE_LINE)];
+        base64_encode_raw(text, line.n, (const uint8_t *)line.p);
+        buf_printf(out, "%.*s\r\n", (int)BASE64_ENCODE_RAW_LENGTH(line.n), text);
+    }
+}
+
+static void put_html(struct am_build *b, struct buf *out, str boundary, str html, const struct am_mail_extra *x)
+{
+    if (!x || !x->n_pictures) {
+        put_part(out, boundary, "text/html", html);
+        return;
+    }
+    str inner = arena_printf(b->a, STR_FMT "r", STR_ARG(boundary));
+    buf_printf(out, "--" STR_FMT "\r\nContent-Type: multipart/related; boundary=" STR_FMT "\r\n\r\n", STR_ARG(boundary),
+               STR_ARG(inner));
+    put_part(out, inner, "text/html", with_pictures(b, html, x));
+    for (size_t i = 0; i < x->n_pictures; i++)
+        put_picture(b, out, inner, i, x->pictures[i].png);
+    buf_printf(out, "--" STR_FMT "--\r\n", STR_ARG(inner));
+}
+
+/* ---- all of it ---- */
+static const str plain_text = STR_INIT(
+    "{{ template \"email.default.subject\" . }}\n"
+    "{{ range .Alerts }}\n[{{ .Status }}]{{ range .Labels.SortedPairs }} {{ .Name }}=\"{{ .Value }}\"{{ end }}\n"
+    "{{ range .Annotations.SortedPairs }}{{ .Name }}: {{ .Value }}\n{{ end }}"
+    "since {{ .StartsAt }}{{ if .GeneratorURL }}\n{{ .GeneratorURL }}{{ end }}\n{{ end }}\n{{ .ExternalURL }}\n");
+
+enum err am_mail_build(const struct am_message *m, const struct am_mail_extra *x, struct arena *a, struct am_mail *ret,
                        struct err_text *reterr)
 {
-    struct mail x = { .m = m, .c = (const void *)m->integration->of, .a = a, .why = reterr };
-    x.world = (struct tmpl_am){ .now_ms = m->now_ms, .set = m->text, .data = m->data, .run = &x.run };
-    x.run = (struct tmpl_run){ .a = a, .ctx = &x.world };
-    str from = render(&x, m->text, x.c->from), to = render(&x, m->text, x.c->to), *sender;
+    const struct am_email *c = (const void *)m->integration->of;
+    struct am_build b;
     size_t n_senders;
-    TRY(x.err);
-    TRY(addresses(&x, from, "from", &sender, &n_senders));
-    TRY(addresses(&x, to, "to", &ret->to, &ret->n_to));
+    am_build_init(&b, m, a, reterr);
+    *ret = (struct am_mail){ 0 };
+    str from = am_needed(&b, c->from, "from"), to = am_needed(&b, c->to, "to"), *sender;
+    ret->password = am_secret(&b, &c->auth_password, c->auth_password_file);
+    ret->secret = am_secret(&b, &c->auth_secret, c->auth_secret_file);
+    TRY(b.err);
+    TRY(addresses(&b, from, "from", &sender, &n_senders));
+    TRY(addresses(&b, to, "to", &ret->to, &ret->n_to));
     if (n_senders != 1)
         return err_fail(reterr, ERR_INVALID, "from: must be exactly one address (found %zu)", n_senders);
     ret->from = sender[0];
-    ret->password = password_of(&x);
-    str boundary = arena_printf(a, "vane%016llx%016llx", (unsigned long long)id, (unsigned long long)m->now_ms);
-    str text = render(&x, m->text, x.c->text), html = render(&x, m->html, x.c->html);
-    AUTO_BUF struct buf b;
-    buf_init(&b, 32u << 20);
-    put_headers(&x, &b, from, to, id, boundary);
-    if (x.c->text.n)
-        put_part(&b, boundary, "text/plain", text);
-    if (x.c->html.n)
-        put_part(&b, boundary, "text/html", html);
-    buf_printf(&b, "--" STR_FMT "--\r\n", STR_ARG(boundary));
-    TRY(x.err);
-    if (b.failed)
+    str boundary =
+        arena_printf(a, "vane%016llx%016llx", (unsigned long long)m->idempotency, (unsigned long long)m->now_ms);
+    AUTO_BUF struct buf out;
+    buf_init(&out, MAIL_MAX);
+    put_headers(&b, &out, c, from, to);
+    buf_printf(&out, "Content-Type: multipart/alternative;  boundary=" STR_FMT "\r\nMIME-Version: 1.0\r\n\r\n",
+               STR_ARG(boundary));
+    if (c->text.n || (x && x->text_too))
+        put_part(&out, boundary, "text/plain", am_shown(&b, c->text.n ? c->text : plain_text));
+    if (c->html.n)
+        put_html(&b, &out, boundary, am_shown_html(&b, c->html), x);
+    buf_printf(&out, "--" STR_FMT "--\r\n", STR_ARG(boundary));
+    TRY(b.err);
+    if (out.failed)
         return err_fail(reterr, ERR_LIMIT, "the mail is too large");
-    ret->message = arena_str(a, buf_str(&b));
+    ret->message = arena_str(a, buf_str(&out));
+    ret->trouble = b.trouble;
     return OK;
 }

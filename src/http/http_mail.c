@@ -81,11 +81,48 @@ static enum err verdict(CURLcode code, long reply, const char *detail, struct er
     }
 }
 
+static void set_login(CURL *easy, struct arena *a, const struct http_mail *m, bool by_secret)
+{
+    curl_easy_setopt(easy, CURLOPT_USERNAME, arena_cstr(a, m->user));
+    curl_easy_setopt(easy, CURLOPT_PASSWORD, arena_cstr(a, by_secret ? m->secret : m->password));
+    curl_easy_setopt(easy, CURLOPT_LOGIN_OPTIONS, by_secret ? "AUTH=CRAM-MD5" : "AUTH=PLAIN;AUTH=LOGIN");
+    if (m->identity.n && !by_secret)
+        curl_easy_setopt(easy, CURLOPT_SASL_AUTHZID, arena_cstr(a, m->identity));
+}
+
+static CURLcode attempt(const struct http_mail *m, struct arena *a, const struct curl_slist *to, bool by_secret,
+                        long *ret_reply, char *detail)
+{
+    struct upload up = { m->message };
+    CURL *easy = curl_easy_init();
+    detail[0] = 0;
+    *ret_reply = 0;
+    if (!easy)
+        return CURLE_OUT_OF_MEMORY;
+    curl_easy_setopt(easy, CURLOPT_URL, url_of(a, m).p);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
+    curl_easy_setopt(easy, CURLOPT_MAIL_FROM, arena_printf(a, "<" STR_FMT ">", STR_ARG(m->from)).p);
+    curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, to);
+    curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(easy, CURLOPT_READFUNCTION, feed);
+    curl_easy_setopt(easy, CURLOPT_READDATA, &up);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, detail);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(m->timeout_ms ? m->timeout_ms : 30000));
+    if (m->user.n)
+        set_login(easy, a, m, by_secret);
+    set_tls(easy, a, m);
+    CURLcode code = curl_easy_perform(easy);
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, ret_reply);
+    curl_easy_cleanup(easy);
+    return code;
+}
+
 enum err http_mail_send(const struct http_mail *m, struct http_mail_result *ret, struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;
     char detail[CURL_ERROR_SIZE] = "";
-    struct upload up = { m->message };
     struct curl_slist *to = NULL;
     long reply = 0;
     arena_init(&a, 0);
@@ -97,31 +134,14 @@ enum err http_mail_send(const struct http_mail *m, struct http_mail_result *ret,
         return err_fail(reterr, ERR_INVALID,
                         "a mail needs a server, a sender and recipients without control characters");
     http_curl_init();
-    CURL *easy = curl_easy_init();
-    if (!easy)
-        return err_fail(reterr, ERR_IO, "no memory for a mail");
     for (size_t i = 0; i < m->n_to; i++)
         to = curl_slist_append(to, arena_printf(&a, "<" STR_FMT ">", STR_ARG(m->to[i])).p);
-    curl_easy_setopt(easy, CURLOPT_URL, url_of(&a, m).p);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
-    curl_easy_setopt(easy, CURLOPT_MAIL_FROM, arena_printf(&a, "<" STR_FMT ">", STR_ARG(m->from)).p);
-    curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, to);
-    curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
-    curl_easy_setopt(easy, CURLOPT_READFUNCTION, feed);
-    curl_easy_setopt(easy, CURLOPT_READDATA, &up);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, detail);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(m->timeout_ms ? m->timeout_ms : 30000));
-    if (m->user.n) {
-        curl_easy_setopt(easy, CURLOPT_USERNAME, arena_cstr(&a, m->user));
-        curl_easy_setopt(easy, CURLOPT_PASSWORD, arena_cstr(&a, m->password));
-    }
-    set_tls(easy, &a, m);
-    CURLcode code = curl_easy_perform(easy);
-    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &reply);
+    CURLcode code = CURLE_LOGIN_DENIED;
+    if (m->password.n || !m->secret.n)
+        code = attempt(m, &a, to, false, &reply, detail);
+    if (code == CURLE_LOGIN_DENIED && m->secret.n)
+        code = attempt(m, &a, to, true, &reply, detail);
     ret->code = (int)reply;
     curl_slist_free_all(to);
-    curl_easy_cleanup(easy);
     return verdict(code, reply, detail, reterr);
 }

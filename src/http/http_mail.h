@@ -14,7 +14,9 @@ struct http_mail {
     str from;              /* bare address */
     const str *to;         /* bare addresses */
     size_t n_to;
-    str user, password; /* empty user: no authentication */
+    str user, password; /* empty user: no authentication; password: PLAIN, LOGIN */
+    str secret;         /* CRAM-MD5, if there is no password or the server takes none of the above */
+    str identity;       /* on whose behalf (PLAIN); mostly empty */
     str message;        /* headers and body, CRLF lines; dots are doubled here */
     enum http_mail_tls tls;
     const struct http_tls *settings; /* may be NULL */

@@ -119,9 +119,14 @@ static size_t step(struct world *w, const char *name, const struct jt *alerts, i
     VEC(struct am_request) sent = { 0 };
     size_t wrong = 0;
     for (size_t i = 0; i < rc->n_integrations; i++) {
-        struct am_message m = {
-            rc, &rc->integrations[i], &data, w->text, w->html, group_key(&w->a, w->cfg->route, group), now_ms, fs_os()
-        };
+        struct am_message m = { .receiver = rc,
+                                .integration = &rc->integrations[i],
+                                .data = &data,
+                                .text = w->text,
+                                .html = w->html,
+                                .group_key = group_key(&w->a, w->cfg->route, group),
+                                .now_ms = now_ms,
+                                .fs = fs_os() };
         struct am_request rq[AM_REQUESTS_MAX];
         size_t n;
         struct err_text why = { 0 };
@@ -257,16 +262,23 @@ static void mail_captured(void **state)
     struct am_data_input in = { STR("def"), STR("http://x"), { l[0], 1 }, LABELS_NONE, alerts, 2, 1795250950334 };
     struct tmpl_val data = am_data(&a, &in);
     const struct am_receiver *rc = &cfg->receivers.p[0];
-    struct am_message m = { rc, &rc->integrations[1], &data, text, html, STR("{}:{}"), in.now_ms, fs_os() };
+    struct am_message m = { .receiver = rc,
+                            .integration = &rc->integrations[1],
+                            .data = &data,
+                            .text = text,
+                            .html = html,
+                            .group_key = STR("{}:{}"),
+                            .now_ms = in.now_ms,
+                            .fs = fs_os() };
     struct am_mail mail;
-    assert_ok(am_mail_build(&m, &a, 7, &mail, &why));
+    assert_ok(am_mail_build(&m, NULL, &a, &mail, &why));
     assert_str(mail.from, "am@example.com");
     assert_int_equal(mail.n_to, 1);
     str want = without_varying(&a, jt_str(&jt_get(&doc, "mails")->p[0], "message"));
     str got = without_varying(&a, mail.message);
     assert_string_equal(arena_cstr(&a, got), arena_cstr(&a, want));
     m.integration = &rc->integrations[0]; /* HTML by the default template */
-    assert_ok(am_mail_build(&m, &a, 8, &mail, &why));
+    assert_ok(am_mail_build(&m, NULL, &a, &mail, &why));
     assert_int_equal(mail.n_to, 2);
     assert_true(str_contains(mail.message, STR("text/html")));
     assert_true(str_contains(mail.message, STR("i1")));
