@@ -683,6 +683,8 @@ enum err am_config_templates(const struct am_config *c, bool html, struct tmpl_s
     arena_init(&a, 0);
     struct tmpl_set *set = tmpl_set_new(&opt, NULL);
     enum err e = tmpl_am_defaults(set, reterr);
+    if (!e && c->policy && c->policy->changes)
+        e = tmpl_am_changes_defaults(set, reterr);
     for (size_t i = 0; !e && i < c->templates.n; i++)
         e = parse_pattern(set, arena_cstr(&a, c->templates.p[i]), reterr);
     if (e)

@@ -20,8 +20,21 @@ uint64_t am_fingerprint(struct labels ls)
 static struct tmpl_val kv(struct arena *a, struct labels ls)
 {
     struct tmpl_val v = tmpl_map(a, &tmpl_am_kv, ls.n);
-    for (size_t i = 0; i < ls.n; i++)
-        v.map.p[i] = (struct tmpl_pair){ ls.p[i].name, tmpl_str(ls.p[i].value) };
+    bool drill = str_eq(labels_get(ls, STR("drill")), STR("true"));
+    for (size_t i = 0; i < ls.n; i++) {
+        bool named = drill && str_eq(ls.p[i].name, STR("alertname"));
+        str value = named ? arena_printf(a, "[DRILL] " STR_FMT, STR_ARG(ls.p[i].value)) : ls.p[i].value;
+        v.map.p[i] = (struct tmpl_pair){ ls.p[i].name, tmpl_str(value) };
+    }
+    return v;
+}
+
+static struct tmpl_val changes(struct arena *a, const struct am_data_changes *c)
+{
+    struct tmpl_val v = tmpl_struct(a, &tmpl_am_changes);
+    v.list.p[0] = tmpl_int((int64_t)c->n_new);
+    v.list.p[1] = tmpl_int((int64_t)c->n_resolved);
+    v.list.p[2] = tmpl_int((int64_t)c->n_unchanged);
     return v;
 }
 
@@ -66,7 +79,7 @@ static struct labels common(struct arena *a, const struct am_data_input *in, boo
 
 struct tmpl_val am_data(struct arena *a, const struct am_data_input *in)
 {
-    struct tmpl_val v = tmpl_struct(a, &tmpl_am_data);
+    struct tmpl_val v = tmpl_struct(a, in->changes ? &tmpl_am_data_changes : &tmpl_am_data);
     bool firing = false;
     v.list.p[2] = tmpl_list(a, &tmpl_am_alerts, in->n);
     for (size_t i = 0; i < in->n; i++) {
@@ -80,6 +93,8 @@ struct tmpl_val am_data(struct arena *a, const struct am_data_input *in)
     v.list.p[5] = kv(a, common(a, in, true));
     v.list.p[6] = tmpl_str(in->external_url);
     v.list.p[7] = kv(a, in->route_labels);
+    if (in->changes)
+        v.list.p[8] = changes(a, in->changes);
     return v;
 }
 

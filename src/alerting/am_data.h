@@ -19,8 +19,12 @@ struct am_data_input {
     const struct am_data_alert *alerts;
     size_t n;
     int64_t now_ms;
+    const struct am_data_changes { /* since the last message; NULL: not said */
+        size_t n_new, n_resolved, n_unchanged;
+    } * changes;
 };
-/* Strings are borrowed; everything else lives in a. */
+/* An alert of a fire drill (label drill="true") is named "[DRILL] NAME", so that every text that names it says so.
+ * Strings are borrowed; everything else lives in a. */
 struct tmpl_val am_data(struct arena *a, const struct am_data_input *in);
 bool am_data_firing(const struct tmpl_val *data); /* does any alert fire? */
 

@@ -15,6 +15,10 @@ static void webhook_body(struct am_build *b, struct buf *out, uint64_t max_alert
         buf_printf(out, "%s\"%s\":", i ? "," : "", keys[i]);
         tmpl_json(out, i == 2 ? &alerts : &b->m->data->list.p[i]);
     }
+    if (b->m->data->type == &tmpl_am_data_changes) {
+        buf_lit(out, ",\"changes\":");
+        tmpl_json(out, &b->m->data->list.p[8]);
+    }
     buf_lit(out, ",\"version\":\"4\",\"groupKey\":");
     json_escape(out, b->m->group_key);
     buf_printf(out, ",\"truncatedAlerts\":%zu}", cut);

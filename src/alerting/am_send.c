@@ -4,6 +4,7 @@
 
 #include "alerting/am_exchange.h"
 #include "alerting/am_mail.h"
+#include "alerting/am_policy.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -14,6 +15,7 @@
 #define QUEUE_MAX        100000
 #define TIMEOUT_MS       30000
 #define TEST_TIMEOUT_MS  10000
+#define VALUES_MAX       20 /* alerts of one message whose expressions are asked for their values */
 #define ANSWER_BYTES_MAX (64u << 10)
 #define RETRY_IN_MAX_MS  3600000 /* what Retry-After may say */
 #define KEPT_MAX         256     /* tokens */
@@ -50,6 +52,8 @@ struct am_sender {
     struct am *am;              /* mu */
     struct kit *kit;            /* mu */
     struct kept kept[KEPT_MAX]; /* mu */
+    str (*value)(void *ctx, const struct am_alert *al, int64_t now_ms, struct arena *a);
+    void *value_ctx;
 };
 struct job {
     struct am_sender *s;
@@ -256,14 +260,41 @@ static int64_t timeout_of(const struct am_integration *in)
 }
 
 /* ---- one message ---- */
-static struct tmpl_val data_of(const struct am_sender *s, const struct am_notice *n, struct arena *a)
+/* With what the expression gives now, for an alert that ended. */
+static struct labels with_value(const struct am_sender *s, const struct am_alert *al, int64_t now_ms, struct arena *a)
 {
+    struct label_builder b;
+    str value = s->value(s->value_ctx, al, now_ms, a);
+    if (!value.n)
+        return al->annotations;
+    lb_init(&b, a);
+    lb_reset(&b, al->annotations);
+    lb_set(&b, STR("current_value"), value);
+    return lb_labels(&b);
+}
+
+static struct tmpl_val data_of(const struct am_sender *s, const struct kit *k, const struct am_notice *n,
+                               struct arena *a)
+{
+    const struct am_policy *p = k->cfg->policy;
+    size_t n_values = s->value && p && p->current_value ? VALUES_MAX : 0;
     struct am_data_alert *v = arena_zarray(a, struct am_data_alert, n->n_alerts + 1);
-    for (size_t i = 0; i < n->n_alerts; i++)
-        v[i] = (struct am_data_alert){ n->alerts[i].labels, n->alerts[i].annotations, n->alerts[i].starts_ms,
-                                       n->alerts[i].ends_ms, n->alerts[i].generator_url };
-    struct am_data_input in = { n->receiver->name, s->external_url, n->group_labels, n->route_labels, v,
-                                n->n_alerts,       n->now_ms };
+    const struct am_data_changes changes = { n->changes.n_new, n->changes.n_resolved, n->changes.n_unchanged };
+    for (size_t i = 0; i < n->n_alerts; i++) {
+        const struct am_alert *al = &n->alerts[i];
+        bool ask = al->ends_ms && n_values;
+        n_values -= ask;
+        v[i] = (struct am_data_alert){ al->labels, ask ? with_value(s, al, n->now_ms, a) : al->annotations,
+                                       al->starts_ms, al->ends_ms, al->generator_url };
+    }
+    struct am_data_input in = { n->receiver->name,
+                                s->external_url,
+                                n->group_labels,
+                                n->route_labels,
+                                v,
+                                n->n_alerts,
+                                n->now_ms,
+                                p && p->changes ? &changes : NULL };
     return am_data(a, &in);
 }
 
@@ -358,7 +389,7 @@ static enum am_outcome deliver(struct am_sender *s, const struct kit *k, struct 
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);
     int64_t from = clock_now_ms(s->clk);
-    struct tmpl_val data = data_of(s, n, &a);
+    struct tmpl_val data = data_of(s, k, n, &a);
     struct am_message m = { .receiver = n->receiver,
                             .integration = n->integration,
                             .data = &data,
@@ -550,6 +581,8 @@ enum err am_sender_open(const struct am_sender_config *cfg, struct am_sender **r
     s->external_url = mem_dup(cfg->external_url);
     s->chart = cfg->chart;
     s->chart_ctx = cfg->chart_ctx;
+    s->value = cfg->value;
+    s->value_ctx = cfg->value_ctx;
     enum err e = http_client_open(&http, &s->client);
     if (!e)
         e = pool_open("notify", cfg->threads ? cfg->threads : 8, QUEUE_MAX, &s->pool);

@@ -21,6 +21,10 @@ struct am_sender_config {
      * NULL: no pictures. From any of the sender's threads. */
     bool (*chart)(void *ctx, const struct am_alert *al, int64_t now_ms, struct arena *a, struct am_chart *ret);
     void *chart_ctx;
+    /* What the left side of an ended alert's condition is now ("0.02"; "": nobody knows): the annotation current_value
+     * under an alert_policy. NULL: none. From any of the sender's threads. */
+    str (*value)(void *ctx, const struct am_alert *al, int64_t now_ms, struct arena *a);
+    void *value_ctx;
 };
 enum err am_sender_open(const struct am_sender_config *cfg, struct am_sender **ret) MUST_CHECK;
 /* Waits for what is on its way. Before am_close(). NULL is fine. */

@@ -9,7 +9,9 @@
 struct am_service;
 struct am_service_options {
     struct clock *clock;
-    str external_url; /* said in messages */
+    str external_url;                                                                    /* said in messages */
+    str (*value)(void *ctx, const struct am_alert *al, int64_t now_ms, struct arena *a); /* as in am_sender_config */
+    void *value_ctx;
 };
 /* Takes a reference of cfg. Fails if its templates do not parse. */
 enum err am_service_open(const struct am_service_options *opt, struct am_config *cfg, struct am_service **ret,

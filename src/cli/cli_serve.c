@@ -174,6 +174,9 @@ static enum err open_engine(struct serve *s, struct err_text *reterr)
     s->engine = promql_engine_new(&cfg);
     s->tsdb_source = api_source_tsdb_new(s->db);
     s->source = api_classic_histograms_new(s->tsdb_source);
+    s->rules_source = s->cfg->tenants.enabled
+                          ? api_tenant_source(&s->a, s->source, arena_str(&s->a, s->cfg->tenants.default_tenant))
+                          : s->source;
     return OK;
 }
 

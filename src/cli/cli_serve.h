@@ -53,7 +53,7 @@ struct serve {
     struct api_store_pair api_store;
     struct pool *query_pool;
     struct promql_engine *engine;
-    struct promql_source *tsdb_source, *source;
+    struct promql_source *tsdb_source, *source, *rules_source; /* rules_source: of the tenant that rules are of */
     struct control *control; /* NULL in an agent, as rules */
     struct rules_manager *rules;
     struct am_service *alertmanager; /* NULL: none is asked for */
@@ -82,6 +82,9 @@ enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report
 /* cli_serve_alertmanager.c */
 enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr) MUST_CHECK;
 struct am_config;
+struct am_alert;
+/* cli_serve_value.c: am_sender_config.value */
+str serve_alert_value(void *serve, const struct am_alert *al, int64_t now_ms, struct arena *a);
 /* For a reload: *ret NULL if there is none. */
 enum err serve_alertmanager_load(struct serve *s, const struct cli_config *cfg, struct am_config **ret,
                                  struct buf *report, struct err_text *reterr) MUST_CHECK;

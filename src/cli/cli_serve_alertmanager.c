@@ -34,7 +34,10 @@ enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr)
         fwrite(report.p, 1, report.n, stderr);
     if (e || !c)
         return e;
-    const struct am_service_options opt = { os_clock(), external_url(s, &s->a) };
+    const struct am_service_options opt = { .clock = os_clock(),
+                                            .external_url = external_url(s, &s->a),
+                                            .value = serve_alert_value,
+                                            .value_ctx = s };
     e = am_service_open(&opt, c, &s->alertmanager, reterr);
     am_config_unref(c);
     if (!e)

@@ -52,9 +52,7 @@ enum err serve_rules_open(struct serve *s, struct err_text *reterr)
     const char *path = arena_printf(&s->a, STR_FMT "/control.db", STR_ARG(s->cfg->data_dir)).p;
     struct rules_manager_config cfg = {
         .engine = s->engine,
-        .source = s->cfg->tenants.enabled
-                      ? api_tenant_source(&s->a, s->source, arena_str(&s->a, s->cfg->tenants.default_tenant))
-                      : s->source,
+        .source = s->rules_source,
         .append_ctx = s,
         .append = append,
         .notify_ctx = s,

@@ -13,10 +13,12 @@ static const char *const alert_json[] = { "status", "labels",       "annotations
                                           "endsAt", "generatorURL", "fingerprint" };
 static const char *const data_fields[] = { "Receiver",    "Status",       "Alerts",
                                            "GroupLabels", "CommonLabels", "CommonAnnotations",
-                                           "ExternalURL", "RouteLabels" };
+                                           "ExternalURL", "RouteLabels",  "Changes" };
 static const char *const data_json[] = { "receiver",    "status",       "alerts",
                                          "groupLabels", "commonLabels", "commonAnnotations",
-                                         "externalURL", "routeLabels" };
+                                         "externalURL", "routeLabels",  "changes" };
+static const char *const changes_fields[] = { "New", "Resolved", "Unchanged" };
+static const char *const changes_json[] = { "new", "resolved", "unchanged" };
 const struct tmpl_type tmpl_am_pair = { .name = "template.Pair", .fields = pair_fields, .n_fields = 2 };
 
 /* Sorted by name, but alertname first. */
@@ -143,6 +145,12 @@ const struct tmpl_type tmpl_am_alerts = {
 };
 const struct tmpl_type tmpl_am_data = {
     .name = "template.Data", .fields = data_fields, .json = data_json, .n_fields = 8
+};
+const struct tmpl_type tmpl_am_changes = {
+    .name = "template.Changes", .fields = changes_fields, .json = changes_json, .n_fields = 3
+};
+const struct tmpl_type tmpl_am_data_changes = {
+    .name = "template.Data", .fields = data_fields, .json = data_json, .n_fields = 9
 };
 
 /* ---- functions ---- */

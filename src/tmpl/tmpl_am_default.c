@@ -19,24 +19,23 @@
 #define DEFINE(name, body) STR_INIT("{{ define \"" name "\" }}" body "{{ end }}"),
 #define USE(name)          "{{ template \"" name "\" . }}"
 
+#define SUBJECT                                                                                    \
+    "[{{ .Status | toUpper }}{{ if eq .Status \"firing\" }}:{{ .Alerts.Firing | len }}{{ end }}] " \
+    "{{ .GroupLabels.SortedPairs.Values | join \" \" }} "                                          \
+    "{{ if gt (len .CommonLabels) (len .GroupLabels) }}"                                           \
+    "({{ with .CommonLabels.Remove .GroupLabels.Names }}{{ .Values | join \" \" }}{{ end }}){{ end }}"
 static const str texts[] = {
     DEFINE("__alertmanager", "Alertmanager") DEFINE("__alertmanagerURL",
                                                     "{{ .ExternalURL }}/#/alerts?receiver={{ .Receiver | urlquery }}")
-        DEFINE("__subject",
-               "[{{ .Status | toUpper }}{{ if eq .Status \"firing\" }}:{{ .Alerts.Firing | len }}{{ end }}] "
-               "{{ .GroupLabels.SortedPairs.Values | join \" \" }} "
-               "{{ if gt (len .CommonLabels) (len .GroupLabels) }}"
-               "({{ with .CommonLabels.Remove .GroupLabels.Names }}{{ .Values | join \" \" }}{{ end }}){{ end }}")
-            DEFINE("__description", "") DEFINE(
-                "__text_alert_list",
-                "{{ range . }}Labels:\n{{ range .Labels.SortedPairs }} - {{ .Name }} = {{ .Value }}\n{{ end }}"
-                "Annotations:\n{{ range .Annotations.SortedPairs }} - {{ .Name }} = {{ .Value }}\n{{ end }}"
-                "Source: {{ .GeneratorURL }}\n{{ end }}")
-                DEFINE(
-                    "__text_alert_list_markdown",
-                    "{{ range . }}\nLabels:\n{{ range .Labels.SortedPairs }}  - {{ .Name }} = {{ .Value }}\n{{ end }}"
-                    "\nAnnotations:\n{{ range .Annotations.SortedPairs }}  - {{ .Name }} = {{ .Value }}\n{{ end }}"
-                    "\nSource: {{ .GeneratorURL }}\n{{ end }}\n")
+        DEFINE("__subject", SUBJECT) DEFINE("__description", "") DEFINE(
+            "__text_alert_list",
+            "{{ range . }}Labels:\n{{ range .Labels.SortedPairs }} - {{ .Name }} = {{ .Value }}\n{{ end }}"
+            "Annotations:\n{{ range .Annotations.SortedPairs }} - {{ .Name }} = {{ .Value }}\n{{ end }}"
+            "Source: {{ .GeneratorURL }}\n{{ end }}")
+            DEFINE("__text_alert_list_markdown",
+                   "{{ range . }}\nLabels:\n{{ range .Labels.SortedPairs }}  - {{ .Name }} = {{ .Value }}\n{{ end }}"
+                   "\nAnnotations:\n{{ range .Annotations.SortedPairs }}  - {{ .Name }} = {{ .Value }}\n{{ end }}"
+                   "\nSource: {{ .GeneratorURL }}\n{{ end }}\n")
     /* Slack */
     DEFINE("slack.default.title", USE("__subject")) DEFINE("slack.default.username", USE("__alertmanager"))
         DEFINE("slack.default.fallback", USE("slack.default.title") " | " USE("slack.default.titlelink"))
@@ -137,5 +136,18 @@ enum err tmpl_am_defaults(struct tmpl_set *set, struct err_text *reterr)
 {
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         TRY(tmpl_parse(set, STR("default"), texts[i], reterr));
+    return OK;
+}
+
+#define COUNT(field, word) "{{ with .Changes." field " }}, {{ . }} " word "{{ end }}"
+enum err tmpl_am_changes_defaults(struct tmpl_set *set, struct err_text *reterr)
+{
+    static const str changes[] = {
+        STR_INIT("{{ define \"__changes\" }}{{ .Changes.New }} new" COUNT("Resolved", "resolved")
+                     COUNT("Unchanged", "unchanged") "{{ end }}"),
+        STR_INIT("{{ define \"__subject\" }}" SUBJECT " - {{ template \"__changes\" . }}{{ end }}"),
+    };
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++)
+        TRY(tmpl_parse(set, STR("default"), changes[i], reterr));
     return OK;
 }

@@ -44,8 +44,12 @@ struct tmpl_val tmpl_prom_value(struct arena *a, const struct tmpl_prom_sample *
 extern const struct tmpl_func tmpl_am_funcs[];
 extern const size_t tmpl_am_n_funcs;
 extern const struct tmpl_type tmpl_am_kv, tmpl_am_pairs, tmpl_am_pair, tmpl_am_alert, tmpl_am_alerts, tmpl_am_data;
+/* Data with a ninth field: Changes, of the fields New, Resolved, Unchanged (ints). */
+extern const struct tmpl_type tmpl_am_data_changes, tmpl_am_changes;
 /* The default templates ("slack.default.title" ...): before those of the configuration. */
 enum err tmpl_am_defaults(struct tmpl_set *set, struct err_text *reterr) MUST_CHECK;
+/* After them: the subject says what changed. For data of the type tmpl_am_data_changes only. */
+enum err tmpl_am_changes_defaults(struct tmpl_set *set, struct err_text *reterr) MUST_CHECK;
 /* Data's fields in order: Receiver, Status, Alerts, GroupLabels, CommonLabels, CommonAnnotations, ExternalURL, RouteLabels;
  * an Alert's: Status, Labels, Annotations, StartsAt, EndsAt, GeneratorURL, Fingerprint. */
 struct tmpl_am { /* tmpl_run.ctx */

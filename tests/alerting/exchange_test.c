@@ -78,7 +78,7 @@ static void world_open(struct world *w, const char *receiver_yaml, const char *v
     *al = (struct am_data_alert){
         .labels = { l, 2 }, .starts_ms = 1, .ends_ms = firing ? 0 : 2, .generator_url = STR("")
     };
-    struct am_data_input in = { STR("r"), STR("http://v"), { l, 1 }, LABELS_NONE, al, 1, 1440938160000 };
+    struct am_data_input in = { STR("r"), STR("http://v"), { l, 1 }, LABELS_NONE, al, 1, 1440938160000, NULL };
     w->data = am_data(&w->a, &in);
     w->m = (struct am_message){ .receiver = &w->cfg->receivers.p[0],
                                 .integration = &w->cfg->receivers.p[0].integrations[0],

@@ -114,7 +114,7 @@ static size_t step(struct world *w, const char *name, const struct jt *alerts, i
     const struct am_receiver *rc = &w->cfg->receivers.p[0];
     struct am_data_alert *v = alerts_of(&w->a, alerts);
     struct labels group = am_route_group(w->cfg->route, v[0].labels, &w->a);
-    struct am_data_input in = { rc->name, STR("http://am.example:9093"), group, LABELS_NONE, v, alerts->n, now_ms };
+    struct am_data_input in = { rc->name, STR("http://am.example:9093"), group, LABELS_NONE, v, alerts->n, now_ms, NULL };
     struct tmpl_val data = am_data(&w->a, &in);
     VEC(struct am_request) sent = { 0 };
     size_t wrong = 0;
@@ -259,7 +259,7 @@ static void mail_captured(void **state)
                              { { STR("alertname"), STR("A") }, { STR("instance"), STR("i2") } } };
     struct am_data_alert alerts[2] = { { .labels = { l[0], 2 }, .starts_ms = 1, .generator_url = STR("") },
                                        { .labels = { l[1], 2 }, .starts_ms = 1, .generator_url = STR("") } };
-    struct am_data_input in = { STR("def"), STR("http://x"), { l[0], 1 }, LABELS_NONE, alerts, 2, 1795250950334 };
+    struct am_data_input in = { STR("def"), STR("http://x"), { l[0], 1 }, LABELS_NONE, alerts, 2, 1795250950334, NULL };
     struct tmpl_val data = am_data(&a, &in);
     const struct am_receiver *rc = &cfg->receivers.p[0];
     struct am_message m = { .receiver = rc,

@@ -423,6 +423,52 @@ static void counts_changes(void **state)
     end(&w);
 }
 
+/* As a receiver's webhook and a mail's subject would have it. */
+static void messages(void **state)
+{
+    (void)state;
+    AUTO_ARENA struct arena a;
+    struct am_config *c = config("alert_policy: {}");
+    struct tmpl_set *text, *html;
+    struct am_request rq[AM_REQUESTS_MAX];
+    size_t n;
+    arena_init(&a, 0);
+    assert_ok(am_config_templates(c, false, &text, NULL));
+    assert_ok(am_config_templates(c, true, &html, NULL));
+    struct label l[] = { { STR("alertname"), STR("A") }, { STR("drill"), STR("true") } };
+    const struct am_data_alert al = { .labels = { l, 2 }, .starts_ms = 1, .generator_url = STR("") };
+    const struct am_data_changes changes = { 1, 0, 3 };
+    const struct am_data_input in = { .receiver = STR("other"),
+                                      .external_url = STR("http://v"),
+                                      .group_labels = { l, 1 },
+                                      .alerts = &al,
+                                      .n = 1,
+                                      .now_ms = T0,
+                                      .changes = &changes };
+    const struct tmpl_val data = am_data(&a, &in);
+    const struct am_receiver *rc = am_config_receiver(c, STR("other"));
+    const struct am_message m = { .receiver = rc,
+                                  .integration = &rc->integrations[0],
+                                  .data = &data,
+                                  .text = text,
+                                  .html = html,
+                                  .group_key = STR("{}:{}"),
+                                  .now_ms = T0,
+                                  .fs = fs_os() };
+    assert_ok(am_payload_build(&m, &a, rq, &n, NULL));
+    assert_true(str_contains(rq[0].body, STR("\"changes\":{\"new\":1,\"resolved\":0,\"unchanged\":3}")));
+    assert_true(str_contains(rq[0].body, STR("\"alertname\":\"[DRILL] A\",\"drill\":\"true\"")));
+    struct tmpl_am world = { .now_ms = T0, .set = text, .data = &data };
+    const struct tmpl_run run = { .a = &a, .ctx = &world };
+    AUTO_BUF struct buf out;
+    buf_init(&out, 0);
+    assert_ok(tmpl_exec(text, STR("__subject"), &data, &run, &out, NULL));
+    assert_true(str_eq(buf_str(&out), STR("[FIRING:1] A (true) - 1 new, 3 unchanged")));
+    tmpl_set_free(text);
+    tmpl_set_free(html);
+    am_config_unref(c);
+}
+
 static void drills(void **state)
 {
     (void)state;
@@ -593,6 +639,7 @@ int main(void)
         cmocka_unit_test(waits_before_it_says_resolved),
         cmocka_unit_test(flaps),
         cmocka_unit_test(counts_changes),
+        cmocka_unit_test(messages),
         cmocka_unit_test(drills),
         cmocka_unit_test(watchdog),
         cmocka_unit_test(heartbeats),
