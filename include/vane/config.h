@@ -27,6 +27,13 @@ typedef enum vane_sampler_kind {
     VANE_SAMPLER_RULES          /* the rules of vane_sampler_rules() (trace.h) */
 } vane_sampler_kind;
 
+/* What one signal's OTLP endpoint needs other than the rest. What is not set is taken from the otlp_* fields. Environment:
+ * OTEL_EXPORTER_OTLP_<SIGNAL>_HEADERS, _COMPRESSION, _CERTIFICATE, _CLIENT_CERTIFICATE, _CLIENT_KEY, _TIMEOUT. */
+typedef struct vane_otlp_signal {
+    const char *headers, *compression, *ca_file, *cert_file, *key_file;
+    uint32_t timeout_ms;
+} vane_otlp_signal;
+
 typedef struct vane_config {
     size_t size; /* sizeof(vane_config): VANE_CONFIG_INIT */
 
@@ -70,7 +77,8 @@ typedef struct vane_config {
     /* Logs. */
     const char *log_level;  /* LOG_LEVEL; DEBUG, INFO (default), WARN, ERROR, CRITICAL */
     const char *log_format; /* LOG_FORMAT; "json" (default) or "text" */
-    const char *log_sinks; /* VANE_LOG_SINKS; comma list of stderr (default), file:PATH, syslog, journald, otlp, none */
+    const char *log_sinks;  /* VANE_LOG_SINKS; comma list of stderr (default), file:PATH, syslog, journald, otlp, none.
+                               Without it, OTEL_LOGS_EXPORTER=otlp or an endpoint for logs of their own mean stderr,otlp */
     uint64_t log_file_max_bytes; /* rotation; default 64 MiB */
     uint32_t log_file_keep;      /* rotated files kept; default 5 */
     uint32_t log_ring_bytes;     /* per thread; default 64 KiB */
@@ -90,9 +98,11 @@ typedef struct vane_config {
     double profile_slow_s;      /* PROFILING_SLOW_THRESHOLD; seconds; default 1.0 */
     const char *profile_dir;    /* VANE_PROFILE_DIR; where pprof files go; default none */
 
-    /* Push. Off unless an endpoint is set by field or variable. */
+    /* Push. Off unless an endpoint is set by field or variable. OTEL_{TRACES,METRICS,LOGS}_EXPORTER, a comma list, keeps a
+     * signal from endpoints of the environment that it does not name; "otlp" without an endpoint is http://localhost:4318. */
     const char *otlp_endpoint;        /* OTEL_EXPORTER_OTLP_ENDPOINT; /v1/<signal> is appended */
-    const char *otlp_traces_endpoint; /* OTEL_EXPORTER_OTLP_TRACES_ENDPOINT; as is. Also _METRICS_, _LOGS_ */
+    const char *otlp_traces_endpoint; /* OTEL_EXPORTER_OTLP_TRACES_ENDPOINT; as is; "" in the field: none, whatever
+                                         otlp_endpoint says. Also _METRICS_, _LOGS_ */
     const char *otlp_metrics_endpoint;
     const char *otlp_logs_endpoint;
     const char *otlp_headers;     /* OTEL_EXPORTER_OTLP_HEADERS; "key=value,key=value" */
@@ -104,9 +114,10 @@ typedef struct vane_config {
     uint32_t metric_interval_ms; /* OTEL_METRIC_EXPORT_INTERVAL; default 60000 */
     uint32_t batch_delay_ms;     /* OTEL_BSP_SCHEDULE_DELAY; spans; default 5000 */
     uint32_t log_batch_delay_ms; /* OTEL_BLRP_SCHEDULE_DELAY; log lines and events; default 1000 */
-    uint32_t batch_max;          /* OTEL_BSP_MAX_EXPORT_BATCH_SIZE; default 512 */
+    uint32_t batch_max;          /* OTEL_BSP_MAX_EXPORT_BATCH_SIZE; spans, log lines; default 512 */
     uint64_t push_queue_bytes;   /* all signals together; default 8 MiB; the oldest batch is dropped first */
-    const char *zipkin_endpoint; /* OTEL_EXPORTER_ZIPKIN_ENDPOINT, ZIPKIN_ENDPOINT */
+    const char *zipkin_endpoint; /* OTEL_EXPORTER_ZIPKIN_ENDPOINT, ZIPKIN_ENDPOINT; spans as Zipkin v2 JSON; with
+                                    OTEL_TRACES_EXPORTER=zipkin default "http://localhost:9411/api/v2/spans" */
     const char *jaeger_endpoint; /* JAEGER_ENDPOINT: host of a Jaeger; an OTLP endpoint on port 4318 is derived from an
                                           address that ends in :14268/api/traces, any other is used as OTLP/HTTP */
 
@@ -122,6 +133,9 @@ typedef struct vane_config {
 
     vane_diag_fn diag; /* see core.h; default none */
     void *diag_ctx;
+
+    vane_otlp_signal otlp_traces, otlp_metrics, otlp_logs;
+    uint32_t zipkin_timeout_ms; /* OTEL_EXPORTER_ZIPKIN_TIMEOUT; default 10000 */
 } vane_config;
 
 #if defined(__cplusplus)

@@ -166,10 +166,10 @@ typedef struct vane_self_stats {
     uint64_t memory_bytes;     /* bytes the library holds now */
     uint64_t alloc_failures;   /* allocations the system refused; what needed them was dropped */
     uint64_t spans_started;    /* recorded spans started */
-    uint64_t spans_dropped;    /* finished spans that found the queue full, or failed for good */
+    uint64_t spans_dropped;    /* finished spans that found the queue full, or could not be pushed */
     uint64_t span_misuse;      /* double end, end on an unstarted span, attribute after end */
     uint64_t span_limits;      /* attributes, events, links over the limits of the specification */
-    uint64_t logs_dropped;     /* log lines that found the ring full or a sink broken */
+    uint64_t logs_dropped;     /* log lines that found the ring full or a sink broken, or could not be pushed */
     uint64_t logs_suppressed;  /* log lines withheld by rate limit or sampling macros */
     uint64_t events_dropped;   /* usage, rating, LLM and audit events lost to a full queue */
     uint64_t headers_refused;  /* propagation headers that were malformed or over their limit */

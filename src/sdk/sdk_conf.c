@@ -34,6 +34,15 @@ struct row {
     {                                                                                  \
 #field, offsetof(vane_config, field), T_STR, { __VA_ARGS__ }, NULL, 0, 0, true \
     }
+/* clang-format off */
+#define SIGNAL(field, env)                                                      \
+    S(field.headers, env "HEADERS"),                                            \
+    R(field.compression, T_STR, NULL, 0, 0, env "COMPRESSION"),                 \
+    R(field.ca_file, T_STR, NULL, 0, 0, env "CERTIFICATE"),                     \
+    R(field.cert_file, T_STR, NULL, 0, 0, env "CLIENT_CERTIFICATE"),            \
+    R(field.key_file, T_STR, NULL, 0, 0, env "CLIENT_KEY"),                     \
+    R(field.timeout_ms, T_U32, NULL, 1, 600000, env "TIMEOUT")
+/* clang-format on */
 
 static const struct row rows[] = {
     R(ignore_environment, T_SWITCH, "false", 0, 0, NULL),
@@ -91,12 +100,16 @@ static const struct row rows[] = {
     R(otlp_cert_file, T_STR, NULL, 0, 0, "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"),
     R(otlp_key_file, T_STR, NULL, 0, 0, "OTEL_EXPORTER_OTLP_CLIENT_KEY"),
     R(otlp_timeout_ms, T_U32, "10000", 1, 600000, "OTEL_EXPORTER_OTLP_TIMEOUT"),
+    SIGNAL(otlp_traces, "OTEL_EXPORTER_OTLP_TRACES_"),
+    SIGNAL(otlp_metrics, "OTEL_EXPORTER_OTLP_METRICS_"),
+    SIGNAL(otlp_logs, "OTEL_EXPORTER_OTLP_LOGS_"),
     R(metric_interval_ms, T_U32, "60000", 10, 86400000, "OTEL_METRIC_EXPORT_INTERVAL"),
     R(batch_delay_ms, T_U32, "5000", 1, 86400000, "OTEL_BSP_SCHEDULE_DELAY"),
     R(log_batch_delay_ms, T_U32, "1000", 1, 86400000, "OTEL_BLRP_SCHEDULE_DELAY"),
     R(batch_max, T_U32, "512", 1, 65536, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
     R(push_queue_bytes, T_U64, "8388608", 65536, 1e12, NULL),
     R(zipkin_endpoint, T_STR, NULL, 0, 0, "OTEL_EXPORTER_ZIPKIN_ENDPOINT", "ZIPKIN_ENDPOINT"),
+    R(zipkin_timeout_ms, T_U32, "10000", 1, 600000, "OTEL_EXPORTER_ZIPKIN_TIMEOUT"),
     R(jaeger_endpoint, T_STR, NULL, 0, 0, "JAEGER_ENDPOINT"),
     R(listen_host, T_STR, "127.0.0.1", 0, 0, "OTEL_EXPORTER_PROMETHEUS_HOST"),
     R(listen_port, T_U16, NULL, 1, 65535, NULL), /* its variable counts with OTEL_METRICS_EXPORTER=prometheus only */
@@ -106,6 +119,7 @@ static const struct row rows[] = {
 };
 #undef R
 #undef S
+#undef SIGNAL
 
 enum from { FROM_NOWHERE, FROM_FIELD, FROM_ENVIRONMENT, FROM_DEFAULT };
 static uint8_t from[SDK_COUNT_OF(rows)];
@@ -272,6 +286,64 @@ static bool env_is(const char *name, const char *value)
 {
     const char *s = env_of(name);
     return s && !strcasecmp(s, value);
+}
+
+int sdk_lists(const char *text, const char *word)
+{
+    size_t n = strlen(word);
+    if (!text)
+        return -1;
+    while (*text) {
+        text += strspn(text, ", \t");
+        size_t len = strcspn(text, ",");
+        if (len >= n && !strncasecmp(text, word, n) && n + strspn(text + n, " \t") >= len)
+            return 1;
+        text += len;
+    }
+    return 0;
+}
+
+/* Give a text setting the value that another setting means. */
+static void decide(size_t at, const char *text)
+{
+    size_t i = row_of(at);
+    char **f = field_of(&sdk_cfg, &rows[i]);
+    sdk_free_str(*f);
+    *f = sdk_dup(text);
+    from[i] = FROM_ENVIRONMENT;
+}
+
+/* Which signals are pushed where. A list of exporters does not take away what the host's fields ask for. */
+static void resolve_push(bool use_env)
+{
+    static const struct {
+        const char *env, *standard;
+        size_t own;
+    } signals[] = {
+        { "OTEL_TRACES_EXPORTER", "http://localhost:4318/v1/traces", offsetof(vane_config, otlp_traces_endpoint) },
+        { "OTEL_METRICS_EXPORTER", "http://localhost:4318/v1/metrics", offsetof(vane_config, otlp_metrics_endpoint) },
+        { "OTEL_LOGS_EXPORTER", "http://localhost:4318/v1/logs", offsetof(vane_config, otlp_logs_endpoint) },
+    };
+    for (size_t i = 0; i < SDK_COUNT_OF(signals); i++) {
+        const char *own = *(const char **)((char *)&sdk_cfg + signals[i].own);
+        int otlp = sdk_lists(use_env ? env_of(signals[i].env) : NULL, "otlp");
+        bool logs = i == SDK_COUNT_OF(signals) - 1;
+        if (logs && from[ROW(log_sinks)] == FROM_DEFAULT && (otlp > 0 || (otlp && own && *own)))
+            decide(offsetof(vane_config, log_sinks), "stderr,otlp");
+        if (logs && sdk_lists(sdk_cfg.log_sinks, "otlp") > 0)
+            otlp = 1;
+        if (from[row_of(signals[i].own)] == FROM_FIELD)
+            continue;
+        if (otlp > 0 && !own && !sdk_cfg.otlp_endpoint)
+            decide(signals[i].own, signals[i].standard);
+        else if (!otlp && from[ROW(otlp_endpoint)] != FROM_FIELD)
+            decide(signals[i].own, "");
+    }
+    int zipkin = sdk_lists(use_env ? env_of(signals[0].env) : NULL, "zipkin");
+    if (zipkin > 0 && !sdk_cfg.zipkin_endpoint)
+        decide(offsetof(vane_config, zipkin_endpoint), "http://localhost:9411/api/v2/spans");
+    else if (!zipkin && from[ROW(zipkin_endpoint)] != FROM_FIELD)
+        decide(offsetof(vane_config, zipkin_endpoint), "");
 }
 
 /* What one variable says about several settings. */
@@ -475,6 +547,8 @@ vane_status sdk_conf_load(const vane_config *given)
         st = resolve(i, &in, use_env);
     if (!st && use_env)
         resolve_exporters();
+    if (!st)
+        resolve_push(use_env);
     resolve_sampler();
     if (!st)
         st = check();

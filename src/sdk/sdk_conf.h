@@ -11,5 +11,8 @@ void sdk_conf_fork_child(void);
 /* A random UUID, version 4. */
 void sdk_uuid(char buf[37]);
 
+/* Whether a comma list has the word, in any case; -1 without a list. */
+int sdk_lists(const char *list, const char *word);
+
 /* A resource attribute's value or NULL. */
 const char *sdk_resource_value(const char *key);

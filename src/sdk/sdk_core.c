@@ -43,6 +43,13 @@ static size_t n_started;
 sdk_seg sdk_no_segs[SDK_SEGS_MAX];
 __thread struct sdk_tls sdk_tls __attribute__((tls_model("initial-exec"))) = { .segs = sdk_no_segs };
 
+/* Where a call of an inline function was not worth inlining. */
+extern inline bool sdk_on(void);
+extern inline void sdk_count(enum sdk_counter c, uint64_t n);
+extern inline bool sdk_buf_room(struct sdk_buf *b, size_t n);
+extern inline void sdk_put(struct sdk_buf *b, const char *p, size_t n);
+extern inline void sdk_putc(struct sdk_buf *b, char c);
+
 /* ---- texts ---- */
 
 const char *vane_status_text(vane_status status)

@@ -3,41 +3,21 @@
 
 enum { M_SECONDS, M_ERRORS, M_POOL_ACTIVE, M_POOL_IDLE, M_POOL_MAX, M_POOL_FAILED, M_N };
 static const double second_bounds[] = { 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10 };
-static const struct {
-    vane_kind kind;
-    const char *name, *unit, *help, *labels;
-} instruments[M_N] = {
+static struct sdk_own_metric instruments[M_N] = {
     { VANE_HISTOGRAM, "database_query_duration_seconds", "seconds", "Duration of database queries.",
-      "system,operation,collection" },
-    { VANE_COUNTER, "database_errors_total", NULL, "Database queries that failed.", "system,operation,error_type" },
-    { VANE_GAUGE, "database_connections_active", NULL, "Connections of the pool in use.", "pool" },
-    { VANE_GAUGE, "database_connections_idle", NULL, "Connections of the pool not in use.", "pool" },
-    { VANE_GAUGE, "database_connections_max", NULL, "Connections the pool may have.", "pool" },
-    { VANE_COUNTER, "database_connections_failed_total", NULL, "Connections that could not be made.", "pool" },
+      "system,operation,collection", second_bounds, SDK_COUNT_OF(second_bounds), 0, 0 },
+    { VANE_COUNTER, "database_errors_total", NULL, "Database queries that failed.", "system,operation,error_type", NULL,
+      0, 0, 0 },
+    { VANE_GAUGE, "database_connections_active", NULL, "Connections of the pool in use.", "pool", NULL, 0, 0, 0 },
+    { VANE_GAUGE, "database_connections_idle", NULL, "Connections of the pool not in use.", "pool", NULL, 0, 0, 0 },
+    { VANE_GAUGE, "database_connections_max", NULL, "Connections the pool may have.", "pool", NULL, 0, 0, 0 },
+    { VANE_COUNTER, "database_connections_failed_total", NULL, "Connections that could not be made.", "pool", NULL, 0,
+      0, 0 },
 };
-static _Atomic uint64_t made[M_N];
-static _Atomic uint32_t made_run;
 
-/* Made at the first use after a start; making one twice gives the same, so no lock is needed. */
 static vane_metric instrument(unsigned which)
 {
-    uint32_t run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
-    if (SDK_UNLIKELY(atomic_load_explicit(&made_run, memory_order_acquire) != run) && run) {
-        for (unsigned i = 0; i < M_N; i++) {
-            vane_metric_opts o = VANE_METRIC_OPTS_INIT;
-            o.kind = instruments[i].kind, o.name = instruments[i].name, o.unit = instruments[i].unit;
-            o.help = instruments[i].help, o.labels = instruments[i].labels;
-            o.gauge_mode = VANE_GAUGE_LIVE_SUM;
-            if (i == M_SECONDS) {
-                o.bounds = second_bounds, o.n_bounds = SDK_COUNT_OF(second_bounds);
-                o.flags = VANE_F_CLASSIC_TOO;
-            }
-            atomic_store_explicit(&made[i], vane_metric_new(&o, NULL).id, memory_order_relaxed);
-        }
-        atomic_store_explicit(&made_run, run, memory_order_release);
-    }
-    vane_metric m = { atomic_load_explicit(&made[which], memory_order_relaxed) };
-    return m;
+    return sdk_own_metric(&instruments[which]);
 }
 
 /* ---- reading SQL ---- */
@@ -368,18 +348,13 @@ void vane_db_begin(vane_db_query *q, const char *system, const char *name, const
         sdk_copy(s->name + at, sizeof s->name - at, s->collection);
     }
     if (sdk_has_tracing()) {
-        vane_attr a[4];
-        size_t k = 0;
-        a[k++] = vane_str("db.system.name", s->system);
-        a[k++] = vane_str("db.operation.name", s->operation);
-        if (name && name[0])
-            a[k++] = vane_str("db.namespace", name);
-        if (s->collection[0])
-            a[k++] = vane_str("db.collection.name", s->collection);
-        vane_span_opts o;
-        memset(&o, 0, sizeof o);
-        o.size = sizeof o, o.kind = VANE_SPAN_CLIENT, o.attrs = a, o.n_attrs = k;
-        vane_span_start_opts(&s->span, s->name, &o);
+        struct sdk_attrs l;
+        l.n = 0;
+        sdk_attr_str(&l, "db.system.name", s->system);
+        sdk_attr_str(&l, "db.operation.name", s->operation);
+        sdk_attr_str(&l, "db.namespace", name);
+        sdk_attr_str(&l, "db.collection.name", s->collection);
+        sdk_span_begin(&s->span, s->name, VANE_SPAN_CLIENT, NULL, &l);
         s->spanned = true;
         if (n && vane_span_recording(&s->span)) {
             char clean[2048];
@@ -412,14 +387,11 @@ void vane_db_end(vane_db_query *q, const char *error_type, int64_t rows)
     }
     if (!s->spanned)
         return;
-    vane_attr a[2] = { { 0 } };
-    size_t n = 0;
-    memset(a, 0, sizeof a); /* none may be set */
-    if (rows >= 0)
-        a[n++] = vane_int("db.response.returned_rows", rows);
-    if (failed)
-        a[n++] = vane_str("error.type", error_type);
-    vane_span_set_all(&s->span, a, n);
+    struct sdk_attrs l;
+    l.n = 0;
+    sdk_attr_int(&l, "db.response.returned_rows", rows);
+    sdk_attr_str(&l, "error.type", error_type);
+    vane_span_set_all(&s->span, l.a, l.n);
     if (failed)
         vane_span_status(&s->span, VANE_SPAN_ERROR, NULL);
     vane_span_end(&s->span);

@@ -1,50 +1,39 @@
 /* libvane's usage and AI events: each is a log record with an event name, and counts metrics that never hold a user id.
  * The instruments are made at the first event of their kind in each life of the library; making one again is a lookup. */
+#include "sdk_http.h"
 #include "sdk_log.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* Instruments are found by name each time: some hundred nanoseconds, which an event can bear, and nothing to go stale. */
-static vane_metric instrument(vane_kind kind, const char *name, const char *help, const char *unit, const char *labels)
+enum { M_EVENTS, M_RATINGS, M_DURATION, M_TOKENS, M_FIRST_CHUNK, M_COST, M_CACHE, M_RECALL, M_RESULTS, M_N };
+#define MODEL_LABELS "gen_ai_operation_name,gen_ai_provider_name,gen_ai_request_model"
+static struct sdk_own_metric instruments[M_N] = {
+    { VANE_COUNTER, "user_events_total", NULL, "Things users did.", "event,feature", NULL, 0, 0, 0 },
+    { VANE_HISTOGRAM, "user_ratings", NULL, "Ratings, scaled to 0 to 1.", "object_kind", NULL, 0, 0, 0 },
+    { VANE_HISTOGRAM, "gen_ai_client_operation_duration_seconds", "seconds", "Duration of calls of models.",
+      MODEL_LABELS ",gen_ai_response_model,error_type", NULL, 0, 0, 0 },
+    { VANE_HISTOGRAM, "gen_ai_client_token_usage", "token", "Tokens used by calls of models.",
+      MODEL_LABELS ",gen_ai_response_model,gen_ai_token_type", NULL, 0, 0, 0 },
+    { VANE_HISTOGRAM, "gen_ai_client_operation_time_to_first_chunk_seconds", "seconds",
+      "Time to the first piece of a streamed answer.", MODEL_LABELS, NULL, 0, 0, 0 },
+    { VANE_FCOUNTER, "gen_ai_client_cost_total", NULL, "Cost of calls of models.",
+      "gen_ai_provider_name,gen_ai_request_model,currency", NULL, 0, 0, 0 },
+    { VANE_COUNTER, "gen_ai_client_cache_total", NULL, "Calls by whether the own cache of responses answered.",
+      "gen_ai_request_model,hit", NULL, 0, 0, 0 },
+    { VANE_HISTOGRAM, "ai_retrieval_recall", NULL, "Recall of vector searches.", "index,k", NULL, 0, 0, 0 },
+    { VANE_HISTOGRAM, "ai_retrieval_results", NULL, "Results of vector searches.", "index", NULL, 0, 0, 0 },
+};
+
+static void observe(unsigned which, double value, vane_labels labels)
 {
-    vane_metric_opts o = VANE_METRIC_OPTS_INIT;
-    o.kind = kind;
-    o.name = name;
-    o.help = help;
-    o.unit = unit;
-    o.labels = labels;
-    return vane_metric_new(&o, NULL);
+    vane_histogram_observe_to(sdk_own_metric(&instruments[which]), value, labels);
 }
 
 static void send_event(vane_log_level level, const char *message, const vane_attr *fields, size_t n)
 {
     if (!sdk_log_put(SDK_LOG_EVENT, level, NULL, message, fields, n))
         sdk_count(SDK_EVENTS_DROPPED, 1);
-}
-
-/* Fields of an event being put together. */
-struct fields {
-    vane_attr a[VANE_LOG_FIELDS_MAX];
-    size_t n;
-};
-
-static void add(struct fields *f, vane_attr a)
-{
-    if (f->n < VANE_LOG_FIELDS_MAX)
-        f->a[f->n++] = a;
-}
-
-static void add_text(struct fields *f, const char *key, const char *value)
-{
-    if (value && *value)
-        add(f, vane_str(key, value));
-}
-
-static void add_count(struct fields *f, const char *key, int64_t value)
-{
-    if (value >= 0)
-        add(f, vane_int(key, value));
 }
 
 /* ---- users ---- */
@@ -54,19 +43,18 @@ void vane_user_event(const char *user, const char *name, const vane_attr *attrs,
     if (!sdk_enter())
         return;
     char feature[VANE_VALUE_MAX + 1] = "";
-    struct fields f = { .n = 0 };
+    struct sdk_attrs f = { .n = 0 };
     if (!name || !*name)
         name = "unknown";
-    add(&f, vane_str("event.name", name));
-    add_text(&f, "user_id", user); /* else the scope's, which every record has */
+    sdk_attr_str(&f, "event.name", name);
+    sdk_attr_str(&f, "user_id", user); /* else the scope's, which every record has */
     for (size_t i = 0; attrs && i < n; i++) {
-        add(&f, attrs[i]);
+        sdk_attr_add(&f, attrs[i]);
         if (attrs[i].key && !strcmp(attrs[i].key, "feature") && attrs[i].type == VANE_T_STR)
             feature[sdk_text(feature, sizeof feature - 1, attrs[i].v.s, attrs[i].n)] = 0;
     }
     send_event(VANE_LOG_INFO, name, f.a, f.n);
-    vane_counter_add_to(instrument(VANE_COUNTER, "user_events_total", "Things users did.", NULL, "event,feature"), 1,
-                        VANE_LABELS(name, feature));
+    vane_counter_add_to(sdk_own_metric(&instruments[M_EVENTS]), 1, VANE_LABELS(name, feature));
     sdk_leave();
 }
 
@@ -81,20 +69,18 @@ void vane_rating(const char *user, const char *object_kind, const char *object_i
         return;
     }
     double scaled = score / (max - min) - min / (max - min);
-    struct fields f = { .n = 0 };
-    add(&f, vane_str("event.name", "user.rating"));
-    add_text(&f, "user_id", user);
-    add_text(&f, "object.kind", object_kind);
-    add_text(&f, "object.id", object_id);
-    add(&f, vane_f64("rating.score", score));
-    add(&f, vane_f64("rating.min", min));
-    add(&f, vane_f64("rating.max", max));
-    add(&f, vane_f64("rating.value", scaled));
-    add_text(&f, "comment", comment);
+    struct sdk_attrs f = { .n = 0 };
+    sdk_attr_str(&f, "event.name", "user.rating");
+    sdk_attr_str(&f, "user_id", user);
+    sdk_attr_str(&f, "object.kind", object_kind);
+    sdk_attr_str(&f, "object.id", object_id);
+    sdk_attr_add(&f, vane_f64("rating.score", score));
+    sdk_attr_add(&f, vane_f64("rating.min", min));
+    sdk_attr_add(&f, vane_f64("rating.max", max));
+    sdk_attr_add(&f, vane_f64("rating.value", scaled));
+    sdk_attr_str(&f, "comment", comment);
     send_event(VANE_LOG_INFO, "user.rating", f.a, f.n);
-    vane_histogram_observe_to(
-        instrument(VANE_HISTOGRAM, "user_ratings", "Ratings, scaled to 0 to 1.", NULL, "object_kind"), scaled,
-        VANE_LABELS(object_kind));
+    observe(M_RATINGS, scaled, VANE_LABELS(object_kind));
     sdk_leave();
 }
 
@@ -104,63 +90,49 @@ static void count_tokens(const vane_llm_call_info *c, const char *operation, con
                          int64_t n)
 {
     if (n >= 0)
-        vane_histogram_observe_to(
-            instrument(VANE_HISTOGRAM, "gen_ai_client_token_usage", "Tokens used by calls of models.", "token",
-                       "gen_ai_operation_name,gen_ai_provider_name,gen_ai_request_model,gen_ai_response_model,"
-                       "gen_ai_token_type"),
-            (double)n, VANE_LABELS(operation, c->provider, c->request_model, model, type));
+        observe(M_TOKENS, (double)n, VANE_LABELS(operation, c->provider, c->request_model, model, type));
 }
 
 static void llm_metrics(const vane_llm_call_info *c, const char *operation, const char *model, const char *currency)
 {
-    vane_histogram_observe_to(
-        instrument(VANE_HISTOGRAM, "gen_ai_client_operation_duration_seconds", "Duration of calls of models.",
-                   "seconds",
-                   "gen_ai_operation_name,gen_ai_provider_name,gen_ai_request_model,gen_ai_response_model,error_type"),
-        c->duration_s, VANE_LABELS(operation, c->provider, c->request_model, model, c->error_type));
+    observe(M_DURATION, c->duration_s, VANE_LABELS(operation, c->provider, c->request_model, model, c->error_type));
     count_tokens(c, operation, model, "input", c->input_tokens);
     count_tokens(c, operation, model, "output", c->output_tokens);
     if (c->time_to_first_chunk_s >= 0)
-        vane_histogram_observe_to(instrument(VANE_HISTOGRAM, "gen_ai_client_operation_time_to_first_chunk_seconds",
-                                             "Time to the first piece of a streamed answer.", "seconds",
-                                             "gen_ai_operation_name,gen_ai_provider_name,gen_ai_request_model"),
-                                  c->time_to_first_chunk_s, VANE_LABELS(operation, c->provider, c->request_model));
+        observe(M_FIRST_CHUNK, c->time_to_first_chunk_s, VANE_LABELS(operation, c->provider, c->request_model));
     if (c->cost >= 0)
-        vane_fcounter_add_to(instrument(VANE_FCOUNTER, "gen_ai_client_cost_total", "Cost of calls of models.", NULL,
-                                        "gen_ai_provider_name,gen_ai_request_model,currency"),
-                             c->cost, VANE_LABELS(c->provider, c->request_model, currency));
+        vane_fcounter_add_to(sdk_own_metric(&instruments[M_COST]), c->cost,
+                             VANE_LABELS(c->provider, c->request_model, currency));
     if (c->cache_hit >= 0)
-        vane_counter_add_to(instrument(VANE_COUNTER, "gen_ai_client_cache_total",
-                                       "Calls by whether the own cache of responses answered.", NULL,
-                                       "gen_ai_request_model,hit"),
-                            1, VANE_LABELS(c->request_model, c->cache_hit ? "true" : "false"));
+        vane_counter_add_to(sdk_own_metric(&instruments[M_CACHE]), 1,
+                            VANE_LABELS(c->request_model, c->cache_hit ? "true" : "false"));
 }
 
-static void llm_fields(struct fields *f, const vane_llm_call_info *c, const char *operation, const char *currency)
+static void llm_fields(struct sdk_attrs *f, const vane_llm_call_info *c, const char *operation, const char *currency)
 {
-    add(f, vane_str("gen_ai.operation.name", operation));
-    add(f, vane_str("gen_ai.provider.name", c->provider));
-    add(f, vane_str("gen_ai.request.model", c->request_model));
-    add_text(f, "gen_ai.response.model", c->response_model);
-    add_text(f, "gen_ai.conversation.id", c->conversation_id);
-    add_text(f, "gen_ai.response.finish_reasons", c->finish_reason);
-    add_text(f, "error.type", c->error_type);
-    add_count(f, "gen_ai.usage.input_tokens", c->input_tokens);
-    add_count(f, "gen_ai.usage.output_tokens", c->output_tokens);
-    add_count(f, "gen_ai.usage.cache_read.input_tokens", c->cache_read_tokens);
-    add_count(f, "gen_ai.usage.cache_creation.input_tokens", c->cache_creation_tokens);
-    add_count(f, "gen_ai.usage.reasoning.output_tokens", c->reasoning_tokens);
+    sdk_attr_str(f, "gen_ai.operation.name", operation);
+    sdk_attr_str(f, "gen_ai.provider.name", c->provider);
+    sdk_attr_str(f, "gen_ai.request.model", c->request_model);
+    sdk_attr_str(f, "gen_ai.response.model", c->response_model);
+    sdk_attr_str(f, "gen_ai.conversation.id", c->conversation_id);
+    sdk_attr_str(f, "gen_ai.response.finish_reasons", c->finish_reason);
+    sdk_attr_str(f, "error.type", c->error_type);
+    sdk_attr_int(f, "gen_ai.usage.input_tokens", c->input_tokens);
+    sdk_attr_int(f, "gen_ai.usage.output_tokens", c->output_tokens);
+    sdk_attr_int(f, "gen_ai.usage.cache_read.input_tokens", c->cache_read_tokens);
+    sdk_attr_int(f, "gen_ai.usage.cache_creation.input_tokens", c->cache_creation_tokens);
+    sdk_attr_int(f, "gen_ai.usage.reasoning.output_tokens", c->reasoning_tokens);
     if (c->cache_hit >= 0)
-        add(f, vane_bool("gen_ai.client.cache_hit", c->cache_hit));
+        sdk_attr_add(f, vane_bool("gen_ai.client.cache_hit", c->cache_hit));
     if (c->cost >= 0) {
-        add(f, vane_f64("gen_ai.client.cost", c->cost));
-        add(f, vane_str("gen_ai.client.cost.currency", currency));
+        sdk_attr_add(f, vane_f64("gen_ai.client.cost", c->cost));
+        sdk_attr_str(f, "gen_ai.client.cost.currency", currency);
     }
     if (c->time_to_first_chunk_s >= 0)
-        add(f, vane_f64("gen_ai.response.time_to_first_chunk", c->time_to_first_chunk_s));
+        sdk_attr_add(f, vane_f64("gen_ai.response.time_to_first_chunk", c->time_to_first_chunk_s));
 }
 
-static void llm_span(const vane_llm_call_info *c, const char *operation, const struct fields *f)
+static void llm_span(const vane_llm_call_info *c, const char *operation, const struct sdk_attrs *f)
 {
     char name[160];
     snprintf(name, sizeof name, "%.40s %.100s", operation, c->request_model);
@@ -217,12 +189,12 @@ vane_status vane_llm_call(const vane_llm_call_info *call)
     const char *operation = c.operation && *c.operation ? c.operation : "chat";
     const char *currency = c.currency && *c.currency ? c.currency : "USD";
     const char *model = c.response_model && *c.response_model ? c.response_model : c.request_model;
-    struct fields f = { .n = 0 };
+    struct sdk_attrs f = { .n = 0 };
     llm_fields(&f, &c, operation, currency);
     llm_span(&c, operation, &f);
-    add(&f, vane_f64("gen_ai.client.operation.duration", c.duration_s));
-    add(&f, vane_str("event.name", "gen_ai.client.inference.operation.details"));
-    add_text(&f, "user_id", c.user);
+    sdk_attr_add(&f, vane_f64("gen_ai.client.operation.duration", c.duration_s));
+    sdk_attr_str(&f, "event.name", "gen_ai.client.inference.operation.details");
+    sdk_attr_str(&f, "user_id", c.user);
     send_event(c.error_type && *c.error_type ? VANE_LOG_ERROR : VANE_LOG_INFO, operation, f.a, f.n);
     llm_metrics(&c, operation, model, currency);
     sdk_leave();
@@ -238,11 +210,7 @@ void vane_retrieval(const char *index, uint32_t k, uint32_t results, double reca
     if (isnan(recall) || recall > 1)
         sdk_count(SDK_BAD_VALUES, 1);
     else if (recall >= 0)
-        vane_histogram_observe_to(
-            instrument(VANE_HISTOGRAM, "ai_retrieval_recall", "Recall of vector searches.", NULL, "index,k"), recall,
-            VANE_LABELS(index, text));
-    vane_histogram_observe_to(
-        instrument(VANE_HISTOGRAM, "ai_retrieval_results", "Results of vector searches.", NULL, "index"), results,
-        VANE_LABELS(index));
+        observe(M_RECALL, recall, VANE_LABELS(index, text));
+    observe(M_RESULTS, results, VANE_LABELS(index));
     sdk_leave();
 }

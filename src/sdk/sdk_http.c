@@ -4,6 +4,8 @@
  * with "_" for "."; http_requests_total and http_request_duration_seconds are the two that dashboards made by hand use.
  * Instruments are made at the first request of a start: making one twice gives the same, so no lock is needed. */
 #include "sdk_http.h"
+#include "sdk_conf.h"
+#include "sdk_trace.h"
 
 #include <stdlib.h>
 
@@ -12,44 +14,70 @@
 enum { M_DURATION, M_ACTIVE, M_REQUEST_SIZE, M_RESPONSE_SIZE, M_REQUESTS, M_ENDPOINT_DURATION, M_CLIENT_DURATION, M_N };
 static const double second_bounds[] = { 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10 };
 #define RED_LABELS "http_request_method,http_route,http_response_status_code"
-static const struct {
-    vane_kind kind;
-    const char *name, *unit, *help, *labels;
-} instruments[M_N] = {
+#define SECONDS    second_bounds, SDK_COUNT_OF(second_bounds)
+static struct sdk_own_metric instruments[M_N] = {
     { VANE_HISTOGRAM, "http_server_request_duration_seconds", "seconds", "Duration of HTTP server requests.",
-      RED_LABELS ",error_type" },
+      RED_LABELS ",error_type", SECONDS, 0, 0 },
     { VANE_UPDOWN, "http_server_active_requests", NULL, "HTTP server requests in progress.",
-      "http_request_method,url_scheme" },
-    { VANE_HISTOGRAM, "http_server_request_body_size_bytes", "bytes", "Size of HTTP server request bodies.",
-      RED_LABELS },
+      "http_request_method,url_scheme", NULL, 0, 0, 0 },
+    { VANE_HISTOGRAM, "http_server_request_body_size_bytes", "bytes", "Size of HTTP server request bodies.", RED_LABELS,
+      NULL, 0, 0, 0 },
     { VANE_HISTOGRAM, "http_server_response_body_size_bytes", "bytes", "Size of HTTP server response bodies.",
-      RED_LABELS },
-    { VANE_COUNTER, "http_requests_total", NULL, "HTTP requests answered.", "method,endpoint,status" },
-    { VANE_HISTOGRAM, "http_request_duration_seconds", "seconds", "Duration of HTTP requests.", "method,endpoint" },
+      RED_LABELS, NULL, 0, 0, 0 },
+    { VANE_COUNTER, "http_requests_total", NULL, "HTTP requests answered.", "method,endpoint,status", NULL, 0, 0, 0 },
+    { VANE_HISTOGRAM, "http_request_duration_seconds", "seconds", "Duration of HTTP requests.", "method,endpoint",
+      SECONDS, 0, 0 },
     { VANE_HISTOGRAM, "http_client_request_duration_seconds", "seconds", "Duration of HTTP client requests.",
-      "http_request_method,server_address,http_response_status_code,error_type" },
+      "http_request_method,server_address,http_response_status_code,error_type", SECONDS, 0, 0 },
 };
-static _Atomic uint64_t made[M_N];
-static _Atomic uint32_t made_run;
+#undef SECONDS
 
 static vane_metric instrument(unsigned which)
 {
+    return sdk_own_metric(&instruments[which]);
+}
+
+vane_metric sdk_own_metric(struct sdk_own_metric *i)
+{
     uint32_t run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
-    if (SDK_UNLIKELY(atomic_load_explicit(&made_run, memory_order_acquire) != run) && run) {
-        for (unsigned i = 0; i < M_N; i++) {
-            vane_metric_opts o = VANE_METRIC_OPTS_INIT;
-            o.kind = instruments[i].kind, o.name = instruments[i].name, o.unit = instruments[i].unit;
-            o.help = instruments[i].help, o.labels = instruments[i].labels;
-            if (i == M_DURATION || i == M_ENDPOINT_DURATION || i == M_CLIENT_DURATION) {
-                o.bounds = second_bounds, o.n_bounds = SDK_COUNT_OF(second_bounds);
-                o.flags = VANE_F_CLASSIC_TOO;
-            }
-            atomic_store_explicit(&made[i], vane_metric_new(&o, NULL).id, memory_order_relaxed);
-        }
-        atomic_store_explicit(&made_run, run, memory_order_release);
+    if (SDK_UNLIKELY(atomic_load_explicit(&i->run, memory_order_acquire) != run) && run) {
+        vane_metric_opts o = VANE_METRIC_OPTS_INIT;
+        o.kind = i->kind, o.name = i->name, o.unit = i->unit, o.help = i->help, o.labels = i->labels;
+        o.gauge_mode = VANE_GAUGE_LIVE_SUM;
+        o.bounds = i->bounds, o.n_bounds = i->n_bounds;
+        o.flags = i->n_bounds ? VANE_F_CLASSIC_TOO : 0;
+        atomic_store_explicit(&i->id, vane_metric_new(&o, NULL).id, memory_order_relaxed);
+        atomic_store_explicit(&i->run, run, memory_order_release);
     }
-    vane_metric m = { atomic_load_explicit(&made[which], memory_order_relaxed) };
+    vane_metric m = { atomic_load_explicit(&i->id, memory_order_relaxed) };
     return m;
+}
+
+/* ---- attributes ---- */
+
+void sdk_attr_add(struct sdk_attrs *l, vane_attr a)
+{
+    if (l->n < SDK_COUNT_OF(l->a))
+        l->a[l->n++] = a;
+}
+
+void sdk_attr_str(struct sdk_attrs *l, const char *key, const char *value)
+{
+    if (value && *value)
+        sdk_attr_add(l, vane_str(key, value));
+}
+
+void sdk_attr_int(struct sdk_attrs *l, const char *key, int64_t value)
+{
+    if (value >= 0)
+        sdk_attr_add(l, vane_int(key, value));
+}
+
+void sdk_span_begin(vane_span *s, const char *name, vane_span_kind kind, const vane_context *parent,
+                    const struct sdk_attrs *l)
+{
+    const vane_span_opts o = { .size = sizeof o, .kind = kind, .parent = parent, .attrs = l->a, .n_attrs = l->n };
+    vane_span_start_opts(s, name, &o);
 }
 
 /* ---- small texts ---- */
@@ -73,45 +101,32 @@ static const char *status_text(char buf[4], int status)
     return buf;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
-/* The key, lower case and percent-decoded, cut at cap - 1. */
+/* The key, percent-decoded, cut at cap - 1. */
 static void plain_key(char *dst, size_t cap, const char *s, size_t n)
 {
     size_t at = 0;
     for (size_t i = 0; i < n && at + 1 < cap; i++) {
         char c = s[i];
-        if (c == '%' && i + 2 < n && hex_digit(s[i + 1]) >= 0 && hex_digit(s[i + 2]) >= 0) {
-            c = (char)(hex_digit(s[i + 1]) * 16 + hex_digit(s[i + 2]));
+        uint8_t byte;
+        if (c == '%' && i + 2 < n && sdk_unhex(s + i + 1, 2, &byte)) {
+            c = (char)byte;
             i += 2;
         }
-        dst[at++] = c >= 'A' && c <= 'Z' ? (char)(c | 32) : c;
+        dst[at++] = c;
     }
     dst[at] = 0;
 }
 
-static bool in_list(const char *list, const char *key)
+size_t sdk_copy(char *dst, size_t cap, const char *s)
 {
-    size_t n = strlen(key);
-    while (list && *list) {
-        size_t m = strcspn(list, ",");
-        const char *s = list;
-        size_t k = m;
-        while (k && *s == ' ')
-            s++, k--;
-        while (k && s[k - 1] == ' ')
-            k--;
-        bool same = k == n && n > 0;
-        for (size_t i = 0; same && i < n; i++)
-            same = (s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] | 32) : s[i]) == key[i];
-        if (same)
-            return true;
-        list += m + (list[m] == ',');
-    }
-    return false;
+    size_t n = s ? strnlen(s, cap) : 0;
+    if (n >= cap)
+        for (n = cap - 1; n && ((unsigned char)s[n] & 0xC0) == 0x80;)
+            n--;
+    if (n)
+        memcpy(dst, s, n);
+    dst[n] = 0;
+    return n;
 }
 
 /* Copy a query without the values of secret keys. Returns its length, NUL-terminated, cut. */
@@ -132,7 +147,7 @@ static size_t put_query(char *dst, size_t cap, const char *query, size_t n)
             eq++;
         char key[64];
         plain_key(key, sizeof key, query + i, eq - i);
-        bool hide = eq < end && (in_list(secret, key) || in_list(sdk_cfg.log_redact, key));
+        bool hide = eq < end && (sdk_lists(secret, key) > 0 || sdk_lists(sdk_cfg.log_redact, key) > 0);
         for (size_t k = i; k < (hide ? eq + 1 : end) && at + 1 < cap; k++)
             dst[at++] = query[k];
         for (size_t k = 0; hide && shown[k] && at + 1 < cap; k++)
@@ -207,22 +222,6 @@ static struct server *of_server(const vane_http_server *x)
 /* The id of the request this thread is in, for requests it makes itself. */
 static __thread char thread_correlation[CORRELATION_MAX] __attribute__((tls_model("initial-exec")));
 
-static void make_correlation(char out[CORRELATION_MAX])
-{
-    static const char digits[] = "0123456789abcdef";
-    uint64_t r[2] = { sdk_random(), sdk_random() };
-    uint8_t b[16];
-    memcpy(b, r, 16);
-    b[6] = (uint8_t)((b[6] & 0x0F) | 0x40), b[8] = (uint8_t)((b[8] & 0x3F) | 0x80); /* UUID version 4 */
-    size_t at = 0;
-    for (size_t i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            out[at++] = '-';
-        out[at++] = digits[b[i] >> 4], out[at++] = digits[b[i] & 15];
-    }
-    out[at] = 0;
-}
-
 /* A foreign id is taken only when it is short and harmless in a header, a log line and a shell. */
 static bool take_correlation(char out[CORRELATION_MAX], const char *s, size_t n)
 {
@@ -268,40 +267,29 @@ static void begin_span(struct server *s, const vane_http_request *r)
 {
     if (r->get_header)
         vane_extract(r->get_header, r->carrier, &s->remote);
-    vane_attr a[14];
-    size_t n = 0;
-    a[n++] = vane_str("http.request.method", s->method);
+    struct sdk_attrs l;
+    l.n = 0;
+    sdk_attr_str(&l, "http.request.method", s->method);
     if (s->method[0] == '_')
-        a[n++] = vane_strn("http.request.method_original", r->method, strnlen(r->method, 64));
-    a[n++] = vane_str("url.scheme", s->secure ? "https" : "http");
-    if (r->path)
-        a[n++] = vane_str("url.path", r->path);
+        sdk_attr_add(&l, vane_strn("http.request.method_original", r->method, strnlen(r->method, 64)));
+    sdk_attr_str(&l, "url.scheme", s->secure ? "https" : "http");
+    sdk_attr_str(&l, "url.path", r->path);
     char query[512], host[256];
     if (r->query && r->query[0])
-        a[n++] = vane_strn("url.query", query, put_query(query, sizeof query, r->query, strnlen(r->query, 8192)));
-    if (s->route && s->route[0])
-        a[n++] = vane_str("http.route", s->route);
+        sdk_attr_add(&l,
+                     vane_strn("url.query", query, put_query(query, sizeof query, r->query, strnlen(r->query, 8192))));
+    sdk_attr_str(&l, "http.route", s->route);
     if (r->host && r->host[0]) {
         int port = split_host(host, sizeof host, r->host, strnlen(r->host, 300));
-        a[n++] = vane_str("server.address", host);
-        if (port)
-            a[n++] = vane_int("server.port", port);
+        sdk_attr_str(&l, "server.address", host);
+        sdk_attr_int(&l, "server.port", port ? port : -1);
     }
-    if (r->protocol)
-        a[n++] = vane_str("network.protocol.version", r->protocol);
-    if (r->client)
-        a[n++] = vane_str("client.address", r->client);
-    if (r->user_agent)
-        a[n++] = vane_str("user_agent.original", r->user_agent);
-    if (r->body_bytes >= 0)
-        a[n++] = vane_int("http.request.body.size", r->body_bytes);
-    if (s->correlation[0])
-        a[n++] = vane_str("correlation_id", s->correlation);
-    vane_span_opts o;
-    memset(&o, 0, sizeof o);
-    o.size = sizeof o, o.kind = VANE_SPAN_SERVER, o.attrs = a, o.n_attrs = n;
-    o.parent = vane_context_valid(&s->remote) ? &s->remote : NULL;
-    vane_span_start_opts(&s->span, s->name, &o);
+    sdk_attr_str(&l, "network.protocol.version", r->protocol);
+    sdk_attr_str(&l, "client.address", r->client);
+    sdk_attr_str(&l, "user_agent.original", r->user_agent);
+    sdk_attr_int(&l, "http.request.body.size", r->body_bytes);
+    sdk_attr_str(&l, "correlation_id", s->correlation);
+    sdk_span_begin(&s->span, s->name, VANE_SPAN_SERVER, vane_context_valid(&s->remote) ? &s->remote : NULL, &l);
     s->spanned = true;
 }
 
@@ -332,7 +320,7 @@ void vane_http_server_begin(vane_http_server *x, const vane_http_request *req)
         if (!take_correlation(s->correlation, got, n)) {
             if (got)
                 sdk_count(SDK_HEADERS_REFUSED, 1);
-            make_correlation(s->correlation);
+            sdk_uuid(s->correlation);
         }
         memcpy(thread_correlation, s->correlation, sizeof thread_correlation);
     }
@@ -401,26 +389,21 @@ void vane_http_server_resume(vane_http_server *x)
 static void log_request(const struct server *s, int status, double seconds, const vane_http_response *res,
                         const char *error)
 {
-    vane_attr f[10];
-    size_t n = 0;
-    f[n++] = vane_str("http.request.method", s->method);
-    f[n++] = vane_str("url.path", s->path);
-    if (s->route && s->route[0])
-        f[n++] = vane_str("http.route", s->route);
-    f[n++] = vane_int("http.response.status_code", status);
-    f[n++] = vane_f64("duration_ms", seconds * 1e3);
-    if (s->client[0])
-        f[n++] = vane_str("client.address", s->client);
-    if (res->body_bytes >= 0)
-        f[n++] = vane_int("http.response.body.size", res->body_bytes);
-    if (res->user)
-        f[n++] = vane_str("user_id", res->user);
-    if (error[0])
-        f[n++] = vane_str("error.type", error);
+    struct sdk_attrs l;
+    l.n = 0;
+    sdk_attr_str(&l, "http.request.method", s->method);
+    sdk_attr_str(&l, "url.path", s->path);
+    sdk_attr_str(&l, "http.route", s->route);
+    sdk_attr_int(&l, "http.response.status_code", status);
+    sdk_attr_add(&l, vane_f64("duration_ms", seconds * 1e3));
+    sdk_attr_str(&l, "client.address", s->client);
+    sdk_attr_int(&l, "http.response.body.size", res->body_bytes);
+    sdk_attr_str(&l, "user_id", res->user);
+    sdk_attr_str(&l, "error.type", error);
     vane_log(status >= 500 || status == 0 ? VANE_LOG_ERROR
              : status >= 400              ? VANE_LOG_WARN
                                           : VANE_LOG_INFO,
-             NULL, s->name, f, n);
+             NULL, s->name, l.a, l.n);
 }
 
 void vane_http_server_end(vane_http_server *x, const vane_http_response *res)
@@ -464,20 +447,14 @@ void vane_http_server_end(vane_http_server *x, const vane_http_response *res)
         log_request(s, status, seconds, &r, error);
     }
     if (s->spanned && vane_span_recording(&s->span)) {
-        vane_attr a[5];
-        size_t n = 0;
-        memset(a, 0, sizeof a); /* none may be set */
-        if (status)
-            a[n++] = vane_int("http.response.status_code", status);
-        if (renamed)
-            a[n++] = vane_str("http.route", route);
-        if (r.body_bytes >= 0)
-            a[n++] = vane_int("http.response.body.size", r.body_bytes);
-        if (r.user)
-            a[n++] = vane_str("user.id", r.user);
-        if (error[0])
-            a[n++] = vane_str("error.type", error);
-        vane_span_set_all(&s->span, a, n);
+        struct sdk_attrs l;
+        l.n = 0;
+        sdk_attr_int(&l, "http.response.status_code", status ? status : -1);
+        sdk_attr_str(&l, "http.route", renamed ? route : NULL);
+        sdk_attr_int(&l, "http.response.body.size", r.body_bytes);
+        sdk_attr_str(&l, "user.id", r.user);
+        sdk_attr_str(&l, "error.type", error);
+        vane_span_set_all(&s->span, l.a, l.n);
         if (renamed)
             vane_span_rename(&s->span, s->name);
         if (error[0])
@@ -577,21 +554,17 @@ void vane_http_client_begin(vane_http_client *x, const char *method, const char 
             n = append(full, n, sizeof full, "?", 1);
             n += put_query(full + n, sizeof full - n, u.query, u.query_n < 8192 ? u.query_n : 8192);
         }
-        vane_attr a[6];
-        size_t k = 0;
-        a[k++] = vane_str("http.request.method", s->method);
+        struct sdk_attrs l;
+        l.n = 0;
+        sdk_attr_str(&l, "http.request.method", s->method);
         if (s->method[0] == '_')
-            a[k++] = vane_strn("http.request.method_original", method, strnlen(method, 64));
-        a[k++] = vane_strn("url.full", full, n);
-        a[k++] = vane_str("server.address", s->host);
+            sdk_attr_add(&l, vane_strn("http.request.method_original", method, strnlen(method, 64)));
+        sdk_attr_add(&l, vane_strn("url.full", full, n));
+        sdk_attr_str(&l, "server.address", s->host);
         if (!port && u.scheme)
             port = u.scheme_n == 5 ? 443 : 80;
-        if (port)
-            a[k++] = vane_int("server.port", port);
-        vane_span_opts o;
-        memset(&o, 0, sizeof o);
-        o.size = sizeof o, o.kind = VANE_SPAN_CLIENT, o.attrs = a, o.n_attrs = k;
-        vane_span_start_opts(&s->span, s->name, &o);
+        sdk_attr_int(&l, "server.port", port ? port : -1);
+        sdk_span_begin(&s->span, s->name, VANE_SPAN_CLIENT, NULL, &l);
         s->spanned = true;
     }
     if (set) {
@@ -624,16 +597,12 @@ void vane_http_client_end(vane_http_client *x, int status, const char *error_typ
                                   VANE_LABELS(s->method, s->host, text, error));
     if (!s->spanned)
         return;
-    vane_attr a[3];
-    size_t n = 0;
-    memset(a, 0, sizeof a); /* none may be set */
-    if (status)
-        a[n++] = vane_int("http.response.status_code", status);
-    if (response_bytes >= 0)
-        a[n++] = vane_int("http.response.body.size", response_bytes);
-    if (error[0])
-        a[n++] = vane_str("error.type", error);
-    vane_span_set_all(&s->span, a, n);
+    struct sdk_attrs l;
+    l.n = 0;
+    sdk_attr_int(&l, "http.response.status_code", status ? status : -1);
+    sdk_attr_int(&l, "http.response.body.size", response_bytes);
+    sdk_attr_str(&l, "error.type", error);
+    vane_span_set_all(&s->span, l.a, l.n);
     if (error[0])
         vane_span_status(&s->span, VANE_SPAN_ERROR, NULL);
     vane_span_end(&s->span);

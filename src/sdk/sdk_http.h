@@ -1,4 +1,4 @@
-/* What the HTTP and the database side of the middleware share. */
+/* What the HTTP and the database side of the middleware and the events share (sdk_http.c). */
 #pragma once
 
 #include "sdk_int.h"
@@ -9,14 +9,29 @@ static inline bool sdk_has_tracing(void)
 }
 
 /* Copy s, at most cap - 1 bytes, cut at a character; NUL-terminated. NULL reads as "". */
-static inline size_t sdk_copy(char *dst, size_t cap, const char *s)
-{
-    size_t n = s ? strnlen(s, cap) : 0;
-    if (n >= cap)
-        for (n = cap - 1; n && ((unsigned char)s[n] & 0xC0) == 0x80;)
-            n--;
-    if (n)
-        memcpy(dst, s, n);
-    dst[n] = 0;
-    return n;
-}
+size_t sdk_copy(char *dst, size_t cap, const char *s);
+
+/* An instrument of the library's own, made at its first use in each life of the library. Making one twice gives the same,
+ * so no lock is needed. */
+struct sdk_own_metric {
+    vane_kind kind;
+    const char *name, *unit, *help, *labels;
+    const double *bounds; /* explicit ones beside the native buckets */
+    size_t n_bounds;
+    _Atomic uint64_t id;
+    _Atomic uint32_t run; /* of id */
+};
+vane_metric sdk_own_metric(struct sdk_own_metric *i);
+
+/* Attributes being put together; more than there is room for are left out. */
+struct sdk_attrs {
+    size_t n;
+    vane_attr a[VANE_LOG_FIELDS_MAX];
+};
+void sdk_attr_add(struct sdk_attrs *l, vane_attr a);
+void sdk_attr_str(struct sdk_attrs *l, const char *key, const char *value); /* NULL and "" are left out */
+void sdk_attr_int(struct sdk_attrs *l, const char *key, int64_t value);     /* negative values are left out */
+
+/* Start a current span with attributes; end one with more, and as an error with error_type. */
+void sdk_span_begin(vane_span *s, const char *name, vane_span_kind kind, const vane_context *parent,
+                    const struct sdk_attrs *l);

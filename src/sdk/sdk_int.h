@@ -49,7 +49,7 @@ struct sdk_module {
  * through handles and module state that publish themselves. */
 extern _Atomic uint32_t sdk_run;
 
-static inline bool sdk_on(void)
+inline bool sdk_on(void)
 {
     return atomic_load_explicit(&sdk_run, memory_order_relaxed) != 0;
 }
@@ -160,7 +160,7 @@ enum sdk_counter {
 extern _Atomic uint64_t sdk_counters[SDK_COUNTERS_N];
 
 /* Count. Signals: safe. */
-static inline void sdk_count(enum sdk_counter c, uint64_t n)
+inline void sdk_count(enum sdk_counter c, uint64_t n)
 {
     atomic_fetch_add_explicit(&sdk_counters[c], n, memory_order_relaxed);
 }
@@ -213,11 +213,11 @@ struct sdk_buf {
 void sdk_buf_init(struct sdk_buf *b, size_t max);
 void sdk_buf_free(struct sdk_buf *b);
 bool sdk_buf_room_slow(struct sdk_buf *b, size_t n);
-static inline bool sdk_buf_room(struct sdk_buf *b, size_t n)
+inline bool sdk_buf_room(struct sdk_buf *b, size_t n)
 {
     return SDK_LIKELY(b->cap - b->n >= n) || sdk_buf_room_slow(b, n);
 }
-static inline void sdk_put(struct sdk_buf *b, const char *p, size_t n)
+inline void sdk_put(struct sdk_buf *b, const char *p, size_t n)
 {
     if (sdk_buf_room(b, n)) {
         if (n)
@@ -225,7 +225,7 @@ static inline void sdk_put(struct sdk_buf *b, const char *p, size_t n)
         b->n += n;
     }
 }
-static inline void sdk_putc(struct sdk_buf *b, char c)
+inline void sdk_putc(struct sdk_buf *b, char c)
 {
     if (sdk_buf_room(b, 1))
         b->p[b->n++] = c;
@@ -236,7 +236,6 @@ void sdk_put_u64(struct sdk_buf *b, uint64_t v);
 void sdk_put_i64(struct sdk_buf *b, int64_t v);
 void sdk_put_f64(struct sdk_buf *b, double v); /* shortest that reads back; NaN, +Inf, -Inf; no locale */
 void sdk_put_json_str(struct sdk_buf *b, const char *s, size_t n); /* with quotes; invalid UTF-8 becomes U+FFFD */
-void sdk_put_json_f64(struct sdk_buf *b, double v);                /* NaN and infinities as strings */
 void sdk_put_rfc3339(struct sdk_buf *b, uint64_t unix_ns);         /* 2026-01-02T03:04:05.123456Z */
 void sdk_put_hex(struct sdk_buf *b, const uint8_t *p, size_t n);
 void sdk_putf(struct sdk_buf *b, const char *format, ...) SDK_PRINTF(2, 3);

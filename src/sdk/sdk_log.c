@@ -2,6 +2,7 @@
  * thread. Nothing here waits, but for an audit record that finds the ring full. Values whose key is on the redaction list
  * are replaced here, so that no secret ever lies in a ring or in the black box. */
 #include "sdk_log.h"
+#include "sdk_http.h"
 #include "sdk_conf.h"
 
 #include <errno.h>
@@ -813,17 +814,20 @@ vane_status vane_audit(const char *actor, const char *action, const char *object
     if (!sdk_on())
         return VANE_E_STATE;
     int saved = errno;
-    vane_attr fields[VANE_LOG_FIELDS_MAX] = { vane_str("audit.actor", actor), vane_str("audit.action", action),
-                                              vane_str("audit.object", object), vane_str("audit.outcome", outcome) };
-    size_t used = 4;
-    for (size_t i = 0; context && i < n && used < VANE_LOG_FIELDS_MAX; i++)
-        fields[used++] = context[i];
+    struct sdk_attrs l;
+    l.n = 0;
+    sdk_attr_str(&l, "audit.actor", actor);
+    sdk_attr_str(&l, "audit.action", action);
+    sdk_attr_str(&l, "audit.object", object);
+    sdk_attr_str(&l, "audit.outcome", outcome);
+    for (size_t i = 0; context && i < n; i++)
+        sdk_attr_add(&l, context[i]);
     char message[512];
     snprintf(message, sizeof message, "%.120s %.120s %.120s: %s", actor, action, object, outcome);
     vane_log_level level = strcmp(outcome, "success") ? VANE_LOG_WARN : VANE_LOG_INFO;
     uint64_t deadline = sdk_mono_ns() + AUDIT_WAIT_NS;
     bool in;
-    while (!(in = sdk_log_put(SDK_LOG_AUDIT, level, NULL, message, fields, used)) && sdk_mono_ns() < deadline) {
+    while (!(in = sdk_log_put(SDK_LOG_AUDIT, level, NULL, message, l.a, l.n)) && sdk_mono_ns() < deadline) {
         const struct timespec t = { 0, 500000 };
         nanosleep(&t, NULL);
     }

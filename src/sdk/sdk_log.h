@@ -72,10 +72,8 @@ struct sdk_log_line {
     size_t n_fields;
     struct sdk_log_pair {
         vane_type type;
-        const char *key, *value; /* not NUL-terminated; value of strings and bytes */
+        const char *key, *value; /* not NUL-terminated, not aligned; of numbers and booleans 8 bytes */
         uint32_t key_n, value_n;
-        int64_t i; /* integers and booleans */
-        double f;
     } fields[SDK_LOG_LINE_FIELDS_MAX]; /* an inner scope's key has replaced the outer one's */
 };
 
@@ -88,6 +86,9 @@ const struct sdk_log_pair *sdk_log_find(const struct sdk_log_line *l, const char
 /* The line as JSON or text, with newline. */
 void sdk_log_json(struct sdk_buf *b, const struct sdk_log_line *l, const char *service);
 void sdk_log_text(struct sdk_buf *b, const struct sdk_log_line *l, const char *service);
+
+/* An attribute's value as JSON: bytes in base64, NaN and infinities as strings, with as_text numbers and booleans too. */
+void sdk_put_json_value(struct sdk_buf *b, vane_type type, const void *value, size_t n, bool as_text);
 
 /* The level's range of OpenTelemetry's severity numbers, and its name. */
 vane_log_level sdk_log_level(unsigned number);
@@ -135,7 +136,7 @@ vane_status sdk_sink_stream_open(struct sdk_sink *s, const char *path);   /* NUL
 vane_status sdk_sink_syslog_open(struct sdk_sink *s, const char *socket); /* sdk_sink_syslog.c */
 vane_status sdk_sink_journald_open(struct sdk_sink *s, const char *socket);
 
-/* Lines for OTLP: set by the exporter while it runs. Called on the writer thread, must copy what it keeps; false: dropped. */
+/* Lines for OTLP, valid text by now: set by the exporter while it runs. Called on the writer thread, must copy what it keeps; false: dropped. */
 typedef bool (*sdk_log_otlp_fn)(const struct sdk_log_line *l);
 extern _Atomic(sdk_log_otlp_fn) sdk_log_otlp_hook;
 

@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <strings.h>
@@ -129,13 +130,9 @@ bool sdk_log_read(const char *rec, size_t n, struct sdk_log_line *ret)
             .type = (vane_type)f.type, .key = at, .key_n = f.key_n, .value = at + f.key_n, .value_n = f.value_n
         };
         at += f.key_n + f.value_n;
-        if (f.type == VANE_T_INT || f.type == VANE_T_F64 || f.type == VANE_T_BOOL) {
-            if (f.value_n != 8)
-                return false;
-            memcpy(f.type == VANE_T_F64 ? (void *)&p.f : (void *)&p.i, p.value, 8);
-        } else if (f.type != VANE_T_STR && f.type != VANE_T_BYTES) {
+        bool number = f.type == VANE_T_INT || f.type == VANE_T_F64 || f.type == VANE_T_BOOL;
+        if (number ? f.value_n != 8 : f.type != VANE_T_STR && f.type != VANE_T_BYTES)
             return false;
-        }
         add_pair(ret, &p);
     }
     return true;
@@ -179,18 +176,36 @@ static void put_base64(struct sdk_buf *b, const uint8_t *p, size_t n)
     }
 }
 
+void sdk_put_json_value(struct sdk_buf *b, vane_type type, const void *value, size_t n, bool as_text)
+{
+    int64_t i = 0;
+    double f;
+    if (type == VANE_T_STR) {
+        sdk_put_json_str(b, value, n);
+        return;
+    }
+    bool bytes = type == VANE_T_BYTES;
+    if (!bytes)
+        memcpy(&i, value, 8);
+    memcpy(&f, &i, 8);
+    as_text |= bytes || (type == VANE_T_F64 && !isfinite(f));
+    if (as_text)
+        sdk_putc(b, '"');
+    if (bytes)
+        put_base64(b, value, n);
+    else if (type == VANE_T_F64)
+        sdk_put_f64(b, f);
+    else if (type == VANE_T_INT)
+        sdk_put_i64(b, i);
+    else
+        sdk_puts(b, i ? "true" : "false");
+    if (as_text)
+        sdk_putc(b, '"');
+}
+
 static void put_json_value(struct sdk_buf *b, const struct sdk_log_pair *p)
 {
-    if (p->type == VANE_T_STR)
-        sdk_put_json_str(b, p->value, p->value_n);
-    else if (p->type == VANE_T_INT)
-        sdk_put_i64(b, p->i);
-    else if (p->type == VANE_T_F64)
-        sdk_put_json_f64(b, p->f);
-    else if (p->type == VANE_T_BOOL)
-        sdk_puts(b, p->i ? "true" : "false");
-    else
-        sdk_putc(b, '"'), put_base64(b, (const uint8_t *)p->value, p->value_n), sdk_putc(b, '"');
+    sdk_put_json_value(b, p->type, p->value, p->value_n, false);
 }
 
 /* Fields that stand beside the message, not in metadata. */

@@ -1,24 +1,44 @@
-/* OTLP request bodies in protobuf: opentelemetry-proto collector/{trace,metrics}/v1, trace/v1/trace.proto,
- * metrics/v1/metrics.proto, common/v1, resource/v1. Field numbers are written where they are used. */
+/* OTLP request bodies in protobuf: opentelemetry-proto collector/{trace,metrics,logs}/v1, trace/v1/trace.proto,
+ * metrics/v1/metrics.proto, logs/v1/logs.proto, common/v1, resource/v1. Field numbers are written where they are used. */
 #include "sdk_push.h"
 
-void sdk_otlp_resource(struct sdk_buf *b, unsigned field)
+static void pair(struct sdk_buf *b, unsigned field, const char *key, const char *value)
 {
-    size_t resource = sdk_pb_begin(b, field);
-    for (size_t i = 0; i < sdk_resource_n; i++)
-        sdk_otlp_pair(b, 1, sdk_resource[i].key, strlen(sdk_resource[i].key), VANE_T_STR, sdk_resource[i].value,
-                      strlen(sdk_resource[i].value));
-    sdk_pb_end(b, resource);
+    sdk_otlp_pair(b, field, key, strlen(key), VANE_T_STR, value, strlen(value));
 }
 
-static void scope(struct sdk_buf *b, const char *name, const char *version)
+/* Field 1 of each request is what one resource has; its own field 1 is the resource. Left open. */
+static size_t begin(struct sdk_buf *b)
 {
-    size_t mark = sdk_pb_begin(b, 1);
-    if (*name)
-        sdk_pb_str(b, 1, name);
+    size_t all = sdk_pb_begin(b, 1), resource = sdk_pb_begin(b, 1);
+    for (size_t i = 0; i < sdk_resource_n; i++)
+        pair(b, 1, sdk_resource[i].key, sdk_resource[i].value);
+    sdk_pb_end(b, resource);
+    return all;
+}
+
+/* Field 2 there is what one scope has. Left open. */
+static size_t scope(struct sdk_buf *b, const char *name, const char *version)
+{
+    size_t all = sdk_pb_begin(b, 2), mark = sdk_pb_begin(b, 1);
+    sdk_pb_str(b, 1, *name ? name : "libvane");
+    version = *name ? version : vane_version();
     if (*version)
         sdk_pb_str(b, 2, version);
     sdk_pb_end(b, mark);
+    return all;
+}
+
+static void begin_own(struct sdk_buf *b, struct sdk_otlp_marks *m)
+{
+    m->of[0] = begin(b);
+    m->of[1] = scope(b, "", "");
+}
+
+void sdk_otlp_close(struct sdk_buf *b, const struct sdk_otlp_marks *m)
+{
+    sdk_pb_end(b, m->of[1]);
+    sdk_pb_end(b, m->of[0]);
 }
 
 static void fixed32(struct sdk_buf *b, unsigned field, uint32_t v)
@@ -37,9 +57,8 @@ static bool all_zero(const uint8_t *p, size_t n)
 
 /* ---- spans ---- */
 
-static void span(void *ctx, const struct sdk_span_rec *r)
+static void span(struct sdk_buf *b, const struct sdk_span_rec *r)
 {
-    struct sdk_buf *b = ctx;
     const char *name = (const char *)(r + 1), *status = name + r->name_n, *state = status + r->status_n,
                *p = state + r->state_n;
     size_t mark = sdk_pb_begin(b, 2);
@@ -78,22 +97,81 @@ static void span(void *ctx, const struct sdk_span_rec *r)
     sdk_pb_end(b, mark);
 }
 
-uint32_t sdk_otlp_traces(struct sdk_buf *b, uint32_t max)
+struct bodies {
+    struct sdk_buf *otlp, *zipkin;
+};
+
+static void span_to_bodies(void *ctx, const struct sdk_span_rec *r)
+{
+    const struct bodies *to = ctx;
+    if (to->otlp)
+        span(to->otlp, r);
+    if (to->zipkin)
+        sdk_zipkin_span(to->zipkin, r);
+}
+
+uint32_t sdk_otlp_traces(struct sdk_buf *b, struct sdk_buf *zipkin, uint32_t max)
 {
     if (!sdk_trace_waiting())
         return 0;
+    struct bodies to = { b, zipkin };
+    struct sdk_otlp_marks m = { { 0 } };
     uint32_t n = 0;
-    size_t resource_spans = sdk_pb_begin(b, 1);
-    sdk_otlp_resource(b, 1);
-    size_t scope_spans = sdk_pb_begin(b, 2);
-    scope(b, "libvane", vane_version());
-    while (n < max && b->n < SDK_OTLP_BODY && sdk_trace_take(span, b))
+    if (b)
+        begin_own(b, &m);
+    while (n < max && (!b || b->n < SDK_OTLP_BODY) && (!zipkin || zipkin->n < SDK_OTLP_BODY) &&
+           sdk_trace_take(span_to_bodies, &to))
         n++;
-    sdk_pb_end(b, scope_spans);
-    sdk_pb_end(b, resource_spans);
-    if (!n)
+    if (b)
+        sdk_otlp_close(b, &m);
+    if (b && !n)
         b->n = 0;
+    if (zipkin && n)
+        sdk_putc(zipkin, ']');
     return n;
+}
+
+/* ---- log lines ---- */
+
+void sdk_otlp_log(struct sdk_buf *b, struct sdk_otlp_marks *m, const struct sdk_log_line *l)
+{
+    const struct sdk_log_pair *event = l->kind == SDK_LOG_EVENT ? sdk_log_find(l, "event.name") : NULL;
+    if (!b->n)
+        begin_own(b, m);
+    size_t mark = sdk_pb_begin(b, 2);
+    sdk_pb_fixed64(b, 1, l->unix_ns);
+    sdk_pb_u64(b, 2, l->level);
+    sdk_pb_str(b, 3, sdk_log_level_name(l->level));
+    size_t body = sdk_pb_begin(b, 5);
+    sdk_pb_bytes(b, 1, l->message, l->message_n);
+    sdk_pb_end(b, body);
+    for (size_t i = 0; i < l->n_fields; i++) {
+        const struct sdk_log_pair *p = &l->fields[i];
+        if (p != event)
+            sdk_otlp_pair(b, 6, p->key, p->key_n, p->type, p->value, p->value_n);
+    }
+    if (l->kind == SDK_LOG_AUDIT)
+        pair(b, 6, "log.kind", "audit");
+    const struct {
+        const char *key;
+        int64_t v;
+    } numbers[] = { { "code.line.number", l->file_n ? l->line : 0 }, { "log.suppressed", l->suppressed } };
+    if (l->file_n)
+        sdk_otlp_pair(b, 6, "code.file.path", 14, VANE_T_STR, l->file, l->file_n);
+    for (size_t i = 0; i < SDK_COUNT_OF(numbers); i++)
+        if (numbers[i].v)
+            sdk_otlp_pair(b, 6, numbers[i].key, strlen(numbers[i].key), VANE_T_INT, &numbers[i].v, 8);
+    if (l->dropped)
+        sdk_pb_u64(b, 7, l->dropped);
+    if (l->trace_id) {
+        fixed32(b, 8, l->trace_flags & 1);
+        sdk_pb_bytes(b, 9, l->trace_id, 16);
+        sdk_pb_bytes(b, 10, l->span_id, 8);
+    }
+    sdk_pb_fixed64(b, 11, sdk_unix_ns());
+    if (event && event->type == VANE_T_STR)
+        sdk_pb_bytes(b, 12, event->value, event->value_n);
+    sdk_pb_end(b, mark);
 }
 
 /* ---- metrics ---- */
@@ -138,8 +216,7 @@ static int family_begin(void *ctx, const struct sdk_family *f)
         m->scope_open = true;
         m->scope_name[sdk_text(m->scope_name, VANE_NAME_MAX, f->scope, SIZE_MAX)] = 0;
         m->scope_version[sdk_text(m->scope_version, VANE_NAME_MAX, f->scope_version, SIZE_MAX)] = 0;
-        m->scope_mark = sdk_pb_begin(b, 2);
-        scope(b, *f->scope ? f->scope : "libvane", *f->scope ? f->scope_version : vane_version());
+        m->scope_mark = scope(b, f->scope, f->scope_version);
     }
     m->metric_mark = sdk_pb_begin(b, 2);
     sdk_pb_str(b, 1, f->name);
@@ -264,8 +341,7 @@ uint32_t sdk_otlp_metrics(struct sdk_buf *b)
 {
     struct metrics m = { .b = b, .now_ns = sdk_unix_ns() };
     struct sdk_visitor v = { family_begin, point, family_end, &m };
-    size_t resource_metrics = sdk_pb_begin(b, 1);
-    sdk_otlp_resource(b, 1);
+    size_t resource_metrics = begin(b);
     sdk_collect(&v);
     if (m.scope_open)
         sdk_pb_end(b, m.scope_mark);

@@ -1,5 +1,7 @@
 /* The pusher: one thread that collects spans and metrics when they are due, keeps a bounded queue of request bodies and
- * sends them to OTLP/HTTP endpoints, gzipped, with retries. It also asks for Jaeger's sampling strategies.
+ * sends them to OTLP/HTTP endpoints, gzipped, with retries; spans to a Zipkin too. It also asks for Jaeger's sampling
+ * strategies. Log lines are put into a body by the thread that writes log lines, as they come; it is sent when it is full
+ * or log_batch_delay_ms old.
  *
  * libcurl and zlib are loaded when the first body is sent; without libcurl nothing can be pushed, which is told once and
  * counted; without zlib bodies go uncompressed. Their constants below are their published ABI.
@@ -168,8 +170,14 @@ static struct batch *first, **last = &first;
 static uint64_t queue_bytes;
 static struct batch *orphans; /* of the parent, in a child of fork: freed when the thread starts */
 
-static char *urls[SDK_SIGNALS_N];
-static uint64_t not_before[SDK_SIGNALS_N]; /* of the pusher's thread */
+/* Where a signal goes; url NULL: nowhere. Strings other than url are of the configuration. */
+struct target {
+    char *url;
+    const char *type, *headers, *compression, *ca_file, *cert_file, *key_file;
+    uint32_t timeout_ms;
+    uint64_t not_before; /* of the pusher's thread */
+};
+static struct target targets[SDK_SIGNALS_N];
 
 static pthread_t thread;
 static bool running; /* guarded by life_mu */
@@ -179,17 +187,17 @@ static struct sdk_event wake;
 static _Atomic uint64_t flush_wanted, flush_done;
 static _Atomic bool push_now;
 
-static const char *const signal_names[] = { "traces", "metrics", "logs" };
+static const char *const signal_names[] = { "traces", "metrics", "logs", "traces (Zipkin)" };
 
 bool sdk_push_wants(enum sdk_signal s)
 {
-    return sdk_on() && urls[s] != NULL;
+    return sdk_on() && targets[s].url != NULL;
 }
 
 static void lost(enum sdk_signal s, uint32_t items)
 {
     if (s != SDK_METRICS) /* a later collection has what one of metrics had */
-        sdk_count(s == SDK_TRACES ? SDK_SPANS_DROPPED : SDK_LOGS_DROPPED, items);
+        sdk_count(s == SDK_LOGS ? SDK_LOGS_DROPPED : SDK_SPANS_DROPPED, items);
 }
 
 static void batch_free(struct batch *b)
@@ -199,6 +207,19 @@ static void batch_free(struct batch *b)
 }
 
 static void revive(void);
+
+static void on_wake(void)
+{
+    if (atomic_load_explicit(&alive, memory_order_relaxed))
+        sdk_event_set(&wake);
+    else
+        revive();
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
 
 void sdk_push_add(enum sdk_signal s, struct sdk_buf *body, uint32_t items)
 {
@@ -233,10 +254,7 @@ void sdk_push_add(enum sdk_signal s, struct sdk_buf *body, uint32_t items)
         batch_free(gone);
         gone = next;
     }
-    if (atomic_load_explicit(&alive, memory_order_relaxed))
-        sdk_event_set(&wake);
-    else
-        revive();
+    on_wake();
 }
 
 /* The oldest body whose endpoint may be asked; *ret_due is lowered to when the next may. */
@@ -244,8 +262,8 @@ static struct batch *queue_take(uint64_t now, bool hurry, uint64_t *ret_due)
 {
     pthread_mutex_lock(&mu);
     struct batch **at = &first, *b;
-    while ((b = *at) != NULL && !hurry && not_before[b->signal] > now) {
-        *ret_due = not_before[b->signal] < *ret_due ? not_before[b->signal] : *ret_due;
+    while ((b = *at) != NULL && !hurry && targets[b->signal].not_before > now) {
+        *ret_due = earlier(targets[b->signal].not_before, *ret_due);
         at = &b->next;
     }
     if (b) {
@@ -352,9 +370,9 @@ static void *with_header(void *list, const char *header)
 }
 
 /* The headers of the configuration: percent-encoded pairs. */
-static void *own_headers(void *list)
+static void *own_headers(void *list, const char *headers)
 {
-    char *copy = sdk_cfg.otlp_headers ? sdk_dup(sdk_cfg.otlp_headers) : NULL, *rest = copy, *key, *value, line[4096];
+    char *copy = headers ? sdk_dup(headers) : NULL, *rest = copy, *key, *value, line[4096];
     size_t size = copy ? strlen(copy) + 1 : 0;
     bool bad = false;
     while (copy && sdk_pairs_next(&rest, &key, &value, &bad))
@@ -367,7 +385,7 @@ static void *own_headers(void *list)
 }
 
 /* body NULL: GET. */
-static void request(const char *url, const struct sdk_buf *body, bool gzipped, struct answer *a)
+static void request(const char *url, const struct target *t, const struct sdk_buf *body, bool gzipped, struct answer *a)
 {
     a->status = 0;
     a->n = 0;
@@ -376,29 +394,29 @@ static void request(const char *url, const struct sdk_buf *body, bool gzipped, s
     void *easy = curl.easy_init(), *headers = NULL;
     if (!easy)
         return;
-    curl.easy_setopt(easy, OPT_URL, url);
     curl.easy_setopt(easy, OPT_PROTOCOLS, (long)HTTP_AND_HTTPS);
     curl.easy_setopt(easy, OPT_NOSIGNAL, 1L);
-    curl.easy_setopt(easy, OPT_TIMEOUT_MS, (long)sdk_cfg.otlp_timeout_ms);
-    curl.easy_setopt(easy, OPT_USERAGENT, "libvane");
+    curl.easy_setopt(easy, OPT_TIMEOUT_MS, (long)t->timeout_ms);
+    const struct {
+        int option;
+        const void *p;
+    } pointers[] = {
+        { OPT_URL, url },           { OPT_USERAGENT, "libvane" },  { OPT_WRITEDATA, a },        { OPT_HEADERDATA, a },
+        { OPT_CAINFO, t->ca_file }, { OPT_SSLCERT, t->cert_file }, { OPT_SSLKEY, t->key_file },
+    };
+    for (size_t i = 0; i < SDK_COUNT_OF(pointers); i++)
+        if (pointers[i].p)
+            curl.easy_setopt(easy, pointers[i].option, pointers[i].p);
     curl.easy_setopt(easy, OPT_WRITEFUNCTION, on_body);
-    curl.easy_setopt(easy, OPT_WRITEDATA, a);
     curl.easy_setopt(easy, OPT_HEADERFUNCTION, on_header);
-    curl.easy_setopt(easy, OPT_HEADERDATA, a);
-    if (sdk_cfg.otlp_ca_file)
-        curl.easy_setopt(easy, OPT_CAINFO, sdk_cfg.otlp_ca_file);
-    if (sdk_cfg.otlp_cert_file)
-        curl.easy_setopt(easy, OPT_SSLCERT, sdk_cfg.otlp_cert_file);
-    if (sdk_cfg.otlp_key_file)
-        curl.easy_setopt(easy, OPT_SSLKEY, sdk_cfg.otlp_key_file);
     if (body) {
         curl.easy_setopt(easy, OPT_POSTFIELDSIZE_LARGE, (int64_t)body->n);
         curl.easy_setopt(easy, OPT_POSTFIELDS, body->p);
-        headers = with_header(headers, "Content-Type: application/x-protobuf");
+        headers = with_header(headers, t->type);
         headers = with_header(headers, "Expect:");
         if (gzipped)
             headers = with_header(headers, "Content-Encoding: gzip");
-        headers = own_headers(headers);
+        headers = own_headers(headers, t->headers);
         curl.easy_setopt(easy, OPT_HTTPHEADER, headers);
     } else {
         curl.easy_setopt(easy, OPT_HTTPGET, 1L);
@@ -412,7 +430,8 @@ static void request(const char *url, const struct sdk_buf *body, bool gzipped, s
 
 static void compress(struct batch *b)
 {
-    if (b->gzipped || (sdk_cfg.otlp_compression && strcasecmp(sdk_cfg.otlp_compression, "gzip")) || !z_load())
+    const char *how = targets[b->signal].compression;
+    if (b->gzipped || (how && strcasecmp(how, "gzip")) || !z_load())
         return;
     struct z_stream s = { 0 };
     if (z.init(&s, 6, 8, 15 + 16, 8, 0, "1", (int)sizeof s))
@@ -441,20 +460,15 @@ static void compress(struct batch *b)
     b->gzipped = true;
 }
 
-/* Field 1 of a message inside field 1: partialSuccess.rejected_*. */
-static uint64_t rejected(const char *p, size_t n)
+/* partialSuccess.rejected_*: field 1 of a message in field 1. */
+static uint64_t rejected(const struct answer *a)
 {
-    const uint8_t *at = (const uint8_t *)p, *end = at + n;
-    uint64_t v[4] = { 0 };
-    for (size_t k = 0; k < 4; k++) /* tag, length, tag, number */
-        for (unsigned shift = 0;; shift += 7) {
-            if (at == end || shift > 63)
-                return 0;
-            v[k] |= (uint64_t)(*at & 0x7F) << shift;
-            if (!(*at++ & 0x80))
-                break;
-        }
-    return v[0] == 10 && v[2] == 8 ? v[3] : 0;
+    const char *at = a->body;
+    struct sdk_pb_field partial, n;
+    if (!sdk_pb_next(&at, at + a->n, &partial) || partial.number != 1 || partial.wire != 2)
+        return 0;
+    at = partial.p;
+    return sdk_pb_next(&at, at + partial.n, &n) && n.number == 1 && n.wire == 0 ? n.v : 0;
 }
 
 static bool worth_retrying(const struct answer *a)
@@ -469,10 +483,11 @@ static bool worth_retrying(const struct answer *a)
 
 static void send_batch(struct batch *b, struct answer *a)
 {
+    struct target *t = &targets[b->signal];
     bool loaded = curl_load();
     if (loaded) {
         compress(b);
-        request(urls[b->signal], &b->body, b->gzipped, a);
+        request(t->url, t, &b->body, b->gzipped, a);
     }
     const char *what = signal_names[b->signal];
     if (loaded && a->error == -1) { /* stopping */
@@ -480,12 +495,12 @@ static void send_batch(struct batch *b, struct answer *a)
         return;
     }
     if (loaded && !a->error && a->status / 100 == 2) {
-        uint64_t refused = rejected(a->body, a->n);
-        not_before[b->signal] = 0;
+        uint64_t refused = b->signal == SDK_ZIPKIN ? 0 : rejected(a);
+        t->not_before = 0;
         sdk_count(SDK_PUSHES_OK, 1);
         sdk_count(SDK_PUSH_REJECTED, refused < b->items ? refused : b->items);
         if (refused)
-            sdk_diag(VANE_E_IO, "%s took a push of %s but rejected %llu of %u", urls[b->signal], what,
+            sdk_diag(VANE_E_IO, "%s took a push of %s but rejected %llu of %u", t->url, what,
                      (unsigned long long)refused, b->items);
         batch_free(b);
         return;
@@ -501,15 +516,15 @@ static void send_batch(struct batch *b, struct answer *a)
         delay -= sdk_random() % (delay / 2);
         if (a->retry_after_s)
             delay = a->retry_after_s * 1000000000u;
-        not_before[b->signal] = sdk_mono_ns() + delay;
+        t->not_before = sdk_mono_ns() + delay;
         sdk_count(SDK_PUSH_RETRIES, 1);
-        sdk_diag(VANE_E_IO, "push of %s to %s: %s; again in %.1f s", what, urls[b->signal], why, (double)delay / 1e9);
+        sdk_diag(VANE_E_IO, "push of %s to %s: %s; again in %.1f s", what, t->url, why, (double)delay / 1e9);
         queue_put_back(b);
         return;
     }
     sdk_count(SDK_PUSHES_FAILED, 1);
     lost(b->signal, b->items);
-    sdk_diag(VANE_E_IO, "push of %s to %s: %s; %u are dropped", what, urls[b->signal], why, b->items);
+    sdk_diag(VANE_E_IO, "push of %s to %s: %s; %u are dropped", what, t->url, why, b->items);
     batch_free(b);
 }
 
@@ -517,17 +532,80 @@ static void send_batch(struct batch *b, struct answer *a)
 
 static void collect_spans(void)
 {
-    struct sdk_buf b;
-    for (;;) {
+    for (uint32_t n = 1; n;) {
+        struct sdk_buf b, zipkin;
+        bool to_otlp = targets[SDK_TRACES].url, to_zipkin = targets[SDK_ZIPKIN].url;
         sdk_buf_init(&b, 2 * SDK_OTLP_BODY);
-        uint32_t n = sdk_otlp_traces(&b, sdk_cfg.batch_max);
-        if (n)
+        sdk_buf_init(&zipkin, 2 * SDK_OTLP_BODY);
+        n = sdk_otlp_traces(to_otlp ? &b : NULL, to_zipkin ? &zipkin : NULL, sdk_cfg.batch_max);
+        if (n && to_otlp)
             sdk_push_add(SDK_TRACES, &b, n);
-        else
-            sdk_buf_free(&b);
-        if (!n)
-            return;
+        if (n && to_zipkin)
+            sdk_push_add(SDK_ZIPKIN, &zipkin, n);
+        sdk_buf_free(&b);
+        sdk_buf_free(&zipkin);
     }
+}
+
+/* The body log lines are written to. */
+static struct {
+    pthread_mutex_t mu;
+    bool open; /* between start and stop */
+    struct sdk_buf b;
+    struct sdk_otlp_marks marks;
+    uint32_t n;
+    _Atomic uint64_t due; /* UINT64_MAX: it is empty */
+} lines = { .mu = PTHREAD_MUTEX_INITIALIZER, .due = UINT64_MAX };
+
+/* Queue the body if it has that many lines. */
+static void collect_lines(uint32_t at_least)
+{
+    struct sdk_buf b = { 0 };
+    pthread_mutex_lock(&lines.mu);
+    uint32_t n = lines.n;
+    bool full = n >= at_least || lines.b.n >= SDK_OTLP_BODY || lines.b.failed;
+    if (full) {
+        sdk_otlp_close(&lines.b, &lines.marks);
+        b = lines.b;
+        sdk_buf_init(&lines.b, 2 * SDK_OTLP_BODY);
+        lines.n = 0;
+        atomic_store(&lines.due, UINT64_MAX);
+    }
+    pthread_mutex_unlock(&lines.mu);
+    if (full)
+        sdk_push_add(SDK_LOGS, &b, n);
+}
+
+/* On the thread that writes log lines. */
+static bool on_line(const struct sdk_log_line *l)
+{
+    pthread_mutex_lock(&lines.mu);
+    bool ok = lines.open, begins = !lines.n;
+    if (ok) {
+        sdk_otlp_log(&lines.b, &lines.marks, l);
+        lines.n++;
+        if (begins)
+            atomic_store(&lines.due, sdk_mono_ns() + (uint64_t)sdk_cfg.log_batch_delay_ms * 1000000u);
+    }
+    pthread_mutex_unlock(&lines.mu);
+    if (ok && begins)
+        on_wake();
+    if (ok)
+        collect_lines(sdk_cfg.batch_max);
+    return ok;
+}
+
+static void lines_open(bool open)
+{
+    pthread_mutex_lock(&lines.mu);
+    sdk_buf_free(&lines.b);
+    sdk_buf_init(&lines.b, 2 * SDK_OTLP_BODY);
+    lost(SDK_LOGS, lines.n);
+    lines.n = 0;
+    lines.open = open;
+    atomic_store(&lines.due, UINT64_MAX);
+    pthread_mutex_unlock(&lines.mu);
+    atomic_store(&sdk_log_otlp_hook, open ? on_line : NULL);
 }
 
 static void collect_metrics(void)
@@ -552,7 +630,11 @@ static void ask_strategies(struct answer *a)
         return;
     snprintf(url, sizeof url, "%s%cservice=%s", sdk_cfg.sampler_url, strchr(sdk_cfg.sampler_url, '?') ? '&' : '?',
              name);
-    request(url, NULL, false, a);
+    const struct target t = { .ca_file = sdk_cfg.otlp_ca_file,
+                              .cert_file = sdk_cfg.otlp_cert_file,
+                              .key_file = sdk_cfg.otlp_key_file,
+                              .timeout_ms = sdk_cfg.otlp_timeout_ms };
+    request(url, &t, NULL, false, a);
     if (a->error == -1)
         return;
     if (a->error || a->status != 200 || !sdk_sample_remote(a->body, a->n))
@@ -567,35 +649,39 @@ static bool asks(void)
     return sdk_cfg.sampler == VANE_SAMPLER_JAEGER_REMOTE && sdk_cfg.sampler_url && *sdk_cfg.sampler_url;
 }
 
+static bool spans_wanted(void)
+{
+    return targets[SDK_TRACES].url || targets[SDK_ZIPKIN].url;
+}
+
 static void *push_main(void *unused)
 {
     (void)unused;
     uint64_t now = sdk_mono_ns(), span_ns = (uint64_t)sdk_cfg.batch_delay_ms * 1000000u,
-             metric_ns = (uint64_t)sdk_cfg.metric_interval_ms * 1000000u, span_due = now + span_ns,
-             metric_due = now + metric_ns, ask_due = asks() ? now : UINT64_MAX;
+             metric_ns = (uint64_t)sdk_cfg.metric_interval_ms * 1000000u,
+             span_due = spans_wanted() ? now + span_ns : UINT64_MAX,
+             metric_due = targets[SDK_METRICS].url ? now + metric_ns : UINT64_MAX, ask_due = asks() ? now : UINT64_MAX;
     struct answer *a = sdk_alloc(sizeof *a);
     while (a && !atomic_load(&stopping)) {
         uint64_t flush = atomic_load(&flush_wanted);
         bool all = flush != atomic_load(&flush_done), hurry = atomic_exchange(&push_now, false);
         now = sdk_mono_ns();
-        if (urls[SDK_TRACES] && (hurry || now >= span_due || sdk_trace_waiting() >= sdk_cfg.batch_max ||
-                                 sdk_trace_waiting() >= sdk_cfg.span_queue_max / 2)) {
+        if (spans_wanted() && (hurry || now >= span_due || sdk_trace_waiting() >= sdk_cfg.batch_max ||
+                               sdk_trace_waiting() >= sdk_cfg.span_queue_max / 2)) {
             collect_spans();
             span_due = now + span_ns;
         }
-        if (urls[SDK_METRICS] && (hurry || now >= metric_due)) {
+        if (targets[SDK_METRICS].url && (hurry || now >= metric_due)) {
             collect_metrics();
             metric_due = now + metric_ns;
         }
+        if (hurry || now >= atomic_load(&lines.due))
+            collect_lines(1);
         if (now >= ask_due) {
             ask_strategies(a);
             ask_due = now + POLL_NS;
         }
-        uint64_t due = ask_due;
-        if (urls[SDK_TRACES] && span_due < due)
-            due = span_due;
-        if (urls[SDK_METRICS] && metric_due < due)
-            due = metric_due;
+        uint64_t due = earlier(earlier(ask_due, span_due), earlier(metric_due, atomic_load(&lines.due)));
         struct batch *b = queue_take(now, hurry, &due);
         if (b) {
             send_batch(b, a);
@@ -645,29 +731,56 @@ static char *url_of_jaeger(const char *s)
     return url_join(base, "/v1/traces");
 }
 
-static vane_status urls_build(void)
+bool sdk_trace_pushed(void)
 {
-    const char *own[SDK_SIGNALS_N] = { sdk_cfg.otlp_traces_endpoint, sdk_cfg.otlp_metrics_endpoint,
-                                       sdk_cfg.otlp_logs_endpoint };
-    static const char *const paths[SDK_SIGNALS_N] = { "/v1/traces", "/v1/metrics", "/v1/logs" };
-    bool on[SDK_SIGNALS_N] = { sdk_cfg.tracing == VANE_ON, sdk_cfg.metrics == VANE_ON, true };
+    const char *own = sdk_cfg.otlp_traces_endpoint;
+    return set(sdk_cfg.zipkin_endpoint) ||
+           (own ? *own != 0 : set(sdk_cfg.otlp_endpoint) || set(sdk_cfg.jaeger_endpoint));
+}
+
+static vane_status targets_build(void)
+{
+    static const char *const paths[] = { "/v1/traces", "/v1/metrics", "/v1/logs" };
+    const struct {
+        const char *own;
+        const vane_otlp_signal *opts;
+        bool on;
+    } signals[] = {
+        { sdk_cfg.otlp_traces_endpoint, &sdk_cfg.otlp_traces, sdk_cfg.tracing == VANE_ON },
+        { sdk_cfg.otlp_metrics_endpoint, &sdk_cfg.otlp_metrics, sdk_cfg.metrics == VANE_ON },
+        { sdk_cfg.otlp_logs_endpoint, &sdk_cfg.otlp_logs, true },
+        { sdk_cfg.zipkin_endpoint, NULL, sdk_cfg.tracing == VANE_ON },
+    };
     for (size_t i = 0; i < SDK_SIGNALS_N; i++) {
-        sdk_free_str(urls[i]);
-        urls[i] = NULL;
-        not_before[i] = 0;
-        if (!on[i])
+        struct target *t = &targets[i];
+        const vane_otlp_signal *o = signals[i].opts;
+        const char *own = signals[i].own;
+        sdk_free_str(t->url);
+        *t = (struct target){ .type = "Content-Type: application/x-protobuf",
+                              .ca_file = o && o->ca_file ? o->ca_file : sdk_cfg.otlp_ca_file,
+                              .cert_file = o && o->cert_file ? o->cert_file : sdk_cfg.otlp_cert_file,
+                              .key_file = o && o->key_file ? o->key_file : sdk_cfg.otlp_key_file };
+        if (o) {
+            t->headers = o->headers ? o->headers : sdk_cfg.otlp_headers;
+            t->compression = o->compression ? o->compression : sdk_cfg.otlp_compression;
+            t->timeout_ms = o->timeout_ms ? o->timeout_ms : sdk_cfg.otlp_timeout_ms;
+        } else {
+            t->type = "Content-Type: application/json";
+            t->compression = "none";
+            t->timeout_ms = sdk_cfg.zipkin_timeout_ms;
+        }
+        bool general = !own && o && set(sdk_cfg.otlp_endpoint),
+             jaeger = !own && !general && i == SDK_TRACES && set(sdk_cfg.jaeger_endpoint);
+        if (!signals[i].on || (!set(own) && !general && !jaeger))
             continue;
-        bool general = set(sdk_cfg.otlp_endpoint), jaeger = i == SDK_TRACES && set(sdk_cfg.jaeger_endpoint);
-        if (!set(own[i]) && !general && !jaeger)
-            continue;
-        urls[i] = set(own[i]) ? sdk_dup(own[i])
-                  : general   ? url_join(sdk_cfg.otlp_endpoint, paths[i])
-                              : url_of_jaeger(sdk_cfg.jaeger_endpoint);
-        if (!urls[i])
+        t->url = general  ? url_join(sdk_cfg.otlp_endpoint, paths[i])
+                 : jaeger ? url_of_jaeger(sdk_cfg.jaeger_endpoint)
+                          : sdk_dup(own);
+        if (!t->url)
             return VANE_E_NOMEM;
-        if (strncasecmp(urls[i], "http://", 7) && strncasecmp(urls[i], "https://", 8)) {
+        if (strncasecmp(t->url, "http://", 7) && strncasecmp(t->url, "https://", 8)) {
             sdk_diag(VANE_E_ARG, "the endpoint of %s is \"%.100s\"; http://... or https://... is meant",
-                     signal_names[i], urls[i]);
+                     signal_names[i], t->url);
             return VANE_E_ARG;
         }
     }
@@ -680,7 +793,10 @@ static vane_status urls_build(void)
 
 static bool needed(void)
 {
-    return urls[SDK_TRACES] || urls[SDK_METRICS] || urls[SDK_LOGS] || asks();
+    for (size_t i = 0; i < SDK_SIGNALS_N; i++)
+        if (targets[i].url)
+            return true;
+    return asks();
 }
 
 static vane_status push_threads(void)
@@ -710,14 +826,6 @@ static void revive(void)
         (void)push_threads();
 }
 
-static void on_wake(void)
-{
-    if (atomic_load_explicit(&alive, memory_order_relaxed))
-        sdk_event_set(&wake);
-    else
-        revive();
-}
-
 static vane_status push_start(void)
 {
     sdk_event_init(&wake);
@@ -725,8 +833,9 @@ static vane_status push_start(void)
     atomic_store(&flush_wanted, 0);
     atomic_store(&flush_done, 0);
     atomic_store(&push_now, false);
-    vane_status st = urls_build();
-    atomic_store(&sdk_trace_wake, st || !urls[SDK_TRACES] ? NULL : on_wake);
+    vane_status st = targets_build();
+    atomic_store(&sdk_trace_wake, st || !spans_wanted() ? NULL : on_wake);
+    lines_open(!st && targets[SDK_LOGS].url);
     return st;
 }
 
@@ -758,6 +867,7 @@ vane_status vane_push_now(void)
 static void push_stop(void)
 {
     atomic_store(&sdk_trace_wake, NULL);
+    lines_open(false);
     atomic_store(&stopping, true);
     pthread_mutex_lock(&life_mu);
     bool was = running;
@@ -785,6 +895,7 @@ static void push_stop(void)
 
 static void push_fork_prepare(void)
 {
+    pthread_mutex_lock(&lines.mu);
     pthread_mutex_lock(&life_mu);
     pthread_mutex_lock(&mu);
 }
@@ -793,12 +904,16 @@ static void push_fork_parent(void)
 {
     pthread_mutex_unlock(&mu);
     pthread_mutex_unlock(&life_mu);
+    pthread_mutex_unlock(&lines.mu);
 }
 
 static void push_fork_child(void)
 {
     pthread_mutex_init(&life_mu, NULL);
     pthread_mutex_init(&mu, NULL);
+    pthread_mutex_init(&lines.mu, NULL);
+    lines.b.n = lines.n = 0; /* the parent's */
+    atomic_store(&lines.due, UINT64_MAX);
     sdk_event_init(&wake);
     orphans = first; /* one list at most: a child that never pushed has nothing to add */
     first = NULL;

@@ -1,9 +1,11 @@
-/* Push: OTLP bodies (sdk_otlp.c), the queue and the sender (sdk_push.c). */
+/* Push: OTLP bodies (sdk_otlp.c), Zipkin bodies (sdk_zipkin.c), the queue and the sender (sdk_push.c). */
 #pragma once
 
+#include "sdk_log.h"
 #include "sdk_trace.h"
 
-enum sdk_signal { SDK_TRACES, SDK_METRICS, SDK_LOGS, SDK_SIGNALS_N };
+/* What has an endpoint of its own. SDK_ZIPKIN are spans too. */
+enum sdk_signal { SDK_TRACES, SDK_METRICS, SDK_LOGS, SDK_ZIPKIN, SDK_SIGNALS_N };
 
 /* Whether the signal has an endpoint. */
 bool sdk_push_wants(enum sdk_signal s);
@@ -14,9 +16,29 @@ void sdk_push_add(enum sdk_signal s, struct sdk_buf *b, uint32_t items);
 /* Bytes of a body at which it is ended and another begun. */
 #define SDK_OTLP_BODY ((size_t)4 << 20)
 
-/* An ExportTraceServiceRequest of finished spans, at most max of them. Returns how many; 0: nothing was written. */
-uint32_t sdk_otlp_traces(struct sdk_buf *b, uint32_t max);
+/* Take finished spans, at most max of them, into an ExportTraceServiceRequest and into a Zipkin v2 array (either may be
+ * NULL). Returns how many; 0: nothing was written. */
+uint32_t sdk_otlp_traces(struct sdk_buf *b, struct sdk_buf *zipkin, uint32_t max);
 /* An ExportMetricsServiceRequest of everything there is. Returns the number of points. */
 uint32_t sdk_otlp_metrics(struct sdk_buf *b);
-/* A Resource message in `field`. */
-void sdk_otlp_resource(struct sdk_buf *b, unsigned field);
+
+/* An ExportLogsServiceRequest, line by line: b empty begins one; after the last line sdk_otlp_close() with the same marks. */
+struct sdk_otlp_marks {
+    size_t of[2];
+};
+void sdk_otlp_log(struct sdk_buf *b, struct sdk_otlp_marks *m, const struct sdk_log_line *l);
+void sdk_otlp_close(struct sdk_buf *b, const struct sdk_otlp_marks *m);
+
+/* One span as an object of a Zipkin v2 JSON array, with the bracket or comma before it. The caller ends the array. */
+void sdk_zipkin_span(struct sdk_buf *b, const struct sdk_span_rec *r);
+
+/* ---- reading protobuf, bounded ---- */
+
+struct sdk_pb_field {
+    unsigned number, wire; /* of 0, 1, 2, 5 */
+    uint64_t v;            /* varint, fixed64 or fixed32 */
+    const char *p;         /* length-delimited: n bytes */
+    size_t n;
+};
+/* The next field of a message, *at moved behind it. false at the end, or when what follows is no field. */
+bool sdk_pb_next(const char **at, const char *end, struct sdk_pb_field *ret);

@@ -135,18 +135,16 @@ static void journal_name(char out[65], const char *key, size_t n)
 
 static void journal_value(struct sdk_buf *b, const struct sdk_log_pair *p)
 {
-    char name[65], text[40];
-    size_t n = 0;
+    char name[65];
     journal_name(name, p->key, p->key_n);
     if (p->type == VANE_T_STR || p->type == VANE_T_BYTES) {
         journal_field(b, name, p->value, p->value_n);
         return;
     }
-    if (p->type == VANE_T_F64)
-        n = sdk_fmt_f64(text, p->f);
-    else
-        n = (size_t)snprintf(text, sizeof text, "%lld", (long long)p->i);
-    journal_field(b, name, text, n);
+    sdk_puts(b, name);
+    sdk_putc(b, '=');
+    sdk_put_json_value(b, p->type, p->value, p->value_n, false);
+    sdk_putc(b, '\n');
 }
 
 /* A datagram over the socket's limit goes as a sealed memory file. */

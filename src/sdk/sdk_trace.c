@@ -953,7 +953,7 @@ SDK_COLD static vane_status trace_start(void)
     atomic_store(&anchor_at, 0);
     if (sdk_cfg.tracing != VANE_ON)
         return VANE_OK;
-    bool taken = set(sdk_cfg.otlp_endpoint) || set(sdk_cfg.otlp_traces_endpoint) || set(sdk_cfg.jaeger_endpoint);
+    bool taken = sdk_trace_pushed();
     ring_overwrites = !taken;
     if (taken || set(sdk_cfg.blackbox_dir)) {
         ring_n = sdk_cfg.span_queue_max;

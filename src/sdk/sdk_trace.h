@@ -85,6 +85,8 @@ struct sdk_rec_attr {
 
 /* Take the oldest finished span: fn sees it during the call. false when there is none. Any thread. */
 bool sdk_trace_take(void (*fn)(void *ctx, const struct sdk_span_rec *rec), void *ctx);
+/* By the configuration, somebody takes them (sdk_push.c). */
+bool sdk_trace_pushed(void);
 /* Spans waiting. */
 uint32_t sdk_trace_waiting(void);
 /* Queue a record (copied). Full: counted, dropped. */

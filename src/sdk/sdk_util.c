@@ -179,7 +179,7 @@ static size_t fmt_decimal(char *buf, uint64_t m, unsigned decimals)
     return n + 1;
 }
 
-bool sdk_parse_f64(const char *s, size_t n, double *ret)
+SDK_COLD bool sdk_parse_f64(const char *s, size_t n, double *ret)
 {
     char text[64];
     if (!n || n >= sizeof text)
@@ -268,15 +268,6 @@ void sdk_put_f64(struct sdk_buf *b, double v)
         b->n += sdk_fmt_f64(b->p + b->n, v);
 }
 
-void sdk_put_json_f64(struct sdk_buf *b, double v)
-{
-    if (isfinite(v)) {
-        sdk_put_f64(b, v);
-        return;
-    }
-    sdk_puts(b, isnan(v) ? "\"NaN\"" : v > 0 ? "\"+Inf\"" : "\"-Inf\"");
-}
-
 static const char hex_digits[] = "0123456789abcdef";
 
 void sdk_put_hex(struct sdk_buf *b, const uint8_t *p, size_t n)
@@ -289,7 +280,7 @@ void sdk_put_hex(struct sdk_buf *b, const uint8_t *p, size_t n)
     }
 }
 
-void sdk_put_rfc3339(struct sdk_buf *b, uint64_t unix_ns)
+SDK_COLD void sdk_put_rfc3339(struct sdk_buf *b, uint64_t unix_ns)
 {
     /* Days to civil date: the algorithm of H. Hinnant, years from March. */
     uint64_t s = unix_ns / 1000000000u, us = unix_ns % 1000000000u / 1000;
@@ -367,7 +358,7 @@ size_t sdk_text(char *dst, size_t cap, const char *s, size_t n)
     return out;
 }
 
-void sdk_put_json_str(struct sdk_buf *b, const char *s, size_t n)
+SDK_COLD void sdk_put_json_str(struct sdk_buf *b, const char *s, size_t n)
 {
     sdk_putc(b, '"');
     size_t plain = 0;
@@ -450,7 +441,7 @@ static char *trim(char *s)
     return s;
 }
 
-bool sdk_pairs_next(char **rest, char **ret_key, char **ret_value, bool *ret_bad)
+SDK_COLD bool sdk_pairs_next(char **rest, char **ret_key, char **ret_value, bool *ret_bad)
 {
     while (*rest && **rest) {
         char *item = *rest, *comma = strchr(item, ',');
@@ -632,7 +623,7 @@ static void *thread_main(void *p)
     return a.fn(a.arg);
 }
 
-int sdk_thread_start(pthread_t *ret, const char *name, void *(*fn)(void *), void *arg)
+SDK_COLD int sdk_thread_start(pthread_t *ret, const char *name, void *(*fn)(void *), void *arg)
 {
     struct thread_arg *a = sdk_alloc(sizeof *a);
     if (!a)

@@ -1,5 +1,6 @@
 /* A program that makes spans and metrics of every kind and pushes them; for push_test.py. Prints vane_self() as JSON.
- * Arguments: number of spans, milliseconds to wait for the flush, "fork" to do the work in a child. */
+ * Arguments: number of spans, milliseconds to wait for the flush, "fork" to do the work in a child, "logs" to log the
+ * number of lines inside a span too. */
 #include <vane/vane.h>
 
 #include <inttypes.h>
@@ -67,6 +68,26 @@ static void spans(int n)
     vane_context_release(remote);
 }
 
+/* A line of every kind, and n - 6 plain ones. */
+static void logs(int n)
+{
+    VANE_SPAN(span, "work");
+    VANE_LOG_SCOPE(vane_str("correlation_id", "c-1"), vane_str("user_id", "u-1"));
+    VANE_INFO("caf\xC3\xA9 \xFF", vane_int("int", -7), vane_f64("f64", 0.25), vane_bool("bool", 1),
+              vane_bytes("bytes", "\1\2", 2), vane_str("password", "hunter2"), vane_f64("nan", __builtin_nan("")));
+    VANE_ERROR("error");
+    VANE_CRITICAL("critical");
+    vane_attr ip = vane_str("client.address", "192.0.2.1");
+    vane_audit("ada", "delete", "order/7", "denied", &ip, 1);
+    vane_user_event("u-2", "feature.used", (const vane_attr[]){ vane_str("feature", "export") }, 1);
+    vane_context none = { 0 };
+    vane_context previous = vane_context_attach(&none);
+    vane_log(VANE_LOG_WARN, NULL, "outside", NULL, 0);
+    vane_context_detach(previous);
+    for (int i = 6; i < n; i++)
+        vane_log(VANE_LOG_INFO, NULL, "plain", NULL, 0);
+}
+
 int main(int argc, char **argv)
 {
     vane_config cfg = VANE_CONFIG_INIT;
@@ -74,7 +95,8 @@ int main(int argc, char **argv)
     cfg.process_metrics = VANE_OFF;
     if (argc < 3 || vane_start(&cfg))
         return 1;
-    bool in_child = argc > 3 && !strcmp(argv[3], "fork");
+    bool in_child = argc > 3 && !strcmp(argv[3], "fork"),
+         with_logs = argc > 4 || (argc > 3 && !strcmp(argv[3], "logs"));
     if (in_child) {
         pid_t pid = fork();
         if (pid) {
@@ -84,15 +106,19 @@ int main(int argc, char **argv)
             return status != 0;
         }
     }
-    spans(atoi(argv[1]));
+    if (with_logs)
+        logs(atoi(argv[1]));
+    else
+        spans(atoi(argv[1]));
     metrics();
     vane_status st = vane_flush((uint32_t)atoi(argv[2]));
     vane_self_stats self = { .size = sizeof self };
     vane_self(&self);
     printf("{\"flush\":%d,\"started\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64
-           ",\"retries\":%" PRIu64 ",\"rejected\":%" PRIu64 "}\n",
+           ",\"retries\":%" PRIu64 ",\"rejected\":%" PRIu64 ",\"logs_dropped\":%" PRIu64 ",\"events_dropped\":%" PRIu64
+           "}\n",
            st, self.spans_started, self.spans_dropped, self.pushes_ok, self.pushes_failed, self.push_retries,
-           self.push_rejected);
+           self.push_rejected, self.logs_dropped, self.events_dropped);
     fflush(stdout);
     vane_stop(0);
     return 0;

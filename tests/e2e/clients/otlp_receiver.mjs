@@ -1,5 +1,6 @@
-// A receiver for OTLP/HTTP protobuf that takes nothing on trust: every request must decode with the schema below (written
-// down from opentelemetry-proto's published definitions), hold no field the schema does not know, and re-encode to the same message. Prints its port, then a
+// A receiver for OTLP/HTTP protobuf and Zipkin v2 JSON that takes nothing on trust: every OTLP request must decode with the
+// schema below (written down from opentelemetry-proto's published definitions), hold no field the schema does not know, and
+// re-encode to the same message; every Zipkin span must have only Zipkin's fields, of their types. Prints its port, then a
 // JSON line a request. REPLIES is a comma list of what to answer, the last one repeated: 200, partial, 503, 503+1
 // (Retry-After: 1), 400, garbage, hang.
 import http from "node:http";
@@ -45,9 +46,15 @@ message Buckets { sint32 offset = 1; repeated uint64 bucket_counts = 2; }
 message ExponentialPoint { repeated KeyValue attributes = 1; fixed64 start_time_unix_nano = 2; fixed64 time_unix_nano = 3;
   fixed64 count = 4; double sum = 5; sint32 scale = 6; fixed64 zero_count = 7; Buckets positive = 8; Buckets negative = 9;
   uint32 flags = 10; repeated Exemplar exemplars = 11; double min = 12; double max = 13; double zero_threshold = 14; }
+message Logs { repeated ResourceLogs resource_logs = 1; }
+message ResourceLogs { Resource resource = 1; repeated ScopeLogs scope_logs = 2; string schema_url = 3; }
+message ScopeLogs { Scope scope = 1; repeated LogRecord log_records = 2; string schema_url = 3; }
+message LogRecord { fixed64 time_unix_nano = 1; int32 severity_number = 2; string severity_text = 3; AnyValue body = 5;
+  repeated KeyValue attributes = 6; uint32 dropped_attributes_count = 7; fixed32 flags = 8; bytes trace_id = 9;
+  bytes span_id = 10; fixed64 observed_time_unix_nano = 11; string event_name = 12; }
 `;
 const root = protobuf.parse(schema, { keepCase: false }).root;
-const types = { "/v1/traces": "Traces", "/v1/metrics": "Metrics" };
+const types = { "/v1/traces": "Traces", "/v1/metrics": "Metrics", "/v1/logs": "Logs" };
 
 // Every field number and wire type, message by message.
 function walk(type, bytes, path) {
@@ -81,6 +88,41 @@ function check(url, body) {
   return plain;
 }
 
+// Zipkin v2: what a span may hold; strict about numbers (whole, positive) and about tags (text only).
+function zipkin(spans) {
+  const endpoint = (e, what) => {
+    for (const [k, v] of Object.entries(e))
+      if (k === "port" ? !Number.isInteger(v) : !["serviceName", "ipv4", "ipv6"].includes(k) || typeof v !== "string") throw new Error(`${what}.${k}`);
+  };
+  const fields = {
+    traceId: (v) => /^[0-9a-f]{32}$/.test(v), id: (v) => /^[0-9a-f]{16}$/.test(v) && v !== "0".repeat(16),
+    parentId: (v) => /^[0-9a-f]{16}$/.test(v), name: (v) => typeof v === "string",
+    kind: (v) => ["CLIENT", "SERVER", "PRODUCER", "CONSUMER"].includes(v),
+    timestamp: (v) => Number.isInteger(v) && v > 1e15 && v < 1e16, duration: (v) => Number.isInteger(v) && v > 0,
+    localEndpoint: (v) => { endpoint(v, "localEndpoint"); return v.serviceName.length > 0; },
+    remoteEndpoint: (v) => { endpoint(v, "remoteEndpoint"); return true; },
+    annotations: (v) => v.length > 0 && v.every((a) => Object.keys(a).sort().join() === "timestamp,value" && Number.isInteger(a.timestamp) && typeof a.value === "string"),
+    tags: (v) => Object.keys(v).length > 0 && Object.values(v).every((t) => typeof t === "string"),
+  };
+  for (const s of spans) {
+    for (const k of ["traceId", "id", "timestamp", "duration", "localEndpoint"]) if (!(k in s)) throw new Error(`no ${k}`);
+    for (const [k, v] of Object.entries(s)) if (!fields[k]?.(v)) throw new Error(`${k}: ${JSON.stringify(v)}`);
+  }
+  return spans;
+}
+
+// JSON.parse keeps the last of two members with one name: the text must be what its own parse prints.
+function strict(text) {
+  let depth = 0;
+  const seen = [];
+  for (const m of text.matchAll(/"(?:[^"\\]|\\.)*"\s*:?|[{}]/g)) {
+    if (m[0] === "{") seen[++depth] = new Set();
+    else if (m[0] === "}") depth--;
+    else if (m[0].endsWith(":") && seen[depth].size === seen[depth].add(m[0]).size) throw new Error(`twice: ${m[0]}`);
+  }
+  return JSON.parse(text);
+}
+
 const replies = (process.env.REPLIES || "200").split(",");
 const server = http.createServer((req, res) => {
   const parts = [];
@@ -91,12 +133,12 @@ const server = http.createServer((req, res) => {
       let body = Buffer.concat(parts);
       line.bytes = body.length;
       if (req.headers["content-encoding"] === "gzip") body = zlib.gunzipSync(body);
-      line.message = check(req.url, body);
+      line.message = req.url === "/api/v2/spans" ? zipkin(strict(new TextDecoder("utf-8", { fatal: true }).decode(body))) : check(req.url, body);
     } catch (e) {
       line.error = String(e);
     }
     line.reply = reply;
-    console.log(JSON.stringify(line, (k, v) => (Buffer.isBuffer(v) ? v.toString("hex") : v)));
+    console.log(JSON.stringify(line, (k, v) => (v?.type === "Buffer" ? Buffer.from(v.data).toString("hex") : v)));
     if (reply === "hang") return;
     if (reply === "garbage") { req.socket.end("what is this\r\n\r\n"); return; }
     const [status, after] = reply === "partial" ? ["200"] : reply.split("+");
