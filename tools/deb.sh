@@ -13,6 +13,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 umask 022
 
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}
+export SOURCE_DATE_EPOCH
+
 # All files as installed under /usr, then sorted into packages.
 meson install -C "$build" --no-rebuild --destdir "$work/all" >/dev/null
 prefix=$(find "$work/all" -type f -name vane -path '*/bin/vane' | head -1)
@@ -33,7 +36,10 @@ ln -s "libvane.so.$version" "$work/libvane/usr/lib/$multi/libvane.so.0"
 ln -s libvane.so.0 "$dev/lib/$multi/libvane.so"
 strip --strip-debug -o "$dev/lib/$multi/libvane.a" "$libdir/libvane.a"
 cp -r "$prefix/include/vane" "$dev/include/"
-mkdir -p "$dev/share/doc/libvane-dev"
+mkdir -p "$dev/share/doc/libvane-dev" "$dev/share/man"
+cp -r "$prefix/share/man/man3" "$prefix/share/man/man7" "$dev/share/man/"
+find "$dev/share/man" -name '*.[37]' -exec gzip -9n {} +
+cp "$root/docs/instrument.md" "$root/docs/libvane.md" "$root/docs/middleware.md" "$dev/share/doc/libvane-dev/"
 cp -r "$root/contrib" "$dev/share/doc/libvane-dev/examples"
 rm -f "$dev/share/doc/libvane-dev/examples/meson.build" "$dev/share/doc/libvane-dev/examples/contrib_test.py"
 sed "s|^prefix=.*|prefix=/usr|; s|^libdir=.*|libdir=\${prefix}/lib/$multi|; s|^includedir=.*|includedir=\${prefix}/include|" \
@@ -48,7 +54,7 @@ control()
   mkdir -p "$p/DEBIAN" "$p/usr/share/doc/$1"
   cp "$root/LICENSE" "$p/usr/share/doc/$1/copyright"
   printf 'vane (%s) stable; urgency=medium\n\n  * See the history of the repository.\n\n -- vane maintainers <maintainers@vane.invalid>  %s\n' "$version" \
-    "$(date -R -u -d "@${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}")" | gzip -9n >"$p/usr/share/doc/$1/changelog.gz"
+    "$(date -R -u -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$p/usr/share/doc/$1/changelog.gz"
   {
     echo "Package: $1"
     echo "Source: vane"
