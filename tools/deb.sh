@@ -30,6 +30,9 @@ mkdir -p "$dev/include" "$dev/lib/$multi/pkgconfig" "$dev/lib/$multi/cmake/vane"
 strip -o "$work/vane/usr/bin/vane" "$prefix/bin/vane"
 mkdir -p "$work/vane/usr/share/vane/rules"
 cp "$root"/rules/*.yml "$work/vane/usr/share/vane/rules/"
+install -D -m 644 "$root/deploy/vane.service" "$work/vane/lib/systemd/system/vane.service"
+install -D -m 644 "$root/deploy/vane.yml" "$work/vane/etc/vane/vane.yml"
+install -D -m 644 "$root/deploy/default" "$work/vane/etc/default/vane"
 gzip -9nc "$root/docs/vane.1" >"$work/vane/usr/share/man/man1/vane.1.gz"
 strip --strip-unneeded -o "$work/libvane/usr/lib/$multi/libvane.so.$version" "$so"
 ln -s "libvane.so.$version" "$work/libvane/usr/lib/$multi/libvane.so.0"
@@ -47,7 +50,39 @@ sed "s|^prefix=.*|prefix=/usr|; s|^libdir=.*|libdir=\${prefix}/lib/$multi|; s|^i
 sed "s|@VERSION@|$version|; s|@INCLUDEDIR@|include|; s|@LIBDIR@|lib/$multi|; s|/../../..\" ABSOLUTE|/../../../..\" ABSOLUTE|" \
   "$root/src/sdk/vane-config.cmake.in" >"$dev/lib/$multi/cmake/vane/vane-config.cmake"
 
-# control NAME SECTION DEPENDS SHORT LONG
+# The service is not started by being installed: who wants it enables it (systemctl enable --now vane).
+mkdir -p "$work/vane/DEBIAN"
+cat >"$work/vane/DEBIAN/conffiles" <<FILES
+/etc/vane/vane.yml
+/etc/default/vane
+FILES
+cat >"$work/vane/DEBIAN/postinst" <<'SCRIPT'
+#!/bin/sh
+set -e
+if [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
+    systemctl daemon-reload || true
+    # an upgrade: the new program takes over
+    if [ "$1" = configure ] && [ -n "$2" ]; then systemctl try-restart vane.service || true; fi
+fi
+SCRIPT
+cat >"$work/vane/DEBIAN/prerm" <<'SCRIPT'
+#!/bin/sh
+set -e
+if [ -z "$DPKG_ROOT" ] && [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+    systemctl disable --now vane.service || true
+fi
+SCRIPT
+cat >"$work/vane/DEBIAN/postrm" <<'SCRIPT'
+#!/bin/sh
+set -e
+if [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
+# What was stored stays, also when the package is purged: it is in /var/lib/private/vane.
+SCRIPT
+chmod 755 "$work/vane/DEBIAN/postinst" "$work/vane/DEBIAN/prerm" "$work/vane/DEBIAN/postrm"
+mkdir -p "$work/vane/usr/share/doc/vane"
+for page in configuration operations protocols; do cp "$root/docs/$page.md" "$work/vane/usr/share/doc/vane/"; done
+
+# control NAME SECTION DEPENDS SHORT LONG MULTI-ARCH [SUGGESTS]
 control()
 {
   p=$work/$1
@@ -65,11 +100,12 @@ control()
     echo "Section: $2"
     echo "Priority: optional"
     [ -z "$3" ] || echo "Depends: $3"
+    [ -z "${7:-}" ] || echo "Suggests: $7"
     echo "Installed-Size: $(du -sk --exclude=DEBIAN "$p" | cut -f1)"
     echo "Description: $4"
     echo " $5"
   } >"$p/DEBIAN/control"
-  (cd "$p" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$p/DEBIAN/md5sums"
+  (cd "$p" && find . \( -path ./DEBIAN -o -path ./etc \) -prune -o -type f -print0 | sed -z 's|^\./||' | sort -z | xargs -0 md5sum) >"$p/DEBIAN/md5sums"
   dpkg-deb --root-owner-group -Zxz --build "$p" "$out/$1_${version}_$arch.deb" >/dev/null
   echo "$out/$1_${version}_$arch.deb"
 }
@@ -87,7 +123,7 @@ mkdir -p "$work/libvane/DEBIAN"
 echo "libvane 0 libvane (>= $version)" >"$work/libvane/DEBIAN/shlibs"
 echo "activate-noawait ldconfig" >"$work/libvane/DEBIAN/triggers"
 control libvane libs "$(needs "$so_file")" "instrumentation library: metrics, traces and logs for C" \
-  "The shared library; it needs libc only and works with any Prometheus or OpenTelemetry backend." same
+  "The shared library; it needs libc only and works with any Prometheus or OpenTelemetry backend." same "libcurl3-gnutls | libcurl4"
 control libvane-dev libdevel "libvane (= $version)" "instrumentation library: files for development" \
   "Headers, static library, pkg-config and CMake files, adapters for other libraries." same
 control vane net "$(needs vane/usr/bin/vane)" "observability for API services in one program" \

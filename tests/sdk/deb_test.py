@@ -28,6 +28,41 @@ def run(*cmd, **more):
     return subprocess.run([str(c) for c in cmd], check=True, capture_output=True, text=True, **more).stdout
 
 
+def install(place, debs):
+    """dpkg itself, in a root of its own, where it may: it runs the scripts and keeps the configuration files apart."""
+    if os.geteuid():
+        for path in debs.values():
+            run("dpkg-deb", "--extract", path, place)
+        return
+    (place / "var/lib/dpkg/info").mkdir(parents=True)
+    (place / "var/lib/dpkg/updates").mkdir()
+    (place / "var/lib/dpkg/status").touch()
+    dpkg = ["dpkg", f"--root={place}", "--force-depends", "--force-script-chrootless", f"--log={place}/log"]
+    run(*dpkg, "--install", *debs.values())
+    listed = run("dpkg-query", f"--admindir={place}/var/lib/dpkg", "-W", "-f", "${Package} ${db:Status-Status}\n").split("\n")
+    assert {f"{p} installed" for p in debs} <= set(listed), listed
+    (place / "etc/vane/vane.yml").write_text("global: {scrape_interval: 30s}\n")  # somebody's own
+    run(*dpkg, "--install", debs["vane"])
+    assert "30s" in (place / "etc/vane/vane.yml").read_text(), "an upgrade has overwritten the configuration"
+    changed = subprocess.run(["dpkg", f"--root={place}", "--verify"], capture_output=True, text=True).stdout.split()
+    assert changed in ([], ["??5??????", "c", "/etc/vane/vane.yml"]), changed
+
+
+def service(place):
+    """The unit names what the package installs, and keeps to itself."""
+    unit = (place / "lib/systemd/system/vane.service").read_text()
+    command = next(line for line in unit.splitlines() if line.startswith("ExecStart=")).removeprefix("ExecStart=").split()
+    assert (place / command[0].lstrip("/")).exists() and (place / command[command.index("--config") + 1].lstrip("/")).exists()
+    run(place / "usr/bin/vane", "check", "config", place / "etc/vane/vane.yml")
+    if not shutil.which("systemd-analyze"):
+        return
+    r = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", place / "lib/systemd/system/vane.service"], capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout[-2000:] + r.stderr
+    r = subprocess.run(["systemd-analyze", "verify", "--man=no", place / "lib/systemd/system/vane.service"], capture_output=True, text=True)
+    odd = [x for x in r.stderr.splitlines() if "vane.service" in x and "not executable" not in x]
+    assert not odd, odd
+
+
 tmp = pathlib.Path(tempfile.mkdtemp(prefix="vane-deb-"))
 try:
     debs = {pathlib.Path(p).name.split("_")[0]: p for p in run(root / "tools/deb.sh", build, tmp / "out").split()}
@@ -35,18 +70,25 @@ try:
     for name, path in debs.items():
         info = run("dpkg-deb", "--field", path)
         print(info.splitlines()[0], [x for x in info.splitlines() if x.startswith("Depends")], os.path.getsize(path), "bytes")
-        run("dpkg-deb", "--extract", path, tmp / "root")
         assert run("dpkg-deb", "--field", path, "Version").strip() and "Installed-Size" in info
     assert run("dpkg-deb", "--field", debs["libvane"], "Depends").startswith("libc6"), "libvane needs libc and nothing else"
     assert "," not in run("dpkg-deb", "--field", debs["libvane"], "Depends")
     assert "libmicrohttpd" in run("dpkg-deb", "--field", debs["vane"], "Depends")
-    usr = tmp / "root/usr"
+    place = tmp / "root"
+    install(place, debs)
+    usr = place / "usr"
     assert "vane" in run(usr / "bin/vane", "--version")
+    service(place)
+    for name in ("man1/vane.1", "man3/vane_counter_add.3", "man3/vane_http_server.3", "man7/libvane.7"):
+        assert (usr / f"share/man/{name}.gz").exists(), name
+    if shutil.which("man"):
+        assert "vane_counter_add" in run("man", "-M", usr / "share/man", "vane_counter_add", env=os.environ | {"MANPAGER": "cat", "LC_ALL": "C"})
+    assert (usr / "share/doc/libvane-dev/examples/libmicrohttpd/vane_mhd.c").exists() and not list((usr / "share/doc/libvane-dev/examples").rglob("*.pyc"))
     lib = next(usr.glob("lib/*/libvane.so.0")).parent
     assert "libvane.so.0" in run("objdump", "-p", lib / "libvane.so")
     (tmp / "p.c").write_text(PROGRAM)
     env = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "VANE_"))}
-    env |= {"PKG_CONFIG_PATH": str(lib / "pkgconfig"), "PKG_CONFIG_SYSROOT_DIR": str(tmp / "root"), "LD_LIBRARY_PATH": str(lib)}
+    env |= {"PKG_CONFIG_PATH": str(lib / "pkgconfig"), "PKG_CONFIG_SYSROOT_DIR": str(place), "LD_LIBRARY_PATH": str(lib)}
     flags = run("pkg-config", "--cflags", "--libs", "libvane", env=env).split()
     run("cc", "-std=c99", tmp / "p.c", "-o", tmp / "shared", *flags, env=env)
     version = run(tmp / "shared", env=env).strip()
