@@ -120,12 +120,13 @@ static bool parse_lint(str list, bool *ret_duplicates)
 
 static int run_check(const struct cli_command *self, int argc, char **argv)
 {
-    enum { LINTS = 256, FATAL, NO_FATAL, IGNORE_UNKNOWN };
+    enum { LINTS = 256, FATAL, NO_FATAL, IGNORE_UNKNOWN, STRICT };
     static const struct option options[] = { { "help", no_argument, NULL, 'h' },
                                              { "lint", required_argument, NULL, LINTS },
                                              { "lint-fatal", no_argument, NULL, FATAL },
                                              { "no-lint-fatal", no_argument, NULL, NO_FATAL },
                                              { "ignore-unknown-fields", no_argument, NULL, IGNORE_UNKNOWN },
+                                             { "strict-prometheus", no_argument, NULL, STRICT },
                                              { 0 } };
     struct checks opt = { .duplicates = true };
     for (int o, code; (o = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
@@ -136,6 +137,7 @@ static int run_check(const struct cli_command *self, int argc, char **argv)
         if (o == FATAL || o == NO_FATAL)
             opt.fatal = o == FATAL;
         opt.read.ignore_unknown_fields |= o == IGNORE_UNKNOWN;
+        opt.read.strict_prometheus |= o == STRICT;
     }
     if (optind == argc)
         return cli_usage(self, "name at least one rule file");
@@ -158,6 +160,7 @@ const struct cli_command cli_check_rules = {
             "  --lint=LIST              what else to look for: all, duplicate-rules (the default) or none\n"
             "  --lint-fatal             findings of --lint give exit code 3 (otherwise they are only told)\n"
             "  --ignore-unknown-fields  keys that no rule file has are passed over\n"
+            "  --strict-prometheus      vane's own keys (on_absent, on_error) are errors, as they are to Prometheus\n"
             "\n"
             "Exit code 0 when all files are valid, 1 when one is not, 3 for findings with --lint-fatal.\n",
     .run = run_check,

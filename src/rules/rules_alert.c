@@ -39,15 +39,8 @@ static enum err run_query(void *ctx, str expr, struct arena *a, struct tmpl_prom
                           struct err_text *reterr)
 {
     const struct world *w = ctx;
-    struct promql_query q = { .text = expr, .instant = true, .from_ms = w->ts_ms, .to_ms = w->ts_ms };
     struct promql_result r;
-    TRY(promql_exec(w->env->engine, w->env->source, &q, a, &r, reterr));
-    if (r.type == PROMQL_SCALAR) {
-        *ret = arena_array(a, struct tmpl_prom_sample, 1);
-        **ret = (struct tmpl_prom_sample){ .value = r.scalar.v };
-        *ret_n = 1;
-        return OK;
-    }
+    TRY(rules_ask(w->env, expr, NULL, w->ts_ms, a, &r, reterr));
     if (r.type != PROMQL_VECTOR)
         return err_fail(reterr, ERR_EXEC, "query result is not a vector or scalar");
     *ret = arena_array(a, struct tmpl_prom_sample, r.n_series + 1);
@@ -109,7 +102,7 @@ static struct kept_alert *kept(struct rule_alert *al)
 }
 
 /* A copy in one block, p: mem_free. There may be very many alerts, and an arena's block is large. */
-static struct labels own(struct labels ls)
+struct labels rules_labels_own(struct labels ls)
 {
     size_t n = ls.n * sizeof(struct label);
     labels_each (l, ls)
@@ -129,7 +122,7 @@ static struct labels own(struct labels ls)
     return (struct labels){ p, ls.n };
 }
 
-static void disown(struct labels ls)
+void rules_labels_disown(struct labels ls)
 {
     mem_free((void *)(uintptr_t)ls.p);
 }
@@ -138,8 +131,8 @@ struct kept_alert *alerts_add(struct alert_book *book, const struct rule_alert *
 {
     struct kept_alert *k = mem_zalloc(sizeof(*k));
     k->al = *al;
-    k->al.labels = own(al->labels);
-    k->al.annotations = own(al->annotations);
+    k->al.labels = rules_labels_own(al->labels);
+    k->al.annotations = rules_labels_own(al->annotations);
     k->hash = labels_hash(al->labels);
     vec_push(&book->v, &k->al);
     return k;
@@ -148,8 +141,8 @@ struct kept_alert *alerts_add(struct alert_book *book, const struct rule_alert *
 static void drop(struct alert_book *book, size_t i)
 {
     struct kept_alert *k = kept(book->v.p[i]);
-    disown(k->al.labels);
-    disown(k->al.annotations);
+    rules_labels_disown(k->al.labels);
+    rules_labels_disown(k->al.annotations);
     mem_free(k);
     vec_remove_swap(&book->v, i);
 }
@@ -197,14 +190,14 @@ static enum err take(const struct alert_round *rd, struct alert_book *book, stru
     } else if ((*slot)->al.state == ALERT_INACTIVE) { /* it is back */
         struct kept_alert *k = *slot;
         al.labels = k->al.labels;
-        disown(k->al.annotations);
-        al.annotations = own(al.annotations);
+        rules_labels_disown(k->al.annotations);
+        al.annotations = rules_labels_own(al.annotations);
         k->al = al;
     } else {
         struct kept_alert *k = *slot;
         k->al.value = al.value;
-        disown(k->al.annotations);
-        k->al.annotations = own(al.annotations);
+        rules_labels_disown(k->al.annotations);
+        k->al.annotations = rules_labels_own(al.annotations);
     }
     (*slot)->seen = true;
     return OK;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "rules/rules_verdict.h"
 #include "tmpl/tmpl_lib.h"
 
 #define RULES_MAX 1000000u /* in a file */
@@ -15,13 +16,20 @@ struct rule_conf {
     str record, alert, expr;
     int64_t for_ms, keep_ms;
     struct texts labels, annotations;
+    const struct conf_node *on_absent, *on_error; /* last: Prometheus has them not */
+};
+struct verdict_conf {
+    int64_t for_ms;
+    str severity;
+    struct texts labels;
+    CONF_LIST_OF(str) by;
 };
 struct group_conf {
     str name;
     int64_t interval_ms, query_offset_ms;
     uint64_t limit;
     struct texts labels;
-    const struct conf_node *rules;
+    const struct conf_node *rules, *on_absent, *on_error;
 };
 struct file_conf {
     const struct conf_node *groups;
@@ -35,6 +43,8 @@ static const struct conf_field rule_fields[] = {
     F(keep_ms, "keep_firing_for", CONF_DURATION),
     F(labels, "labels", CONF_DICT, .of = CONF_STR),
     F(annotations, "annotations", CONF_DICT, .of = CONF_STR),
+    F(on_absent, "on_absent", CONF_NODE), /* the last two: vane's own */
+    F(on_error, "on_error", CONF_NODE),
 };
 #undef F
 #define F(m, key, t, ...) CF(struct group_conf, m, key, t, ##__VA_ARGS__)
@@ -45,6 +55,17 @@ static const struct conf_field group_fields[] = {
     F(limit, "limit", CONF_UINT),
     F(rules, "rules", CONF_NODE),
     F(labels, "labels", CONF_DICT, .of = CONF_STR),
+    F(on_absent, "on_absent", CONF_NODE), /* the last two: vane's own */
+    F(on_error, "on_error", CONF_NODE),
+};
+#undef F
+enum { EXTENSIONS = 2 }; /* at the end of both */
+#define F(m, key, t, ...) CF(struct verdict_conf, m, key, t, ##__VA_ARGS__)
+static const struct conf_field absent_fields[] = {
+    F(for_ms, "for", CONF_DURATION),
+    F(severity, "severity", CONF_STR),
+    F(labels, "labels", CONF_DICT, .of = CONF_STR),
+    F(by, "by", CONF_LIST, .of = CONF_STR),
 };
 #undef F
 static const struct conf_field file_fields[] = { CF(struct file_conf, groups, "groups", CONF_NODE) };
@@ -54,6 +75,19 @@ static const struct conf_field file_fields[] = { CF(struct file_conf, groups, "g
     }
 SCHEMA(rule_schema, struct rule_conf, "rulefmt.Rule", rule_fields);
 SCHEMA(group_schema, struct group_conf, "rulefmt.RuleGroup", group_fields);
+static const struct conf_schema strict_rule_schema = { .type_name = "rulefmt.Rule",
+                                                       .size = sizeof(struct rule_conf),
+                                                       .fields = rule_fields,
+                                                       .n_fields = ARRAY_LEN(rule_fields) - EXTENSIONS };
+static const struct conf_schema strict_group_schema = { .type_name = "rulefmt.RuleGroup",
+                                                        .size = sizeof(struct group_conf),
+                                                        .fields = group_fields,
+                                                        .n_fields = ARRAY_LEN(group_fields) - EXTENSIONS };
+SCHEMA(absent_schema, struct verdict_conf, "on_absent", absent_fields);
+static const struct conf_schema error_schema = { .type_name = "on_error",
+                                                 .size = sizeof(struct verdict_conf),
+                                                 .fields = absent_fields,
+                                                 .n_fields = ARRAY_LEN(absent_fields) - 1 };
 SCHEMA(file_schema, struct file_conf, "rulefmt.RuleGroups", file_fields);
 
 struct loader {
@@ -173,11 +207,66 @@ void rules_file_release(struct rule_file *f)
         }
 }
 
+/* ---- on_absent, on_error ---- */
+static void check_by(struct loader *l, const struct conf_node *n, const struct verdict_conf *c)
+{
+    for (size_t i = 0; i < c->by.n; i++)
+        if (!labels_valid_name(c->by.p[i]) || str_eq(c->by.p[i], LABEL_NAME))
+            IGNORE_ERR(conf_error(l->cx, at_key(n, "by"), "by: not a label name: " STR_FMT, STR_ARG(c->by.p[i])));
+}
+
+/* What is said at n; base (of the group) where nothing is. */
+static struct rule_verdict read_verdict(struct loader *l, const struct conf_node *n, const struct conf_schema *schema,
+                                        const struct rule_verdict *base)
+{
+    static const str job = STR_INIT("job"), group = STR_INIT("rule_group");
+    struct rule_verdict v = { .on = true, .n_by = 1, .by = schema == &absent_schema ? &job : &group };
+    struct verdict_conf c;
+    struct label_builder b;
+    if (!n)
+        return base ? *base : (struct rule_verdict){ 0 };
+    if (n->kind == CONF_NULL)
+        return (struct rule_verdict){ 0 };
+    if (conf_decode(l->cx, known_only(l, n, schema), schema, &c) != OK)
+        return v;
+    check_texts(l, at_key(n, "labels"), &c.labels, "label");
+    check_by(l, n, &c);
+    lb_init(&b, l->cx->a);
+    lb_reset(&b, labels_of(l, &c.labels, LABELS_NONE));
+    if (c.severity.n)
+        lb_set(&b, STR("severity"), c.severity);
+    v.for_ms = c.for_ms;
+    v.labels = lb_labels(&b);
+    if (c.by.n) {
+        v.by = c.by.p;
+        v.n_by = c.by.n;
+    }
+    v.id = rules_verdict_id(l->cx->a, &v);
+    return v;
+}
+
+static void read_verdicts(struct loader *l, const struct conf_node *n, const struct rule_conf *c,
+                          const struct rule_group *g, struct rule *r)
+{
+    if (!r->alerting && (c->on_absent || c->on_error)) {
+        IGNORE_ERR(conf_error(l->cx, at_key(n, c->on_absent ? "on_absent" : "on_error"),
+                              "on_absent and on_error are for alerting rules"));
+        return;
+    }
+    if (!r->alerting || l->opt->strict_prometheus)
+        return;
+    r->on_absent = read_verdict(l, conf_get(n, STR("on_absent")), &absent_schema, &g->on_absent);
+    r->on_error = read_verdict(l, conf_get(n, STR("on_error")), &error_schema, &g->on_error);
+    if (r->on_absent.on && r->parsed)
+        r->on_absent.sources = rules_verdict_sources(l->cx->a, r);
+}
+
 static void read_rule(struct loader *l, const struct conf_node *n, const struct rule_group *g, struct rule *r)
 {
     struct rule_conf c;
+    const struct conf_schema *schema = l->opt->strict_prometheus ? &strict_rule_schema : &rule_schema;
     *r = (struct rule){ .line = n->line };
-    if (conf_decode(l->cx, known_only(l, n, &rule_schema), &rule_schema, &c) != OK)
+    if (conf_decode(l->cx, known_only(l, n, schema), schema, &c) != OK)
         return;
     r->alerting = c.alert.n != 0;
     r->name = r->alerting ? c.alert : c.record;
@@ -201,13 +290,15 @@ static void read_rule(struct loader *l, const struct conf_node *n, const struct 
     }
     r->labels = labels_of(l, &c.labels, g->labels);
     r->annotations = labels_of(l, &c.annotations, LABELS_NONE);
+    read_verdicts(l, n, &c, g, r);
 }
 
 static void read_group(struct loader *l, const struct conf_node *n, struct rule_group *g)
 {
     struct group_conf c;
     *g = (struct rule_group){ .file = l->file->path };
-    if (conf_decode(l->cx, known_only(l, n, &group_schema), &group_schema, &c) != OK)
+    const struct conf_schema *schema = l->opt->strict_prometheus ? &strict_group_schema : &group_schema;
+    if (conf_decode(l->cx, known_only(l, n, schema), schema, &c) != OK)
         return;
     g->name = c.name;
     g->interval_ms = c.interval_ms;
@@ -218,6 +309,10 @@ static void read_group(struct loader *l, const struct conf_node *n, struct rule_
         IGNORE_ERR(conf_error(l->cx, n, "Groupname must not be empty"));
     check_texts(l, at_key(n, "labels"), &c.labels, "label");
     g->labels = labels_of(l, &c.labels, LABELS_NONE);
+    if (!l->opt->strict_prometheus) {
+        g->on_absent = read_verdict(l, conf_get(n, STR("on_absent")), &absent_schema, NULL);
+        g->on_error = read_verdict(l, conf_get(n, STR("on_error")), &error_schema, NULL);
+    }
     if (!c.rules || c.rules->kind == CONF_NULL)
         return;
     if (c.rules->kind != CONF_SEQ) {

@@ -5,6 +5,7 @@
 
 #include "base/os.h"
 #include "rules/rules_int.h"
+#include "rules/rules_verdict.h"
 
 struct written { /* series of one evaluation, sorted by labels */
     struct arena a;
@@ -14,7 +15,10 @@ struct written { /* series of one evaluation, sorted by labels */
 struct running {
     const struct rule *rule;
     struct alert_book alerts;
-    struct written before; /* what the last evaluation wrote */
+    struct written before;   /* what the last evaluation wrote */
+    struct written verdicts; /* of data absent and evaluation failed */
+    struct rule_sources sources;
+    bool recalled; /* what was written before a restart is in verdicts */
     const char *health;
     char last_error[512];
     int64_t last_eval_ms, duration_ns;
@@ -63,6 +67,7 @@ struct rules_group *rules_group_new(const struct rule_group *group, const struct
         g->rules[i].rule = &group->rules[i];
         g->rules[i].health = "unknown";
         arena_init(&g->rules[i].before.a, 0);
+        arena_init(&g->rules[i].verdicts.a, 0);
     }
     return g;
 }
@@ -74,6 +79,8 @@ void rules_group_free(struct rules_group *g)
     for (size_t i = 0; i < g->group->n_rules; i++) {
         alerts_free(&g->rules[i].alerts);
         arena_deinit(&g->rules[i].before.a);
+        arena_deinit(&g->rules[i].verdicts.a);
+        rules_sources_free(&g->rules[i].sources);
     }
     arena_deinit(&g->orphans.a);
     mem_free(g->rules);
@@ -106,15 +113,18 @@ void rules_group_inherit(struct rules_group *g, struct rules_group *old)
                 to = &g->rules[i];
         if (!to) {
             adopt_orphans(g, &from->before);
+            adopt_orphans(g, &from->verdicts);
             continue;
         }
         const struct rule *rule = to->rule;
         struct running blank = { .rule = from->rule, .health = "unknown" };
         arena_deinit(&to->before.a);
+        arena_deinit(&to->verdicts.a);
         *to = *from;
         to->rule = rule;
         *from = blank;
         arena_init(&from->before.a, 0);
+        arena_init(&from->verdicts.a, 0);
     }
     adopt_orphans(g, &old->orphans);
 }
@@ -206,18 +216,6 @@ static enum err append(const struct rules_group *g, struct batch *out, struct er
     return out->series.n ? g->env->append(g->env->ctx, out, reterr) : OK;
 }
 
-static void scalar_as_vector(struct arena *a, struct promql_result *r)
-{
-    if (r->type != PROMQL_SCALAR)
-        return;
-    r->series = arena_new(a, struct promql_result_series);
-    r->series->points = arena_new(a, struct promql_point);
-    r->series->points[0] = r->scalar;
-    r->series->n_points = 1;
-    r->n_series = 1;
-    r->type = PROMQL_VECTOR;
-}
-
 static int64_t query_offset(const struct rules_group *g)
 {
     return g->group->has_query_offset ? g->group->query_offset_ms : g->env->default_query_offset_ms;
@@ -227,19 +225,10 @@ static enum err eval_rule(struct rules_group *g, struct running *r, int64_t ts_m
                           struct err_text *reterr)
 {
     int64_t query_ts = ts_ms - query_offset(g);
-    struct promql_query q = {
-        .text = r->rule->expr,
-        .expr = r->rule->parsed,
-        .instant = true,
-        .from_ms = query_ts,
-        .to_ms = query_ts,
-        .cancel = g->env->cancel,
-    };
     struct promql_result result;
     struct batch out = { .a = a };
     struct labels *now = NULL;
-    TRY(promql_exec(g->env->engine, g->env->source, &q, a, &result, reterr));
-    scalar_as_vector(a, &result);
+    TRY(rules_ask(g->env, r->rule->expr, r->rule->parsed, query_ts, a, &result, reterr));
     if (result.type != PROMQL_VECTOR)
         return err_fail(reterr, ERR_EXEC, "the expression gives no vector and no scalar");
     if (r->rule->alerting)
@@ -253,6 +242,32 @@ static enum err eval_rule(struct rules_group *g, struct running *r, int64_t ts_m
     TRY(append(g, &out, reterr));
     remember(&r->before, now, n);
     return OK;
+}
+
+/* Is its data there, could it be evaluated? Told as series (rules_verdict.h). e: what the evaluation came to. */
+static enum err eval_verdicts(struct rules_group *g, struct running *r, int64_t ts_ms, enum err e, struct arena *a,
+                              struct err_text *reterr)
+{
+    int64_t query_ts = ts_ms - query_offset(g);
+    struct batch out = { .a = a };
+    struct labels *now = NULL;
+    if ((!r->rule->on_absent.on && !r->rule->on_error.on && !r->verdicts.n) || e == ERR_CANCELLED)
+        return e;
+    if (!r->recalled) {
+        size_t n_before = 0;
+        r->recalled = rules_verdict_written(g->env, g->group, r->rule, query_ts, a, &now, &n_before) == OK;
+        remember(&r->verdicts, now, n_before);
+    }
+    if (e == OK)
+        e = rules_verdict_absent(g->env, g->group, r->rule, query_ts, &r->sources, &out, reterr);
+    if (e)
+        rules_verdict_failing(g->group, r->rule, query_ts, &out);
+    TRY(sort_series(&out, a, &now, NULL));
+    size_t n = out.series.n;
+    end_missing(&r->verdicts, now, n, query_ts, &out);
+    TRY(append(g, &out, e ? NULL : reterr));
+    remember(&r->verdicts, now, n);
+    return e;
 }
 
 static void end_orphans(struct rules_group *g, int64_t ts_ms)
@@ -279,6 +294,7 @@ enum err rules_group_eval(struct rules_group *g, int64_t ts_ms, struct err_text 
         arena_init(&a, 0);
         uint64_t began = os_mono_ns();
         enum err e = eval_rule(g, r, ts_ms, &a, &why);
+        e = eval_verdicts(g, r, ts_ms, e, &a, &why);
         r->duration_ns = (int64_t)(os_mono_ns() - began);
         r->last_eval_ms = ts_ms;
         r->evaluations++;
@@ -295,7 +311,9 @@ void rules_group_retire(struct rules_group *g, int64_t ts_ms)
 {
     for (size_t i = 0; i < g->group->n_rules; i++) {
         adopt_orphans(g, &g->rules[i].before);
+        adopt_orphans(g, &g->rules[i].verdicts);
         remember(&g->rules[i].before, NULL, 0);
+        remember(&g->rules[i].verdicts, NULL, 0);
     }
     end_orphans(g, ts_ms);
 }

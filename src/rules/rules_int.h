@@ -1,4 +1,5 @@
-/* rules inside: rules_file.c reads files, rules_group.c runs groups, rules_alert.c keeps the alerts of one rule. */
+/* rules inside: rules_file.c reads files, rules_group.c runs groups, rules_alert.c keeps the alerts of
+ * one rule, rules_verdict.c tells of data that is absent and rules that fail, rules_query.c asks. */
 #ifndef VANE_RULES_RULES_INT_H
 #define VANE_RULES_RULES_INT_H
 
@@ -21,6 +22,13 @@ enum err alerts_round(struct alert_book *book, const struct rules_env *env, cons
                       struct batch *out, struct err_text *reterr) MUST_CHECK;
 void alerts_free(struct alert_book *book);
 struct kept_alert *alerts_add(struct alert_book *book, const struct rule_alert *al);
+
+/* An instant query; a scalar becomes a vector (but a string or matrix stays what it is). parsed: the text parsed before, or NULL. */
+enum err rules_ask(const struct rules_env *env, str text, const struct promql_expr *parsed, int64_t ts_ms,
+                   struct arena *a, struct promql_result *ret, struct err_text *reterr) MUST_CHECK;
+/* A copy in one block of memory. */
+struct labels rules_labels_own(struct labels ls);
+void rules_labels_disown(struct labels ls);
 
 /* A series with one sample, in a. */
 void out_sample(struct batch *out, struct labels ls, int64_t ts_ms, double v, const struct histogram *h);

@@ -2,6 +2,7 @@
 
 #include "rules/rules_manager_int.h"
 #include "rules/rules_packs.h"
+#include "rules/rules_verdict.h"
 
 void rules_load_ref(struct rules_load *l)
 {
@@ -80,6 +81,17 @@ static void read_pack(struct rules_load *l, str name, const struct rules_options
     avec_push(&l->a, &l->files, f);
 }
 
+/* The group that tells of absent data and failing rules, if any rule asks for it. */
+static void read_verdicts(struct rules_load *l, unsigned features)
+{
+    struct rule_file *f = arena_new(&l->a, struct rule_file);
+    struct err_text why;
+    if (rules_verdicts_file(&l->a, l->files.p, l->files.n, features, f, &why) != OK)
+        IGNORE_ERR(conf_error(&l->cx, NULL, "on_absent, on_error: %s", why.msg));
+    if (f->n_groups)
+        avec_push(&l->a, &l->files, f);
+}
+
 enum err rules_load(const struct rules_settings *s, struct rules_load **ret, struct buf *report,
                     struct err_text *reterr)
 {
@@ -92,6 +104,7 @@ enum err rules_load(const struct rules_settings *s, struct rules_load **ret, str
         read_pattern(l, s->patterns[i], &s->read);
     for (size_t i = 0; i < s->n_packs; i++)
         read_pack(l, s->packs[i], &s->read);
+    read_verdicts(l, s->read.features);
     if (report)
         conf_diags_print(report, &l->cx);
     if (l->cx.n_errors) {

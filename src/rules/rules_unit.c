@@ -10,6 +10,7 @@
 #include "model/histogram_math.h"
 #include "promql/promql_series_desc.h"
 #include "rules/rules_memory.h"
+#include "rules/rules_verdict.h"
 
 #define EVALUATIONS_MAX 10000000 /* of one test */
 
@@ -464,6 +465,14 @@ static bool load_rules(struct conf_ctx *cx, const char *path, const struct rules
                 avec_push(cx->a, &r->groups, &file->groups[g]);
         }
         globfree(&found);
+    }
+    struct rule_file *verdicts = arena_new(cx->a, struct rule_file);
+    struct err_text why;
+    if (good && rules_verdicts_file(cx->a, r->rule_files.p, r->rule_files.n, opt->features, verdicts, &why) != OK)
+        good = conf_error(cx, NULL, "on_absent, on_error: %s", why.msg) == OK;
+    if (verdicts->n_groups) {
+        avec_push(cx->a, &r->rule_files, verdicts);
+        avec_push(cx->a, &r->groups, verdicts->groups);
     }
     for (size_t i = 1; i < r->groups.n; i++) { /* stable: equal places keep their order */
         const struct rule_group *g = r->groups.p[i];

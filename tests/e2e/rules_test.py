@@ -264,6 +264,41 @@ def alerts_reach_alertmanagers():
             assert v.get("/api/v1/alertmanagers").json["data"] == {"activeAlertmanagers": [], "droppedAlertmanagers": []}
 
 
+def absent_data_and_failing_rules():
+    """A source that dies is one alert for all rules that want it; a rule that cannot be evaluated is another."""
+    text = """groups:
+  - name: app
+    on_absent: {for: 400ms, severity: P3}
+    on_error: {for: 400ms, severity: P2}
+    rules:
+      - {alert: Long, expr: queue > 10}
+      - {alert: Negative, expr: queue < 0}
+      - {alert: Broken, expr: 'label_replace(vector(1), "a", "", "", "(")'}
+"""
+    with App() as app:
+        v = Vane(CONFIG % app.port)
+        (v.folder / "rules").mkdir()
+        (v.folder / "rules/app.yml").write_text(text)
+        with v:
+            def named(name):
+                return [a for a in alerts(v, "firing") if a["labels"]["alertname"] == name]
+            [failing] = wait_for(lambda: named("RuleFailing"), "the broken rule to be told")
+            assert failing["labels"]["severity"] == "P2" and failing["annotations"]["description"].endswith(": Broken"), failing
+            wait_for(lambda: v.value("queue") == 3, "a scrape")
+            wait_for(lambda: v.value("count(vane_rule_absent)") is None, "the data to be seen")
+            app.server.shutdown()
+            app.server.server_close()
+            [absent] = wait_for(lambda: named("DataAbsent"), "the dead source to be told")
+            assert absent["labels"] == {"alertname": "DataAbsent", "job": "app", "severity": "P3"}, absent
+            wait_for(lambda: named("DataAbsent")[0]["annotations"]["description"].endswith(": Long Negative"), "both rules in one alert")
+            v.kill()
+            v.start()
+            wait_for(lambda: named("DataAbsent"), "the alert after kill -9")
+            app.server = web.ThreadingHTTPServer(("127.0.0.1", app.port), app.server.RequestHandlerClass)
+            threading.Thread(target=app.server.serve_forever, daemon=True).start()
+            wait_for(lambda: not named("DataAbsent"), "the alert to end with the data back")
+
+
 def packs_and_runbooks():
     with Vane("rule_packs: [availability, vane]\nglobal: {evaluation_interval: 200ms}\n") as v:
         [watchdog] = wait_for(lambda: [a for a in alerts(v, "firing") if a["labels"]["alertname"] == "Watchdog"], "the watchdog")
@@ -300,5 +335,5 @@ def start_refuses_bad_rules_and_damage():
         v.__exit__(None, None, None)
 
 
-run([records_and_alerts, packs_and_runbooks, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
+run([records_and_alerts, absent_data_and_failing_rules, packs_and_runbooks, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
      start_refuses_bad_rules_and_damage])
