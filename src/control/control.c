@@ -17,17 +17,22 @@ struct statement {
     const char *sql; /* its address is the key */
     sqlite3_stmt *st;
 };
+struct connection {
+    const struct control *c;
+    struct mtx mu; /* held by the open transaction */
+    sqlite3 *db;
+    VEC(struct statement) statements;
+};
 struct control_tx {
-    struct control *c;
+    struct connection *on;
     enum err failed; /* sticky */
     struct err_text why;
 };
 struct control {
-    struct mtx mu; /* held by the open transaction */
-    sqlite3 *db;
-    VEC(struct statement) statements;
+    struct connection main, look; /* look.db NULL: there is only main (in memory) */
     char *path;
-    struct control_tx tx;
+    bool durable;
+    struct control_tx tx, view; /* each under the mutex of its connection */
 };
 
 static struct stat transactions =
@@ -62,7 +67,7 @@ static enum err meaning(int rc)
     }
 }
 
-static enum err fail(const struct control *c, int rc, const char *doing, struct err_text *reterr)
+static enum err fail(const struct connection *on, int rc, const char *doing, struct err_text *reterr)
 {
     enum err e = meaning(rc);
     const char *hint = "";
@@ -71,8 +76,8 @@ static enum err fail(const struct control *c, int rc, const char *doing, struct 
         hint = "; move this file away (with those that end in -wal and -shm) to start with empty state, or restore it";
     else if (e == ERR_BUSY)
         hint = "; another program holds it: end that one";
-    return err_fail(reterr, e ? e : ERR_IO, "%s: %s: %s%s", c->path, doing, c->db ? sqlite3_errmsg(c->db) : "no memory",
-                    hint);
+    return err_fail(reterr, e ? e : ERR_IO, "%s: %s: %s%s", on->c->path, doing,
+                    on->db ? sqlite3_errmsg(on->db) : "no memory", hint);
 }
 
 /* ---- opening ---- */
@@ -83,32 +88,42 @@ static int is_ok(void *ctx, int n, char **cols, char **names)
     return 0;
 }
 
+static enum err connect(struct control *c, struct connection *on, int flags, struct err_text *reterr)
+{
+    int rc = sqlite3_open_v2(c->path, &on->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (rc != SQLITE_OK)
+        return fail(on, rc, "open", reterr);
+    sqlite3_busy_timeout(on->db, BUSY_MS);
+    return OK;
+}
+
 static enum err prepare_file(struct control *c, struct err_text *reterr)
 {
     bool sound = false;
-    int rc =
-        sqlite3_open_v2(c->path, &c->db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
-    if (rc != SQLITE_OK)
-        return fail(c, rc, "open", reterr);
-    sqlite3_busy_timeout(c->db, BUSY_MS);
-    rc = sqlite3_exec(c->db, "PRAGMA quick_check(1)", is_ok, &sound, NULL);
+    struct connection *on = &c->main;
+    TRY(connect(c, on, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, reterr));
+    int rc = sqlite3_exec(on->db, "PRAGMA quick_check(1)", is_ok, &sound, NULL);
     if (rc != SQLITE_OK || !sound)
-        return fail(c, rc ? rc : SQLITE_CORRUPT, "check", reterr);
+        return fail(on, rc ? rc : SQLITE_CORRUPT, "check", reterr);
     rc = sqlite3_exec(
-        c->db,
+        on->db,
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
         "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
         "CREATE TABLE IF NOT EXISTS control_tables(name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
         NULL, NULL, NULL);
-    return rc == SQLITE_OK ? OK : fail(c, rc, "prepare", reterr);
+    if (rc != SQLITE_OK)
+        return fail(on, rc, "prepare", reterr);
+    return c->durable ? connect(c, &c->look, SQLITE_OPEN_READONLY, reterr) : OK;
 }
 
 enum err control_open(const char *path, struct control **ret, struct err_text *reterr)
 {
     struct control *c = mem_zalloc(sizeof(*c));
-    mtx_init(&c->mu, 200);
-    c->path = mem_strdup(str_c(path));
+    mtx_init(&c->main.mu, 200);
+    mtx_init(&c->look.mu, 199);
+    c->main.c = c->look.c = c;
+    c->durable = path != NULL;
+    c->path = mem_strdup(str_c(path ? path : ":memory:"));
     stat_register(&transactions);
     stat_register(&errors);
     enum err e = prepare_file(c, reterr);
@@ -120,21 +135,32 @@ enum err control_open(const char *path, struct control **ret, struct err_text *r
     return OK;
 }
 
+bool control_durable(const struct control *c)
+{
+    return c->durable;
+}
+
+static void disconnect(struct connection *on)
+{
+    for (size_t i = 0; i < on->statements.n; i++)
+        sqlite3_finalize(on->statements.p[i].st);
+    vec_free(&on->statements);
+    sqlite3_close(on->db);
+    mtx_deinit(&on->mu);
+}
+
 void control_close(struct control *c)
 {
     if (!c)
         return;
-    for (size_t i = 0; i < c->statements.n; i++)
-        sqlite3_finalize(c->statements.p[i].st);
-    vec_free(&c->statements);
-    sqlite3_close(c->db);
-    mtx_deinit(&c->mu);
+    disconnect(&c->look);
+    disconnect(&c->main);
     mem_free(c->path);
     mem_free(c);
 }
 
 /* ---- statements ---- */
-static enum err prepared(struct control *c, const char *sql, sqlite3_stmt **ret, struct err_text *reterr)
+static enum err prepared(struct connection *c, const char *sql, sqlite3_stmt **ret, struct err_text *reterr)
 {
     for (size_t i = 0; i < c->statements.n; i++)
         if (c->statements.p[i].sql == sql) {
@@ -200,7 +226,7 @@ static int step_all(sqlite3_stmt *st, row_fn *row, void *ctx)
     return rc;
 }
 
-static enum err execute(struct control *c, const char *sql, const struct control_val *args, size_t n, row_fn *row,
+static enum err execute(struct connection *c, const char *sql, const struct control_val *args, size_t n, row_fn *row,
                         void *ctx, struct err_text *reterr)
 {
     sqlite3_stmt *st;
@@ -220,49 +246,60 @@ static enum err execute(struct control *c, const char *sql, const struct control
 }
 
 /* ---- transactions ---- */
-enum err control_begin(struct control *c, struct control_tx **ret, struct err_text *reterr)
+static enum err begin(struct connection *on, const char *sql, struct control_tx *tx, struct control_tx **ret,
+                      struct err_text *reterr)
 {
-    mtx_lock(&c->mu);
-    enum err e = execute(c, "BEGIN IMMEDIATE", NULL, 0, NULL, NULL, reterr);
+    mtx_lock(&on->mu);
+    enum err e = execute(on, sql, NULL, 0, NULL, NULL, reterr);
     if (e) {
-        mtx_unlock(&c->mu);
+        mtx_unlock(&on->mu);
         return e;
     }
-    c->tx = (struct control_tx){ .c = c };
-    *ret = &c->tx;
+    *tx = (struct control_tx){ .on = on };
+    *ret = tx;
     return OK;
 }
 
-static void undo(struct control *c)
+enum err control_begin(struct control *c, struct control_tx **ret, struct err_text *reterr)
 {
-    if (!sqlite3_get_autocommit(c->db)) /* SQLite itself ends a transaction on some errors */
-        sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+    return begin(&c->main, "BEGIN IMMEDIATE", &c->tx, ret, reterr);
+}
+
+enum err control_view(struct control *c, struct control_tx **ret, struct err_text *reterr)
+{
+    return c->look.db ? begin(&c->look, "BEGIN", &c->view, ret, reterr) : control_begin(c, ret, reterr);
+}
+
+static void undo(struct connection *on)
+{
+    if (!sqlite3_get_autocommit(on->db)) /* SQLite itself ends a transaction on some errors */
+        sqlite3_exec(on->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
 enum err control_commit(struct control_tx *tx, struct err_text *reterr)
 {
-    struct control *c = tx->c;
+    struct connection *on = tx->on;
     enum err e = tx->failed ? err_fail(reterr, tx->failed, "%s", tx->why.msg)
-                            : execute(c, "COMMIT", NULL, 0, NULL, NULL, reterr);
+                            : execute(on, "COMMIT", NULL, 0, NULL, NULL, reterr);
     if (e)
-        undo(c);
-    else
+        undo(on);
+    else if (tx == &on->c->tx)
         stat_add(&transactions, 1);
-    mtx_unlock(&c->mu);
+    mtx_unlock(&on->mu);
     return e;
 }
 
 void control_rollback(struct control_tx *tx)
 {
-    undo(tx->c);
-    mtx_unlock(&tx->c->mu);
+    undo(tx->on);
+    mtx_unlock(&tx->on->mu);
 }
 
 enum err control_query(struct control_tx *tx, const char *sql, const struct control_val *args, size_t n, row_fn *row,
                        void *ctx, struct err_text *reterr)
 {
     if (!tx->failed)
-        tx->failed = execute(tx->c, sql, args, n, row, ctx, &tx->why);
+        tx->failed = execute(tx->on, sql, args, n, row, ctx, &tx->why);
     return tx->failed ? err_fail(reterr, tx->failed, "%s", tx->why.msg) : OK;
 }
 
@@ -284,9 +321,9 @@ static enum err step_up(struct control *c, const struct control_tables *t, size_
 {
     struct control_tx *tx;
     TRY(control_begin(c, &tx, reterr));
-    int rc = sqlite3_exec(c->db, t->steps[from], NULL, NULL, NULL);
+    int rc = sqlite3_exec(c->main.db, t->steps[from], NULL, NULL, NULL);
     if (rc != SQLITE_OK) {
-        enum err e = fail(c, rc, t->name, reterr);
+        enum err e = fail(&c->main, rc, t->name, reterr);
         control_rollback(tx);
         return e;
     }

@@ -11,6 +11,7 @@
  * One transaction at a time: control_begin() waits for the one before. Keep them short, and never wait for anything
  * else in one. An error inside a transaction is sticky: control_commit() then rolls back and returns it.
  * Statements are prepared once and kept, by the address of their text: sql must be a literal.
+ * control_view() is for long looks: it sees what was committed when it began and holds up no control_begin().
  * Threads: all functions but control_close may be called from any thread; a tx belongs to one. Lock rank: 200. */
 #ifndef VANE_CONTROL_CONTROL_H
 #define VANE_CONTROL_CONTROL_H
@@ -21,9 +22,10 @@
 struct control;
 struct control_tx;
 
-/* Creates the file if there is none. ERR_CORRUPT: it is damaged, and says what to do; ERR_BUSY: another program has it
- * locked. */
+/* Creates the file if there is none. path NULL: in memory, gone with control_close(). ERR_CORRUPT: it is damaged, and
+ * says what to do; ERR_BUSY: another program has it locked. */
 enum err control_open(const char *path, struct control **ret, struct err_text *reterr) MUST_CHECK;
+bool control_durable(const struct control *c); /* false: in memory */
 void control_close(struct control *c); /* NULL is fine; no transaction may be open */
 
 /* The tables of one user. steps[i] takes them from version i to i + 1; a step that was ever released never changes.
@@ -49,6 +51,8 @@ struct control_val {
 #define CV_BLOB(v) ((struct control_val){ .type = CONTROL_BLOB, .s = (v) })
 
 enum err control_begin(struct control *c, struct control_tx **ret, struct err_text *reterr) MUST_CHECK;
+/* To look only (control_query); ended by control_commit() or control_rollback(). One at a time. */
+enum err control_view(struct control *c, struct control_tx **ret, struct err_text *reterr) MUST_CHECK;
 enum err control_commit(struct control_tx *tx, struct err_text *reterr) MUST_CHECK; /* ends tx in any case */
 void control_rollback(struct control_tx *tx);                                       /* ends tx */
 /* One statement that gives no rows; args are borrowed for the call. */

@@ -180,6 +180,24 @@ void labels_json(struct json_out *j, struct labels ls)
     json_obj_end(j);
 }
 
+bool labels_read_json(struct arena *a, str text, struct labels *ret)
+{
+    struct json_in j;
+    struct label_builder b;
+    lb_init(&b, a);
+    json_in_init(&j, a, text);
+    if (json_next(&j) != JSON_TOK_OBJ)
+        return false;
+    while (json_next(&j) == JSON_TOK_KEY) {
+        str name = arena_str(a, j.text);
+        if (json_next(&j) != JSON_TOK_STR)
+            return false;
+        lb_set(&b, name, arena_str(a, j.text));
+    }
+    *ret = lb_labels(&b);
+    return j.tok == JSON_TOK_OBJ_END;
+}
+
 void lb_init(struct label_builder *b, struct arena *a)
 {
     *b = (struct label_builder){ .a = a };

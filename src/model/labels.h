@@ -48,6 +48,8 @@ bool labels_valid_metric_name(str name); /* legacy, with ':' */
 /* {__name__="up", job="x"} -> up{job="x"}; names that are not legacy are quoted as Prometheus does. */
 void labels_print(struct buf *out, struct labels ls);
 void labels_json(struct json_out *j, struct labels ls); /* {"__name__":"up","job":"x"} */
+/* The inverse, of a whole text; sorted, in a. false: it is not such an object. */
+bool labels_read_json(struct arena *a, str text, struct labels *ret);
 
 /* Builder: collect in any order, then sort and check. Setting an empty value removes the label. */
 struct label_builder {

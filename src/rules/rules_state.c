@@ -176,24 +176,6 @@ struct restore {
     VEC(struct saved_alert) dead;
 };
 
-static bool read_labels(struct arena *a, str text, struct labels *ret)
-{
-    struct json_in j;
-    struct label_builder b;
-    lb_init(&b, a);
-    json_in_init(&j, a, text);
-    if (json_next(&j) != JSON_TOK_OBJ)
-        return false;
-    while (json_next(&j) == JSON_TOK_KEY) {
-        str name = arena_str(a, j.text);
-        if (json_next(&j) != JSON_TOK_STR)
-            return false;
-        lb_set(&b, name, arena_str(a, j.text));
-    }
-    *ret = lb_labels(&b);
-    return j.tok == JSON_TOK_OBJ_END;
-}
-
 static size_t find_rule(const struct rules_group *g, uint64_t hash)
 {
     for (size_t i = 0; i < rules_group_n_rules(g); i++) {
@@ -220,8 +202,8 @@ static bool restore_row(void *ctx, const struct control_val *c, size_t n)
         .keep_firing_since_ms = c[7].i,
     };
     size_t at = find_rule(rs->g, key.rule);
-    bool sound = at != SIZE_MAX && read_labels(rs->a, c[8].s, &al.labels) &&
-                 read_labels(rs->a, c[9].s, &al.annotations) && labels_hash(al.labels) == key.alert &&
+    bool sound = at != SIZE_MAX && labels_read_json(rs->a, c[8].s, &al.labels) &&
+                 labels_read_json(rs->a, c[9].s, &al.annotations) && labels_hash(al.labels) == key.alert &&
                  !saved_alerts_get(&rs->s->saved, alert_key(key.rule, key.alert));
     if (!sound || (rs->outage && al.state == ALERT_PENDING)) {
         avec_push(rs->a, &rs->dead, key);
