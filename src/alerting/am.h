@@ -2,14 +2,17 @@
  * when something changed, and again after repeat_interval; never while silenced, inhibited or muted.
  *
  *   am_open(&opt, cfg, now, &am)
- *   am_post(am, alerts, n, now, &rejected, &why)        rules and POST /api/v2/alerts
+ *   am_post(am, alerts, n, now, &rejected, &why)        POST /api/v2/alerts; am_take() for rules
  *   next = am_tick(am, now)                             whenever `next` has come, and after am_post
  *       -> opt.send(ctx, notice)                        hands a message to its integration
  *       <- am_sent(am, notice, AM_SENT, text, now)      at once or later, from any thread
  *
  * Time is what callers say: there is no clock inside, so that tests simulate days.
- * At least once: that a message was sent is noted after the receiver took it; notice->idempotency is the same for a
- * repeated attempt, so that providers that support such keys show it once.
+ * Durable: what am_post(), am_silence_set() and the like said OK to is on disk, and a message leaves only when all that it was
+ * made of is. While nothing runs, alerts do not end: the clocks of those that fired go on at the restart.
+ * At least once: that a message was sent is noted after the receiver took it. notice->idempotency is the same for every
+ * attempt at the same content for the same group and integration, also across a crash, until it is noted; so providers
+ * that support such keys show it once.
  * What is dropped, refused, sent and failed is counted (vane_alertmanager_...).
  * Threads: any function from any thread. Lock rank: 150; not held while send() runs. */
 #ifndef VANE_ALERTING_AM_H
@@ -55,12 +58,18 @@ struct am_notice {
     str memory;           /* what it noted with its last message of this group while that fired (am_delivery); "" */
     struct am_delivery delivery;
 };
+struct control;
 struct am_policy_state;
 struct am_options {
     void *ctx;
     /* Takes a message; am_sent() must follow exactly once, also from within. The notice lives until then. */
     void (*send)(void *ctx, struct am_notice *n);
     struct am_policy_state *facts; /* am_policy_state.h; NULL: of its own, in memory */
+    /* Where alerts, silences, timers, the log of messages, acknowledgements and the history are kept; lives longer.
+     * NULL: in memory. What is there is taken up by am_open(); if it cannot be read, the engine runs in memory and says
+     * so (am_durable). */
+    struct control *control;
+    int64_t history_rows_max, history_retention_ms; /* 0: AM_HISTORY_... */
 };
 
 enum err am_open(const struct am_options *opt, struct am_config *cfg, int64_t now_ms,
@@ -71,9 +80,15 @@ void am_close(struct am *am);
 void am_reload(struct am *am, struct am_config *cfg, int64_t now_ms);
 
 /* Alerts with empty label values lose these labels; missing times are filled in (resolve_timeout). Valid ones are taken
- * though others are refused. ret_rejected (may be NULL): how many; reterr: why, all of them joined by "; ". */
+ * though others are refused. ret_rejected (may be NULL): how many; why: all of them joined by "; ".
+ * Returns when they are on disk. ERR_INVALID: some were refused; another error: taken, and not stored (yet). */
 enum err am_post(struct am *am, const struct am_alert *alerts, size_t n, int64_t now_ms, size_t *ret_rejected,
                  struct buf *why) MUST_CHECK;
+/* As am_post, without waiting for the disk: for those who tell again (rules). */
+enum err am_take(struct am *am, const struct am_alert *alerts, size_t n, int64_t now_ms, size_t *ret_rejected,
+                 struct buf *why) MUST_CHECK;
+/* OK: what is said to be stored is. Otherwise why it is in memory only. */
+enum err am_durable(struct am *am, struct err_text *reterr);
 /* Run what is due. Returns when to come again at the latest. */
 int64_t am_tick(struct am *am, int64_t now_ms);
 /* AM_RETRY: tried again with growing pauses until the group's next turn; AM_REFUSED: that turn tries it again. */

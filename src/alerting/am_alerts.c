@@ -1,7 +1,9 @@
 /* Alerts by fingerprint: taking, merging, forgetting, looking; life of the engine. */
 #include <stdlib.h>
 
+#include "alerting/am_ack.h"
 #include "alerting/am_int.h"
+#include "base/log.h"
 #include "base/stats.h"
 
 static struct stat received = STAT_COUNTER("vane_alertmanager_alerts_received_total", "Alerts taken", "");
@@ -11,9 +13,19 @@ void am_alert_unref(struct alert *al)
 {
     if (--al->refs)
         return;
+    am_ack_free(al->ack);
     arena_deinit(&al->a);
     mem_free(al->flap);
     mem_free(al);
+}
+
+struct alert *am_alert_new(struct am *am, uint64_t fingerprint)
+{
+    struct alert *al = mem_zalloc(sizeof(*al));
+    al->refs = 1;
+    arena_init(&al->a, 0);
+    *alert_map_put(&am->alerts, fingerprint, NULL) = al;
+    return al;
 }
 
 /* ---- taking ---- */
@@ -59,18 +71,37 @@ static void merge(struct am_alert *v, const struct alert *old, int64_t now_ms)
         v->ends_ms = o->ends_ms;
 }
 
+/* It goes on as it was: only its end and its annotations may have changed. */
+static bool goes_on(const struct alert *old, const struct am_alert *v, bool timed_out, int64_t now_ms)
+{
+    return !alert_resolved(old, now_ms) && v->ends_ms > now_ms && v->starts_ms == old->v.starts_ms &&
+           v->ends_ms >= old->saved_ends_ms && old->saved_ends_ms > now_ms && timed_out == old->timed_out;
+}
+
+/* The history of one that was taken. */
+static void tell(struct am *am, struct alert *al, bool was_firing, int64_t now_ms)
+{
+    bool fires = !alert_resolved(al, now_ms);
+    if (fires && !was_firing)
+        am_event_alert(am, AM_EV_RECEIVED, al, NULL, STR(""), now_ms);
+    if (!fires && !al->ended) {
+        am_event_alert(am, AM_EV_RESOLVED, al, NULL, STR("its sender says so"), now_ms);
+        am_ack_end(am, al, STR(""), STR("the alert ended"), now_ms);
+    }
+    al->ended = !fires;
+}
+
 static void take(struct am *am, struct am_alert v, bool timed_out, int64_t now_ms)
 {
-    bool is_new;
-    struct alert **slot = alert_map_put(&am->alerts, v.fingerprint, &is_new), *al;
+    struct alert **slot = alert_map_get(&am->alerts, v.fingerprint), *al;
+    bool is_new = !slot;
     struct arena a;
-    if (is_new) {
-        *slot = mem_zalloc(sizeof(**slot));
-        (*slot)->refs = 1;
-    } else {
-        merge(&v, *slot, now_ms);
-    }
-    al = *slot;
+    al = is_new ? am_alert_new(am, v.fingerprint) : *slot;
+    if (!is_new)
+        merge(&v, al, now_ms);
+    else
+        al->ended = true;
+    bool was_firing = !is_new && !al->ended, write = is_new || !goes_on(al, &v, timed_out, now_ms);
     if (!is_new && alert_resolved(al, now_ms) != (v.ends_ms <= now_ms))
         am_flap_note(am, al, now_ms);
     arena_init(&a, 0);
@@ -78,8 +109,7 @@ static void take(struct am *am, struct am_alert v, bool timed_out, int64_t now_m
     v.annotations = labels_copy(&a, v.annotations);
     v.generator_url = arena_str(&a, v.generator_url);
     v.updated_ms = is_new || al->v.updated_ms < now_ms ? now_ms : al->v.updated_ms + 1;
-    if (!is_new)
-        arena_deinit(&al->a);
+    arena_deinit(&al->a);
     al->a = a;
     al->v = v;
     al->timed_out = timed_out;
@@ -89,6 +119,9 @@ static void take(struct am *am, struct am_alert v, bool timed_out, int64_t now_m
         am_inhibitor_fire(am->inhibitor, v.fingerprint, v.labels);
         am->next_end_ms = MIN(am->next_end_ms, v.ends_ms);
     }
+    if (write)
+        am_row_alert(am, al);
+    tell(am, al, was_firing, now_ms);
     am_dispatch_alert(am, al, now_ms);
 }
 
@@ -118,7 +151,7 @@ static bool check(struct am_alert *v, bool *ret_timed_out, int64_t resolve_ms, s
     return false;
 }
 
-enum err am_post(struct am *am, const struct am_alert *alerts, size_t n, int64_t now_ms, size_t *ret_rejected,
+enum err am_take(struct am *am, const struct am_alert *alerts, size_t n, int64_t now_ms, size_t *ret_rejected,
                  struct buf *why)
 {
     AUTO_ARENA struct arena a;
@@ -136,6 +169,8 @@ enum err am_post(struct am *am, const struct am_alert *alerts, size_t n, int64_t
             take(am, v, timed_out, now_ms);
         rejected += !ok;
     }
+    if (am->alerts.n && (now_ms >= am->alive_ms + AM_ALIVE_MS || now_ms < am->alive_ms))
+        am_row_alive(am, now_ms);
     mtx_unlock(&am->mu);
     stat_add(&received, (int64_t)(n - rejected));
     stat_add(&invalid, (int64_t)rejected);
@@ -144,35 +179,20 @@ enum err am_post(struct am *am, const struct am_alert *alerts, size_t n, int64_t
     return rejected ? ERR_INVALID : OK;
 }
 
-/* ---- life ---- */
-enum err am_open(const struct am_options *opt, struct am_config *cfg, int64_t now_ms, struct am **ret)
+enum err am_post(struct am *am, const struct am_alert *alerts, size_t n, int64_t now_ms, size_t *ret_rejected,
+                 struct buf *why)
 {
-    struct am *am = mem_zalloc(sizeof(*am));
-    mtx_init(&am->mu, 150);
-    am->opt = *opt;
-    am->cfg = am_config_ref(cfg);
-    am->facts = opt->facts;
-    am->own_facts = !opt->facts;
-    am->opened_ms = now_ms;
-    if (am->own_facts)
-        IGNORE_ERR(am_policy_state_open(NULL, &am->facts, NULL)); /* nothing can fail without a database */
-    am->inhibitor = am_inhibitor_new(&cfg->inhibit);
-    am->alert_gc_ms = now_ms + AM_ALERT_GC_MS;
-    am->group_gc_ms = now_ms + AM_GROUP_GC_MS;
-    am->next_end_ms = INT64_MAX;
-    *ret = am;
-    return OK;
+    struct err_text text;
+    enum err e = am_take(am, alerts, n, now_ms, ret_rejected, why);
+    enum err stored = am_state_wait(am->state, AM_FACTS, am_state_mark(am->state, AM_FACTS), &text);
+    if (stored)
+        refuse(why, "not stored: ", str_c(text.msg));
+    return stored ? stored : e;
 }
 
-void am_close(struct am *am)
+/* ---- life ---- */
+static void am_empty(struct am *am)
 {
-    if (!am)
-        return;
-    am_groups_clear(am);
-    for (size_t i = 0; i < am->waiting.n; i++)
-        am_pending_end(am, am->waiting.p[i]);
-    air_map_free(&am->air);
-    am_inhibitor_free(am->inhibitor);
     map_each (alert_map, s, &am->alerts)
         am_alert_unref(s->value);
     alert_map_free(&am->alerts);
@@ -185,10 +205,110 @@ void am_close(struct am *am)
     for (size_t i = 0; i < am->silences.n; i++)
         am_silence_free(am->silences.p[i]);
     vec_free(&am->silences);
+    timer_map_free(&am->timers);
+}
+
+/* What there was before goes on: groups are made anew, with their timers. */
+static void go_on(struct am *am, int64_t now_ms)
+{
+    am->quiet = true;
+    map_each (alert_map, s, &am->alerts)
+        if (!alert_resolved(s->value, now_ms)) {
+            am_inhibitor_fire(am->inhibitor, s->key, s->value->v.labels);
+            am->next_end_ms = MIN(am->next_end_ms, s->value->v.ends_ms);
+        }
+    map_each (alert_map, s, &am->alerts)
+        am_dispatch_alert(am, s->value, now_ms);
+    am->quiet = false;
+    map_each (timer_map, t, &am->timers)
+        if (!t->value.used)
+            am_row_group_gone(am, t->key);
+    timer_map_free(&am->timers);
+    if (am->alerts.n)
+        am_row_alive(am, now_ms);
+    if (am->alerts.n || am->silences.n)
+        LOG_INFO("alerting goes on", "alerts", LOG_I64(am->alerts.n), "groups", LOG_I64(am->groups.n), "silences",
+                 LOG_I64(am->silences.n));
+}
+
+static enum err take_up(struct am *am, struct control *control, int64_t now_ms, struct err_text *reterr)
+{
+    const struct am_options *o = &am->opt;
+    const struct am_state_options opt = {
+        .history_rows_max = o->history_rows_max ? o->history_rows_max : AM_HISTORY_ROWS_MAX,
+        .history_retention_ms = o->history_retention_ms ? o->history_retention_ms : AM_HISTORY_RETENTION_MS,
+    };
+    TRY(am_rows_attach(control, reterr));
+    enum err e = am_rows_load(am, control, now_ms, reterr);
+    if (e) {
+        am_empty(am);
+        return e;
+    }
+    am->control = control;
+    return am_state_open(control, &opt, &am->state);
+}
+
+enum err am_open(const struct am_options *opt, struct am_config *cfg, int64_t now_ms, struct am **ret)
+{
+    struct am *am = mem_zalloc(sizeof(*am));
+    enum err e = OK;
+    mtx_init(&am->mu, 150);
+    am->opt = *opt;
+    am->cfg = am_config_ref(cfg);
+    am->inhibitor = am_inhibitor_new(&cfg->inhibit);
+    am->alert_gc_ms = now_ms + AM_ALERT_GC_MS;
+    am->group_gc_ms = now_ms + AM_GROUP_GC_MS;
+    am->next_end_ms = INT64_MAX;
+    am->opened_ms = now_ms;
+    if (opt->control && take_up(am, opt->control, now_ms, &am->broken) != OK)
+        LOG_ERROR(
+            "the state of alerting cannot be read: alerting begins anew and is in memory only, a restart forgets it",
+            "err", am->broken.msg);
+    if (!am->state) {
+        e = control_open(NULL, &am->own_control, NULL);
+        e = e ? e : take_up(am, am->own_control, now_ms, NULL);
+    }
+    if (e) {
+        am_close(am);
+        return e;
+    }
+    am->facts = opt->facts;
+    am->own_facts = !opt->facts;
+    if (am->own_facts && am_policy_state_open(am->control, &am->facts, &am->broken) != OK) {
+        LOG_ERROR("escalations, digests and heartbeats begin anew and are in memory only", "err", am->broken.msg);
+        IGNORE_ERR(am_policy_state_open(NULL, &am->facts, NULL)); /* nothing can fail without a database */
+    }
+    go_on(am, now_ms);
+    *ret = am;
+    return OK;
+}
+
+enum err am_durable(struct am *am, struct err_text *reterr)
+{
+    if (am->broken.msg[0])
+        return err_fail(reterr, ERR_CORRUPT, "%s", am->broken.msg);
+    if (!control_durable(am->control))
+        return err_fail(reterr, ERR_UNSUPPORTED, "the control database is in memory");
+    return am_state_health(am->state, reterr);
+}
+
+void am_close(struct am *am)
+{
+    if (!am)
+        return;
+    am_groups_clear(am);
+    for (size_t i = 0; i < am->waiting.n; i++)
+        am_pending_end(am, am->waiting.p[i]);
+    air_map_free(&am->air);
+    am_inhibitor_free(am->inhibitor);
+    am_empty(am);
+    am_state_close(am->state);
+    known_map_free(&am->known);
     vec_free(&am->waiting);
     am_config_unref(am->cfg);
     if (am->own_facts)
         am_policy_state_close(am->facts);
+    control_close(am->own_control);
     mtx_deinit(&am->mu);
     mem_free(am);
 }
@@ -197,7 +317,11 @@ void am_reload(struct am *am, struct am_config *cfg, int64_t now_ms)
 {
     mtx_lock(&am->mu);
     struct am_config *old = am->cfg;
+    map_each (group_map, g, &am->groups)
+        map_each (member_map, m, &g->value->members)
+            known_map_put(&am->known, am_known_key(g->value, m->key), NULL);
     am_groups_clear(am);
+    am_rows_no_groups(am);
     am_inhibitor_free(am->inhibitor);
     am->cfg = am_config_ref(cfg);
     am->inhibitor = am_inhibitor_new(&cfg->inhibit);
@@ -206,6 +330,7 @@ void am_reload(struct am *am, struct am_config *cfg, int64_t now_ms)
             am_inhibitor_fire(am->inhibitor, s->key, s->value->v.labels);
     map_each (alert_map, s, &am->alerts)
         am_dispatch_alert(am, s->value, now_ms);
+    known_map_free(&am->known);
     mtx_unlock(&am->mu);
     am_config_unref(old);
 }
@@ -293,7 +418,7 @@ void am_groups(struct am *am, int64_t now_ms, struct arena *a, struct am_group_v
         struct am_group_view *v = &p[n];
         v->alerts = arena_array(a, const struct am_alert_view *, g->members.n + 1);
         v->n = 0;
-        map_each (alert_map, m, &g->members) {
+        map_each (member_map, m, &g->members) {
             struct am_alert_view key = { .alert.fingerprint = m->key };
             const struct am_alert_view *row = n_rows ? bsearch(&key, rows, n_rows, sizeof(*rows), cmp_view) : NULL;
             if (row)

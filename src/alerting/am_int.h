@@ -10,17 +10,27 @@
 #include "alerting/am.h"
 #include "alerting/am_policy.h"
 #include "alerting/am_policy_state.h"
+#include "alerting/am_history.h"
+#include "alerting/am_state.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/thread.h"
 #include "base/vec.h"
 
+struct ack {
+    struct arena a;
+    str owner, comment;
+    int64_t at_ms, until_ms;
+};
 struct alert {
     struct arena a; /* of v */
     struct am_alert v;
     struct am_flap *flap; /* NULL: it never changed, or nobody asks */
     bool timed_out;       /* ends_ms is a guess: now + resolve_timeout */
+    bool ended;           /* the history knows that it ended */
     unsigned refs;
+    struct ack *ack;       /* NULL: nobody took care of it */
+    int64_t saved_ends_ms; /* what is written down of v.ends_ms */
 };
 static inline bool alert_resolved(const struct alert *al, int64_t now_ms)
 {
@@ -38,6 +48,23 @@ static inline bool alert_resolved(const struct alert *al, int64_t now_ms)
 #undef MAP_HASH
 #undef MAP_EQ
 
+/* An alert in a group, and what it was left out of the last turn for (AM_EV_INHIBITED ...; 0: it was not). */
+struct member {
+    struct alert *al;
+    enum am_event_kind why;
+};
+#define MAP_NAME     member_map
+#define MAP_KEY      uint64_t
+#define MAP_VALUE    struct member
+#define MAP_HASH(k)  (k)
+#define MAP_EQ(a, b) ((a) == (b))
+#include "base/map.h"
+#undef MAP_NAME
+#undef MAP_KEY
+#undef MAP_VALUE
+#undef MAP_HASH
+#undef MAP_EQ
+
 struct flight;
 struct group {
     struct arena a; /* labels, key */
@@ -45,7 +72,7 @@ struct group {
     struct labels labels;
     str key;
     uint64_t id; /* fingerprint of the labels */
-    struct alert_map members;
+    struct member_map members;
     int64_t next_ms;
     bool flushed;
     struct flight *flight; /* NULL: none is out */
@@ -75,7 +102,7 @@ struct flight {
     struct am_config *cfg; /* a reference: messages point into it */
     VEC(struct resolved_alert) resolved;
     size_t n_pending;
-    bool failed;
+    bool failed, spoke;
     int64_t deadline_ms;
 };
 struct fingerprints { /* sorted */
@@ -88,7 +115,7 @@ struct pending { /* one message */
     struct flight *flight;
     str log_key;
     struct fingerprints firing, resolved;
-    int64_t repeat_ms, retry_ms, pause_ms;
+    int64_t flush_ms, repeat_ms, retry_ms, pause_ms;
     bool digest; /* said whether it is news or not */
 };
 
@@ -104,17 +131,46 @@ struct pending { /* one message */
 #undef MAP_HASH
 #undef MAP_EQ
 
-struct log_entry {                        /* what an integration was told last about a group */
-    str key;                              /* owned */
-    struct fingerprints firing, resolved; /* owned, one block */
-    int64_t sent_ms, expires_ms;
-    str memory; /* of the integration; owned, mostly empty */
+struct log_entry {                         /* what an integration was told last about a group */
+    str key;                               /* owned */
+    struct fingerprints firing, resolved;  /* owned, one block */
+    int64_t sent_ms, flush_ms, expires_ms; /* flush_ms: of the turn that the message was of */
+    bool held;                             /* a repetition was held back since, as everything is acknowledged */
+    str memory;                            /* of the integration; owned, mostly empty */
 };
 #define MAP_NAME     log_map
 #define MAP_KEY      str
 #define MAP_VALUE    struct log_entry
 #define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
+#include "base/map.h"
+#undef MAP_NAME
+#undef MAP_KEY
+#undef MAP_VALUE
+#undef MAP_HASH
+#undef MAP_EQ
+
+struct timer {
+    int64_t next_ms;
+    bool flushed, used;
+};
+#define MAP_NAME     timer_map
+#define MAP_KEY      uint64_t
+#define MAP_VALUE    struct timer
+#define MAP_HASH(k)  (k)
+#define MAP_EQ(a, b) ((a) == (b))
+#include "base/map.h"
+#undef MAP_NAME
+#undef MAP_KEY
+#undef MAP_VALUE
+#undef MAP_HASH
+#undef MAP_EQ
+
+#define MAP_NAME     known_map
+#define MAP_KEY      uint64_t
+#define MAP_VALUE    uint8_t
+#define MAP_HASH(k)  (k)
+#define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
 #undef MAP_NAME
 #undef MAP_KEY
@@ -141,7 +197,52 @@ struct am {
     struct log_map log;
     VEC(struct silence *) silences;
     int64_t alert_gc_ms, group_gc_ms, next_end_ms; /* next_end_ms: no firing alert ends before */
+    int64_t alive_ms;                              /* when it was last written down that this runs */
+    struct control *own_control;                   /* NULL: it is the caller's */
+    struct control *control;
+    struct am_state *state;
+    struct err_text broken;  /* "": the database was taken up; or why it was not */
+    bool quiet;              /* what is taken up from before is no news */
+    struct timer_map timers; /* of groups, while they are taken up */
+    struct known_map known;  /* at a reload: alerts and the groups they are in, which is nothing new */
 };
+#define AM_ALIVE_MS 15000 /* how often that is written down, while there are alerts */
+
+/* am_rows.c: what is written down, a row for each. Under am.mu but for am_rows_attach(). */
+enum err am_rows_attach(struct control *c, struct err_text *reterr) MUST_CHECK;
+void am_row_alert(struct am *am, struct alert *al);
+void am_row_alert_gone(struct am *am, uint64_t fingerprint);
+void am_row_silence(struct am *am, const struct am_silence *s);
+void am_row_silence_gone(struct am *am, str id);
+void am_row_log(struct am *am, const struct log_entry *e);
+void am_row_log_gone(struct am *am, str key);
+void am_row_group(struct am *am, const struct group *g); /* its timer */
+void am_row_group_gone(struct am *am, uint64_t timer_key);
+void am_rows_no_groups(struct am *am);
+uint64_t am_timer_key(const struct am_route *r, uint64_t labels); /* of am.timers */
+void am_row_ack(struct am *am, const struct alert *al);           /* or that there is none */
+void am_row_alive(struct am *am, int64_t now_ms);
+void am_rows_all(struct am *am); /* everything anew */
+/* Fill an engine that is empty; ERR_...: it is still. Rows that make no sense are passed over, with a warning. */
+enum err am_rows_load(struct am *am, struct control *c, int64_t now_ms, struct err_text *reterr) MUST_CHECK;
+
+/* am_history.c: those called under am.mu */
+void am_event_alert(struct am *am, enum am_event_kind kind, const struct alert *al, const struct group *g, str text,
+                    int64_t now_ms);
+void am_event_message(struct am *am, enum am_event_kind kind, const struct pending *p, str text, int64_t now_ms);
+
+/* am_ack.c */
+void am_ack_put(struct alert *al, str owner, str comment, int64_t at_ms, int64_t until_ms); /* replaces */
+void am_ack_free(struct ack *k);                                                            /* NULL is fine */
+void am_ack_end(struct am *am, struct alert *al, str actor, str why, int64_t now_ms);       /* if there is one */
+void am_acks_gc(struct am *am, int64_t now_ms);
+static inline bool am_alert_acked(const struct alert *al, int64_t now_ms)
+{
+    return al->ack && (!al->ack->until_ms || al->ack->until_ms > now_ms);
+}
+
+/* am_alerts.c */
+struct alert *am_alert_new(struct am *am, uint64_t fingerprint); /* in the store */
 
 /* am_flap.c */
 void am_flap_note(struct am *am, struct alert *al, int64_t now_ms); /* it began, or ended */
@@ -159,12 +260,14 @@ void am_policy_save(struct am *am); /* without am.mu */
 /* am_heartbeat.c, without am.mu: tells what is missing; when to come again */
 int64_t am_heartbeat_tick(struct am *am, int64_t now_ms);
 /* am_silence.c */
+enum err am_silence_restore(struct am *am, const struct am_silence *s, struct err_text *reterr) MUST_CHECK;
 /* Ids of active silences that match, in a; NULL a: does any? */
 size_t am_silenced(const struct am *am, struct labels ls, int64_t now_ms, struct arena *a, str **ret);
 void am_silences_gc(struct am *am, int64_t now_ms);
 void am_silence_free(struct silence *s);
 /* am_dispatch.c */
 void am_dispatch_alert(struct am *am, struct alert *al, int64_t now_ms);
+uint64_t am_known_key(const struct group *g, uint64_t fingerprint); /* of am.known */
 void am_groups_clear(struct am *am);
 void am_pending_end(struct am *am, struct pending *p); /* frees it, and its flight with the last one */
 bool am_route_muted(const struct am *am, const struct am_route *r, int64_t now_ms);

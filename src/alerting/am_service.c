@@ -50,7 +50,11 @@ static enum err start(struct am_service *s, const struct am_service_options *opt
     enum err e = am_sender_open(&sender, &s->sender);
     if (e)
         return err_fail(reterr, e, "alertmanager: sender: %s", err_describe(e));
-    const struct am_options engine = { .ctx = s->sender, .send = am_sender_send };
+    const struct am_options engine = { .ctx = s->sender,
+                                       .send = am_sender_send,
+                                       .control = opt->control,
+                                       .history_rows_max = opt->history_rows_max,
+                                       .history_retention_ms = opt->history_retention_ms };
     TRY(am_open(&engine, cfg, clock_now_ms(s->clock), &s->am));
     TRY(am_sender_serve(s->sender, s->am, cfg, reterr));
     e = thread_start(&s->thread, "alertmanager", turns, s);

@@ -1,5 +1,5 @@
 /* Alertmanager running: the engine (am.h), its sender (am_send.h), and a thread for the turns of groups.
- * Alerts, silences and what was told live in memory. Threads: am_service_wake and am_service_am any; the others one. */
+ * Threads: am_service_wake and am_service_am any; the others one. */
 #ifndef VANE_ALERTING_AM_SERVICE_H
 #define VANE_ALERTING_AM_SERVICE_H
 
@@ -12,6 +12,8 @@ struct am_service_options {
     str external_url;                                                                    /* said in messages */
     str (*value)(void *ctx, const struct am_alert *al, int64_t now_ms, struct arena *a); /* as in am_sender_config */
     void *value_ctx;
+    struct control *control; /* as in struct am_options */
+    int64_t history_rows_max, history_retention_ms;
 };
 /* Takes a reference of cfg. Fails if its templates do not parse. */
 enum err am_service_open(const struct am_service_options *opt, struct am_config *cfg, struct am_service **ret,

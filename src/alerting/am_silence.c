@@ -80,6 +80,27 @@ static enum err silence_copy(const struct am_silence *v, str id, struct silence 
     return OK;
 }
 
+enum err am_silence_restore(struct am *am, const struct am_silence *v, struct err_text *reterr)
+{
+    struct silence *s;
+    if (am->silences.n >= AM_SILENCES_MAX)
+        return err_fail(reterr, ERR_LIMIT, "more than %u silences", AM_SILENCES_MAX);
+    TRY(silence_copy(v, v->id, &s, reterr));
+    vec_push(&am->silences, s);
+    return OK;
+}
+
+/* Of a silence, as the history tells it. */
+static void event(struct am *am, enum am_event_kind kind, const struct am_silence *s, str actor, int64_t now_ms)
+{
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    buf_printf(&b, STR_FMT " ", STR_ARG(s->id));
+    am_matchers_print(&b, &s->matchers);
+    buf_printf(&b, " for %llds: " STR_FMT, (long long)(s->ends_ms - s->starts_ms) / 1000, STR_ARG(s->comment));
+    am_history_add(am, &(struct am_event){ .at_ms = now_ms, .kind = kind, .actor = actor, .text = buf_str(&b) });
+}
+
 static bool may_change(const struct am_silence *old, const struct am_silence *s, int64_t now_ms)
 {
     if (!am_matchers_eq(&old->matchers, &s->matchers))
@@ -94,7 +115,7 @@ static bool may_change(const struct am_silence *old, const struct am_silence *s,
     }
 }
 
-static void expire(struct am_silence *s, int64_t now_ms)
+static void expire(struct am *am, struct am_silence *s, int64_t now_ms)
 {
     enum am_silence_state state = am_silence_state(s, now_ms);
     if (state == AM_SILENCE_EXPIRED)
@@ -103,6 +124,8 @@ static void expire(struct am_silence *s, int64_t now_ms)
         s->starts_ms = now_ms;
     s->ends_ms = now_ms;
     s->updated_ms = now_ms;
+    am_row_silence(am, s);
+    event(am, AM_EV_SILENCE_EXPIRED, s, STR(""), now_ms);
 }
 
 static enum err check(const struct am_silence *s, int64_t now_ms, struct err_text *reterr)
@@ -144,13 +167,17 @@ static enum err set(struct am *am, const struct am_silence *s, int64_t now_ms, c
         *old = *made;
         *made = swap;
         am_silence_free(made);
+        am_row_silence(am, &old->v);
+        event(am, AM_EV_SILENCE_SET, &old->v, old->v.created_by, now_ms);
         return OK;
     }
     if (old)
-        expire(&old->v, now_ms);
+        expire(am, &old->v, now_ms);
     if (made->v.starts_ms < now_ms)
         made->v.starts_ms = now_ms;
     vec_push(&am->silences, made);
+    am_row_silence(am, &made->v);
+    event(am, AM_EV_SILENCE_SET, &made->v, made->v.created_by, now_ms);
     return OK;
 }
 
@@ -159,8 +186,9 @@ enum err am_silence_set(struct am *am, const struct am_silence *s, int64_t now_m
 {
     mtx_lock(&am->mu);
     enum err e = set(am, s, now_ms, ret_id, reterr);
+    uint64_t mark = am_state_mark(am->state, AM_FACTS);
     mtx_unlock(&am->mu);
-    return e;
+    return e ? e : am_state_wait(am->state, AM_FACTS, mark, reterr);
 }
 
 enum err am_silence_expire(struct am *am, str id, int64_t now_ms, struct err_text *reterr)
@@ -168,15 +196,17 @@ enum err am_silence_expire(struct am *am, str id, int64_t now_ms, struct err_tex
     mtx_lock(&am->mu);
     struct silence *s = find(am, id);
     if (s)
-        expire(&s->v, now_ms);
+        expire(am, &s->v, now_ms);
+    uint64_t mark = am_state_mark(am->state, AM_FACTS);
     mtx_unlock(&am->mu);
-    return s ? OK : err_fail(reterr, ERR_NOT_FOUND, "silence not found");
+    return s ? am_state_wait(am->state, AM_FACTS, mark, reterr) : err_fail(reterr, ERR_NOT_FOUND, "silence not found");
 }
 
 void am_silences_gc(struct am *am, int64_t now_ms)
 {
     for (size_t i = am->silences.n; i-- > 0;)
         if (am->silences.p[i]->v.ends_ms + AM_RETENTION_MS < now_ms) {
+            am_row_silence_gone(am, am->silences.p[i]->v.id);
             am_silence_free(am->silences.p[i]);
             vec_remove(&am->silences, i);
         }

@@ -437,7 +437,7 @@ static void post_alerts(struct http_request *rq, struct http_response *rs)
         enum err e = am_post(am, v.p, v.n, api_now_ms(api_of(rq)), NULL, &why);
         wake(rq);
         if (e)
-            fail(rs, 400, buf_str(&why));
+            fail(rs, e == ERR_INVALID ? 400 : 500, buf_str(&why));
         else
             empty(rs, 200);
     }
@@ -548,8 +548,11 @@ static void delete_silence(struct http_request *rq, struct http_response *rs)
 {
     struct am *am = engine_and_id(rq, rs);
     struct err_text why;
-    if (am)
-        empty(rs, am_silence_expire(am, rq->captures[0], api_now_ms(api_of(rq)), &why) ? 404 : 200);
+    enum err e = am ? am_silence_expire(am, rq->captures[0], api_now_ms(api_of(rq)), &why) : OK;
+    if (am && (e == OK || e == ERR_NOT_FOUND))
+        empty(rs, e ? 404 : 200);
+    else if (am)
+        fail(rs, 500, str_c(why.msg));
 }
 
 struct posted {
@@ -685,7 +688,8 @@ static void set_silence(struct http_request *rq, struct http_response *rs, struc
     struct err_text why;
     enum err e = p->invalid.n ? ERR_INVALID : am_silence_set(am, &p->s, api_now_ms(api_of(rq)), id, &why);
     if (e) {
-        fail(rs, e == ERR_NOT_FOUND ? 404 : 400, p->invalid.n ? p->invalid : str_c(why.msg));
+        bool theirs = e == ERR_INVALID || e == ERR_LIMIT || e == ERR_PARSE;
+        fail(rs, e == ERR_NOT_FOUND ? 404 : theirs ? 400 : 500, p->invalid.n ? p->invalid : str_c(why.msg));
         return;
     }
     wake(rq);

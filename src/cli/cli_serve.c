@@ -324,6 +324,7 @@ static enum err serve_open(struct serve *s, struct err_text *reterr)
     TRY(open_store(s, reterr));
     TRY(open_forward(s, reterr));
     TRY(open_engine(s, reterr));
+    TRY(serve_control_open(s, reterr));
     TRY(serve_alertmanager_open(s, reterr));
     TRY(serve_rules_open(s, reterr));
     TRY(open_push(s, reterr));

@@ -95,6 +95,7 @@ void serve_log_setup(const struct serve *s, const struct cli_config *cfg); /* le
 void serve_ingest_config(const struct serve *s, const struct cli_config *cfg, struct ingest_config *ret);
 void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, struct tsdb_config *ret);
 /* cli_serve_rules.c: control database, rules */
+enum err serve_control_open(struct serve *s, struct err_text *reterr) MUST_CHECK;
 enum err serve_rules_open(struct serve *s, struct err_text *reterr) MUST_CHECK;
 enum err serve_rules_load(struct serve *s, const struct cli_config *cfg, struct rules_load **ret, struct buf *report,
                           struct err_text *reterr) MUST_CHECK;

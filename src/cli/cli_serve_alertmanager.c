@@ -37,7 +37,8 @@ enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr)
     const struct am_service_options opt = { .clock = os_clock(),
                                             .external_url = external_url(s, &s->a),
                                             .value = serve_alert_value,
-                                            .value_ctx = s };
+                                            .value_ctx = s,
+                                            .control = s->control };
     e = am_service_open(&opt, c, &s->alertmanager, reterr);
     am_config_unref(c);
     if (!e)

@@ -1,5 +1,6 @@
 /* Rules of the running process: what prometheus.yml says of them, where their samples go and their state is kept. */
 #include "base/log.h"
+#include "alerting/am_service.h"
 #include "cli/cli_serve.h"
 
 enum err serve_rules_load(struct serve *s, const struct cli_config *cfg, struct rules_load **ret, struct buf *report,
@@ -22,9 +23,34 @@ static enum err append(void *ctx, const struct batch *b, struct err_text *reterr
     return OK;
 }
 
+/* To the Alertmanager inside by a call, and to those elsewhere. Who evaluates does not wait for the disk: alerts of
+ * rules are written down by the rules, and told again. */
+static void tell_inside(struct serve *s, struct rule_alert *const *alerts, size_t n)
+{
+    AUTO_ARENA struct arena a;
+    AUTO_BUF struct buf why;
+    size_t rejected, n_out = 0;
+    arena_init(&a, 0);
+    buf_init(&why, 1024);
+    struct am_alert *v = arena_zarray(&a, struct am_alert, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        const struct rule_alert *al = alerts[i];
+        struct am_alert *to = &v[n_out];
+        *to = (struct am_alert){ .annotations = al->annotations,
+                                 .starts_ms = al->fired_at_ms,
+                                 .ends_ms = al->resolved_at_ms ? al->resolved_at_ms : al->valid_until_ms };
+        n_out += notify_outgoing(s->notify, al, &a, &to->labels, &to->generator_url);
+    }
+    if (am_take(am_service_am(s->alertmanager), v, n_out, os_now_ms(), &rejected, &why) != OK)
+        LOG_WARN("alerts of rules were refused", "alerts", LOG_I64(rejected), "why", LOG_STR(buf_str(&why)));
+    am_service_wake(s->alertmanager);
+}
+
 static void tell(void *ctx, struct rule_alert *const *alerts, size_t n)
 {
     struct serve *s = ctx;
+    if (s->alertmanager && n)
+        tell_inside(s, alerts, n);
     notify_alerts(s->notify, alerts, n);
 }
 
@@ -34,6 +60,20 @@ void serve_notify_reload(struct serve *s, const struct cli_config *cfg)
     arena_init(&a, 0);
     if (s->notify)
         notify_reload(s->notify, prom_config_ref(cfg->prom), cli_external_url(cfg, &a));
+}
+
+/* Alerting goes on without its file: to be told twice is better than not at all. */
+enum err serve_control_open(struct serve *s, struct err_text *reterr)
+{
+    const char *path = arena_printf(&s->a, STR_FMT "/control.db", STR_ARG(s->cfg->data_dir)).p;
+    struct err_text why = { 0 };
+    if (s->opt.agent || control_open(path, &s->control, &why) == OK)
+        return OK;
+    LOG_ERROR(
+        "rules and alerting run WITHOUT THEIR DATABASE: alerts, silences and what was told are in memory only and a "
+        "restart forgets them",
+        "err", why.msg);
+    return control_open(NULL, &s->control, reterr);
 }
 
 enum err serve_rules_open(struct serve *s, struct err_text *reterr)
@@ -49,7 +89,6 @@ enum err serve_rules_open(struct serve *s, struct err_text *reterr)
     fwrite(report.p, 1, report.n, stderr);
     if (e)
         return e;
-    const char *path = arena_printf(&s->a, STR_FMT "/control.db", STR_ARG(s->cfg->data_dir)).p;
     struct rules_manager_config cfg = {
         .engine = s->engine,
         .source = s->rules_source,
@@ -59,10 +98,8 @@ enum err serve_rules_open(struct serve *s, struct err_text *reterr)
         .notify = tell,
         .clock = os_clock(),
     };
-    e = control_open(path, &s->control, reterr);
     cfg.control = s->control;
-    if (e == OK)
-        e = notify_open(&s->notify, reterr);
+    e = notify_open(&s->notify, reterr);
     if (e == OK)
         e = rules_manager_open(&cfg, &s->rules, reterr);
     if (e) {

@@ -314,14 +314,19 @@ static void json_ktime(struct json_out *j, str key, int64_t ms)
     json_str(j, buf_str(&b));
 }
 
+static void generator_url(const struct notify *n, const struct rule_alert *al, struct buf *url)
+{
+    buf_str_add(url, n->external_url);
+    buf_lit(url, "/graph?g0.expr=");
+    http_url_encode(url, al->rule->expr);
+    buf_lit(url, "&g0.tab=1");
+}
+
 static void alert_json(struct buf *out, const struct notify *n, struct labels ls, const struct rule_alert *al)
 {
     AUTO_BUF struct buf url = { 0 };
     struct json_out j = json_out_init(out);
-    buf_str_add(&url, n->external_url);
-    buf_lit(&url, "/graph?g0.expr=");
-    http_url_encode(&url, al->rule->expr);
-    buf_lit(&url, "&g0.tab=1");
+    generator_url(n, al, &url);
     json_obj(&j);
     json_key(&j, STR("annotations"));
     labels_json(&j, al->annotations);
@@ -373,6 +378,20 @@ void notify_alerts(void *notify, struct rule_alert *const *alerts, size_t n_aler
     for (size_t i = 0; i < n_alerts && n->targets.n; i++)
         tell_all(n, alerts[i]);
     mtx_unlock(&n->mu);
+}
+
+bool notify_outgoing(struct notify *n, const struct rule_alert *al, struct arena *a, struct labels *ret, str *ret_url)
+{
+    AUTO_BUF struct buf url = { 0 };
+    struct label_builder b;
+    lb_init(&b, a);
+    mtx_lock(&n->mu);
+    bool stays = common_labels(n, al, &b);
+    generator_url(n, al, &url);
+    mtx_unlock(&n->mu);
+    *ret = lb_labels(&b);
+    *ret_url = arena_str(a, buf_str(&url));
+    return stays;
 }
 
 /* ---- facts ---- */

@@ -26,6 +26,9 @@ void notify_close(struct notify *n); /* NULL is fine. Ends requests under way; w
 void notify_reload(struct notify *n, struct prom_config *cfg, str external_url);
 /* Queue alerts (struct rules_manager_config.notify). Copies. */
 void notify_alerts(void *notify, struct rule_alert *const *alerts, size_t n);
+/* What any Alertmanager is told of an alert, in a: its labels with external_labels and after alert_relabel_configs, and a
+ * link to its rule. false: they drop it. */
+bool notify_outgoing(struct notify *n, const struct rule_alert *al, struct arena *a, struct labels *ret, str *ret_url);
 /* URLs that alerts are sent to, and those that relabelling dropped, in a. */
 void notify_status(struct notify *n, struct arena *a, str **ret_active, size_t *ret_n_active, str **ret_dropped,
                    size_t *ret_n_dropped);
