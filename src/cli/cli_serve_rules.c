@@ -1,5 +1,6 @@
 /* Rules of the running process: what prometheus.yml says of them, where their samples go and their state is kept. */
 #include "base/log.h"
+#include "base/stats.h"
 #include "alerting/am_service.h"
 #include "cli/cli_serve.h"
 
@@ -62,12 +63,19 @@ void serve_notify_reload(struct serve *s, const struct cli_config *cfg)
         notify_reload(s->notify, prom_config_ref(cfg->prom), cli_external_url(cfg, &a));
 }
 
+static struct stat durable =
+    STAT_GAUGE("vane_control_durable", "1: rules and alerting keep their state in control.db; 0: in memory only", "");
+
 /* Alerting goes on without its file: to be told twice is better than not at all. */
 enum err serve_control_open(struct serve *s, struct err_text *reterr)
 {
     const char *path = arena_printf(&s->a, STR_FMT "/control.db", STR_ARG(s->cfg->data_dir)).p;
     struct err_text why = { 0 };
-    if (s->opt.agent || control_open(path, &s->control, &why) == OK)
+    if (s->opt.agent)
+        return OK;
+    enum err e = control_open(path, &s->control, &why);
+    stat_set(&durable, e == OK);
+    if (e == OK)
         return OK;
     LOG_ERROR(
         "rules and alerting run WITHOUT THEIR DATABASE: alerts, silences and what was told are in memory only and a "

@@ -115,6 +115,11 @@ static void crash(struct world *w, struct world *after, int64_t down_ms)
 {
     static int n;
     char path[96];
+    AUTO_ARENA struct arena a;
+    struct am_history_page page;
+    arena_init(&a, 0);
+    assert_ok(am_post(w->am, NULL, 0, w->now, NULL, NULL)); /* all is on disk, and nobody writes */
+    assert_ok(am_history_query(w->am, &(struct am_history_filter){ .limit = 1 }, &a, &page, NULL));
     snprintf(path, sizeof(path), "%s/crash-%d.db", dir, n++);
     copy_file(w->path, path, "");
     copy_file(w->path, path, "-wal");

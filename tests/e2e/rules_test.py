@@ -318,7 +318,7 @@ def packs_and_runbooks():
         assert len(groups(v)) == 2
 
 
-def start_refuses_bad_rules_and_damage():
+def start_refuses_bad_rules_but_not_a_damaged_database():
     with App() as app:
         v = prepared(app)
         (v.folder / "rules/bad.yml").write_text("groups:\n  - name: a\n    rules: [{record: x, exprr: 1}]\n")
@@ -327,8 +327,12 @@ def start_refuses_bad_rules_and_damage():
         os.remove(v.folder / "rules/bad.yml")
         v.data.mkdir(exist_ok=True)
         (v.data / "control.db").write_bytes(b"not a database, not at all" * 100)
-        v.start(wait=False)
-        assert v.process.wait(20) == 1 and "control.db" in v.log_text() and "move this file away" in v.log_text(), v.log_text()
+        v.start()  # rules go on, in memory, and say so
+        assert "WITHOUT THEIR DATABASE" in v.log_text() and "move this file away" in v.log_text(), v.log_text()
+        assert "\nvane_control_durable 0\n" in v.get("/metrics").body.decode()
+        wait_for(lambda: v.get("/api/v1/rules").json["data"]["groups"][0]["evaluationTime"] > 0, "rules to be evaluated")
+        assert v.stop() == 0
+        assert (v.data / "control.db").read_bytes().startswith(b"not a database"), "what is damaged stays for whoever repairs it"
         for f in v.data.glob("control.db*"):
             f.unlink()
         v.start()
@@ -336,4 +340,4 @@ def start_refuses_bad_rules_and_damage():
 
 
 run([records_and_alerts, absent_data_and_failing_rules, packs_and_runbooks, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
-     start_refuses_bad_rules_and_damage])
+     start_refuses_bad_rules_but_not_a_damaged_database])
