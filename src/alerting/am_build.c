@@ -134,19 +134,26 @@ void am_build_hide(struct am_build *b, str secret)
         b->secrets[b->n_secrets++] = secret;
 }
 
+enum err am_secret_of(struct fs *fs, struct arena *a, const struct conf_secret *value, str file, str *ret,
+                      struct err_text *reterr)
+{
+    str s = value->value.p ? value->value : STR("");
+    if (file.n) {
+        enum err e = fs_read_file(fs, arena_cstr(a, file), SECRET_BYTES_MAX, a, &s, NULL);
+        if (e)
+            return err_fail(reterr, e, STR_FMT ": %s", STR_ARG(file), err_describe(e));
+    }
+    *ret = file.n ? str_trim(s) : s;
+    return OK;
+}
+
 str am_secret(struct am_build *b, const struct conf_secret *value, str file)
 {
-    str s;
-    if (!file.n) {
+    str s = STR("");
+    if (!file.n)
         s = am_needed(b, value->value, "secret");
-    } else {
-        enum err e = fs_read_file(b->m->fs, arena_cstr(b->a, file), SECRET_BYTES_MAX, b->a, &s, NULL);
-        if (e) {
-            am_build_fail(b, err_fail(b->why, e, STR_FMT ": %s", STR_ARG(file), err_describe(e)));
-            return STR("");
-        }
-        s = str_trim(s);
-    }
+    else
+        am_build_fail(b, am_secret_of(b->m->fs, b->a, value, file, &s, b->why));
     am_build_hide(b, s);
     return s;
 }

@@ -38,6 +38,8 @@ str am_shown(struct am_build *b, str t); /* for people */
 str am_shown_html(struct am_build *b, str t);
 str am_needed(struct am_build *b, str t, const char *what);                   /* fails the message */
 str am_secret(struct am_build *b, const struct conf_secret *value, str file); /* a template, or a file's text */
+enum err am_secret_of(struct fs *fs, struct arena *a, const struct conf_secret *value, str file, str *ret,
+                      struct err_text *reterr) MUST_CHECK; /* as it stands there */
 str am_group_hash(struct am_build *b);                                        /* SHA-256 of the group key, hex */
 bool am_firing(const struct am_build *b);
 
@@ -60,6 +62,7 @@ enum am_outcome am_telegram(struct am_build *b, struct am_delivery *d);
 enum am_outcome am_wechat(struct am_build *b, struct am_delivery *d);
 enum am_outcome am_jira(struct am_build *b, struct am_delivery *d);
 enum am_outcome am_sns(struct am_build *b, struct am_delivery *d);
+enum am_outcome am_dial(struct am_build *b, struct am_delivery *d);
 /* A string of an object of JSON; "" if there is none such. */
 str am_answer_text(struct arena *a, str json, const char *key);
 /* One request: AM_SENT with *ret, or what became of it (b->why says it). */

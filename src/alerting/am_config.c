@@ -378,6 +378,8 @@ static const size_t kind_size[AM_KINDS] = {
     [AM_ROCKETCHAT] = sizeof(struct am_rocketchat),
     [AM_MATTERMOST] = sizeof(struct am_mattermost),
     [AM_INCIDENTIO] = sizeof(struct am_incidentio),
+    [AM_SMS] = sizeof(struct am_dial),
+    [AM_PHONE] = sizeof(struct am_dial),
 };
 
 static void fill_receiver(struct fill *f, const struct conf_node *n, struct am_receiver *r, str dir)

@@ -915,11 +915,101 @@ static const struct conf_field incidentio_fields[] = {
 static const struct am_incidentio incidentio_defaults = { .c.send_resolved = true };
 ONE(struct am_incidentio, incidentio, "incidentio", .defaults = &incidentio_defaults, .check = check_incidentio);
 
+/* ---- calls and text messages ---- */
+static const struct {
+    const char *name, *sms_url, *phone_url;
+} providers[] = { { "twilio", "https://api.twilio.com", "https://api.twilio.com" },
+                  { "vonage", "https://rest.nexmo.com", "https://api.nexmo.com" },
+                  { "http", "", "" } };
+
+static void check_template(struct conf_ctx *cx, const struct conf_node *n, str s, const char *key)
+{
+    struct err_text why;
+    if (!template_ok(s, &why))
+        FAIL("%s: invalid template: %s", key, why.msg);
+}
+
+static void check_dial(struct conf_ctx *cx, const struct conf_node *n, struct am_dial *c, bool phone)
+{
+    const char *kind = phone ? "phone" : "sms", *provider = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(providers); i++)
+        if (str_eq(c->provider, str_c(providers[i].name))) {
+            provider = providers[i].name;
+            if (!c->api_url.n)
+                c->api_url = str_c(phone ? providers[i].phone_url : providers[i].sms_url);
+        }
+    bool http = str_eq(c->provider, STR("http"));
+    if (!provider)
+        FAIL("provider of %s_configs must be twilio, vonage or http", kind);
+    while (!http && c->api_url.n && c->api_url.p[c->api_url.n - 1] == '/')
+        c->api_url.n--;
+    while (c->callback_url.n && c->callback_url.p[c->callback_url.n - 1] == '/')
+        c->callback_url.n--;
+    if (!c->to.n)
+        FAIL("missing to in %s_configs: one or more phone numbers, separated by commas", kind);
+    if (provider && !c->api_url.n)
+        FAIL("missing api_url in %s_configs: the http provider has no default one", kind);
+    if (provider && !http && (!c->account.n || (!c->secret.value.n && !c->secret_file.n) || !c->from.n))
+        FAIL("%s needs account, secret (or secret_file) and from", provider);
+    both(cx, n, c->secret.value, c->secret_file, "secret", "secret_file");
+    both(cx, n, c->callback_secret.value, c->callback_secret_file, "callback_secret", "callback_secret_file");
+    if (c->times < 1 || c->times > 9)
+        FAIL("times must be 1 to 9");
+    check_template(cx, n, c->to, "to");
+    check_template(cx, n, c->message, "message");
+    check_template(cx, n, c->body, "body");
+}
+static void check_sms(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    check_dial(cx, n, obj, false);
+}
+static void check_phone(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    check_dial(cx, n, obj, true);
+}
+#define F(m, key, t, ...) CF(struct am_dial, m, key, t, ##__VA_ARGS__)
+#define DIAL_FIELDS                                                                              \
+    COMMON, F(provider, "provider", CONF_STR), F(api_url, "api_url", CONF_STR),                  \
+        F(account, "account", CONF_STR), F(secret, "secret", CONF_SECRET),                       \
+        F(secret_file, "secret_file", CONF_STR), F(callback_secret, "callback_secret", CONF_SECRET), \
+        F(callback_secret_file, "callback_secret_file", CONF_STR), F(from, "from", CONF_STR),    \
+        F(to, "to", CONF_STR), F(message, "message", CONF_STR), F(acknowledge, "acknowledge", CONF_BOOL), \
+        F(callback_url, "callback_url", CONF_CUSTOM, .read = am_read_url, .print = am_print_str), \
+        F(method, "method", CONF_STR), F(content_type, "content_type", CONF_STR),                \
+        F(body, "body", CONF_STR), F(headers, "headers", CONF_DICT, .of = CONF_SECRET), GO_TIME(timeout_ms, "timeout")
+static const struct conf_field sms_fields[] = { DIAL_FIELDS };
+static const struct conf_field phone_fields[] = { DIAL_FIELDS, F(language, "language", CONF_STR),
+                                                  F(voice, "voice", CONF_STR), F(times, "times", CONF_UINT) };
+#undef F
+static const struct am_dial sms_defaults = {
+    .c.send_resolved = true,
+    .message = L("[{{ .Status | toUpper }}{{ if eq .Status \"firing\" }}:{{ .Alerts.Firing | len }}{{ end }}] "
+                 "{{ .CommonLabels.alertname }}{{ range .CommonAnnotations.Values }} {{ . }}{{ end }}"),
+    .acknowledge = true,
+    .times = 1,
+    .method = L("POST"),
+    .content_type = L("application/json"),
+    .body = L("{\"to\":\"{to}\",\"from\":\"{from}\",\"text\":\"{message}\",\"code\":\"{code}\"}"),
+};
+static const struct am_dial phone_defaults = {
+    .message = L("{{ if eq .Status \"firing\" }}{{ .Alerts.Firing | len }} alerts are firing{{ else }}Resolved{{ end }}: "
+                 "{{ .CommonLabels.alertname }}. {{ .CommonAnnotations.summary }}"),
+    .acknowledge = true,
+    .times = 2,
+    .language = L("en-US"),
+    .method = L("POST"),
+    .content_type = L("application/json"),
+    .body = L("{\"to\":\"{to}\",\"from\":\"{from}\",\"text\":\"{message}\",\"code\":\"{code}\","
+              "\"callback\":\"{callback}\"}"),
+};
+ONE(struct am_dial, sms, "sms", .defaults = &sms_defaults, .check = check_sms);
+ONE(struct am_dial, phone, "phone", .defaults = &phone_defaults, .check = check_phone);
+
 /* ---- all of them ---- */
 static const char *const kind_names[AM_KINDS] = { "webhook",    "email",      "pagerduty", "opsgenie",  "wechat",
                                                   "slack",      "victorops",  "pushover",  "sns",       "telegram",
                                                   "discord",    "webex",      "msteams",   "msteamsv2", "jira",
-                                                  "rocketchat", "mattermost", "incidentio" };
+                                                  "rocketchat", "mattermost", "incidentio", "sms",       "phone" };
 const char *am_kind_name(enum am_kind k)
 {
     return kind_names[k];
@@ -957,6 +1047,8 @@ static const struct conf_field receiver_fields[] = {
     KIND(AM_JIRA, jira),
     KIND(AM_ROCKETCHAT, rocketchat),
     KIND(AM_MATTERMOST, mattermost),
+    KIND(AM_SMS, sms),
+    KIND(AM_PHONE, phone),
 };
 #undef F
 CONF_SCHEMA(am_receiver_schema, struct am_receiver, "config.plain", receiver_fields, .check = check_receiver);

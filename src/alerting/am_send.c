@@ -253,6 +253,10 @@ static int64_t timeout_of(const struct am_integration *in)
     case AM_INCIDENTIO:
         ms = ((const struct am_incidentio *)of)->timeout_ms;
         break;
+    case AM_SMS:
+    case AM_PHONE:
+        ms = ((const struct am_dial *)of)->timeout_ms;
+        break;
     default:
         break;
     }
