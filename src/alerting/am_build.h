@@ -40,7 +40,7 @@ str am_needed(struct am_build *b, str t, const char *what);                   /*
 str am_secret(struct am_build *b, const struct conf_secret *value, str file); /* a template, or a file's text */
 enum err am_secret_of(struct fs *fs, struct arena *a, const struct conf_secret *value, str file, str *ret,
                       struct err_text *reterr) MUST_CHECK; /* as it stands there */
-str am_group_hash(struct am_build *b);                                        /* SHA-256 of the group key, hex */
+str am_group_hash(struct am_build *b);                     /* SHA-256 of the group key, hex */
 bool am_firing(const struct am_build *b);
 
 struct am_request *am_request_add(struct am_build *b, const char *method, str url, struct buf *body); /* empties body */

@@ -134,8 +134,8 @@ static bool by_twilio(const struct asked *x)
     AUTO_BUF struct buf b;
     buf_init(&b, 0);
     str base = x->c->callback_url.n ? x->c->callback_url : cb->external_url;
-    buf_str_add(&b, am_callback_url(x->a, base, cb->kind, cb->receiver, cb->index,
-                                    of_pairs(cb->query, cb->n_query, "code")));
+    buf_str_add(
+        &b, am_callback_url(x->a, base, cb->kind, cb->receiver, cb->index, of_pairs(cb->query, cb->n_query, "code")));
     struct http_pair *p = arena_array(x->a, struct http_pair, x->form.n + 1);
     if (x->form.n) {
         memcpy(p, x->form.p, x->form.n * sizeof(*p));
@@ -212,7 +212,8 @@ static bool by_vonage_token(const struct asked *x)
     int64_t iat = 0;
     gnutls_hash_fast(GNUTLS_DIG_SHA256, x->cb->body.p, x->cb->body.n, d);
     str hash = am_answer_text(x->a, claims_text, "payload_hash");
-    bool in_time = str_to_i64(am_answer_text(x->a, claims_text, "iat"), &iat) && llabs(iat - x->cb->now_ms / 1000) < LATE_S;
+    bool in_time =
+        str_to_i64(am_answer_text(x->a, claims_text, "iat"), &iat) && llabs(iat - x->cb->now_ms / 1000) < LATE_S;
     return str_eq(am_answer_text(x->a, head_text, "alg"), STR("HS256")) && in_time &&
            same(hash, hex(x->a, d, sizeof(d)));
 }

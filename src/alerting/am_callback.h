@@ -23,7 +23,7 @@ struct am_callback {
     str external_url; /* where the integration names no callback_url */
     const struct http_pair *query;
     size_t n_query;
-    str content_type, body; /* as received */
+    str content_type, body;                              /* as received */
     str twilio_signature, authorization, vane_signature; /* headers; "" = absent */
     int64_t now_ms;
     /* Groups that fire now; their keys are what is acknowledged. */

@@ -242,16 +242,16 @@ struct am_incidentio {
 
 struct am_dial { /* a text message or a call; docs/alerting.md, "Calls and text messages" */
     struct am_common c;
-    str provider;                              /* twilio, vonage, http */
-    str api_url;                               /* ends without /; http: a template with {to} ... in it */
-    str account;                               /* Twilio: account's SID; Vonage: API key, for calls application's id */
+    str provider;                               /* twilio, vonage, http */
+    str api_url;                                /* ends without /; http: a template with {to} ... in it */
+    str account;                                /* Twilio: account's SID; Vonage: API key, for calls application's id */
     struct conf_secret secret, callback_secret; /* callback_secret "": Twilio's is secret */
     str secret_file, callback_secret_file;
     str from, to, message; /* to: several, separated by commas; templates */
     str language, voice, callback_url;
     uint64_t times; /* a call says its message so often */
     bool acknowledge;
-    str method, content_type, body; /* http: body is a template with {to} ... in it */
+    str method, content_type, body;           /* http: body is a template with {to} ... in it */
     CONF_DICT_OF(struct conf_secret) headers; /* http */
     int64_t timeout_ms;
 };

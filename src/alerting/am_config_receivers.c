@@ -924,9 +924,13 @@ static const struct {
 
 static void check_template(struct conf_ctx *cx, const struct conf_node *n, str s, const char *key)
 {
+    static const struct tmpl_func *const funcs[] = { tmpl_am_funcs };
+    const struct tmpl_options opt = { .funcs = funcs, .n_funcs = &tmpl_am_n_funcs, .n_tables = 1 };
     struct err_text why;
-    if (!template_ok(s, &why))
+    struct tmpl_set *set = tmpl_set_new(&opt, NULL);
+    if (str_contains(s, STR("{{")) && tmpl_parse(set, STR(""), s, &why) != OK)
         FAIL("%s: invalid template: %s", key, why.msg);
+    tmpl_set_free(set);
 }
 
 static void check_dial(struct conf_ctx *cx, const struct conf_node *n, struct am_dial *c, bool phone)
@@ -968,15 +972,15 @@ static void check_phone(struct conf_ctx *cx, const struct conf_node *n, void *ob
     check_dial(cx, n, obj, true);
 }
 #define F(m, key, t, ...) CF(struct am_dial, m, key, t, ##__VA_ARGS__)
-#define DIAL_FIELDS                                                                              \
-    COMMON, F(provider, "provider", CONF_STR), F(api_url, "api_url", CONF_STR),                  \
-        F(account, "account", CONF_STR), F(secret, "secret", CONF_SECRET),                       \
-        F(secret_file, "secret_file", CONF_STR), F(callback_secret, "callback_secret", CONF_SECRET), \
-        F(callback_secret_file, "callback_secret_file", CONF_STR), F(from, "from", CONF_STR),    \
-        F(to, "to", CONF_STR), F(message, "message", CONF_STR), F(acknowledge, "acknowledge", CONF_BOOL), \
-        F(callback_url, "callback_url", CONF_CUSTOM, .read = am_read_url, .print = am_print_str), \
-        F(method, "method", CONF_STR), F(content_type, "content_type", CONF_STR),                \
-        F(body, "body", CONF_STR), F(headers, "headers", CONF_DICT, .of = CONF_SECRET), GO_TIME(timeout_ms, "timeout")
+#define DIAL_FIELDS                                                                                                    \
+    COMMON, F(provider, "provider", CONF_STR), F(api_url, "api_url", CONF_STR), F(account, "account", CONF_STR),       \
+        F(secret, "secret", CONF_SECRET), F(secret_file, "secret_file", CONF_STR),                                     \
+        F(callback_secret, "callback_secret", CONF_SECRET), F(callback_secret_file, "callback_secret_file", CONF_STR), \
+        F(from, "from", CONF_STR), F(to, "to", CONF_STR), F(message, "message", CONF_STR),                             \
+        F(acknowledge, "acknowledge", CONF_BOOL),                                                                      \
+        F(callback_url, "callback_url", CONF_CUSTOM, .read = am_read_url, .print = am_print_str),                      \
+        F(method, "method", CONF_STR), F(content_type, "content_type", CONF_STR), F(body, "body", CONF_STR),           \
+        F(headers, "headers", CONF_DICT, .of = CONF_SECRET), GO_TIME(timeout_ms, "timeout")
 static const struct conf_field sms_fields[] = { DIAL_FIELDS };
 static const struct conf_field phone_fields[] = { DIAL_FIELDS, F(language, "language", CONF_STR),
                                                   F(voice, "voice", CONF_STR), F(times, "times", CONF_UINT) };
@@ -992,8 +996,9 @@ static const struct am_dial sms_defaults = {
     .body = L("{\"to\":\"{to}\",\"from\":\"{from}\",\"text\":\"{message}\",\"code\":\"{code}\"}"),
 };
 static const struct am_dial phone_defaults = {
-    .message = L("{{ if eq .Status \"firing\" }}{{ .Alerts.Firing | len }} alerts are firing{{ else }}Resolved{{ end }}: "
-                 "{{ .CommonLabels.alertname }}. {{ .CommonAnnotations.summary }}"),
+    .message =
+        L("{{ if eq .Status \"firing\" }}{{ .Alerts.Firing | len }} alerts are firing{{ else }}Resolved{{ end }}: "
+          "{{ .CommonLabels.alertname }}. {{ .CommonAnnotations.summary }}"),
     .acknowledge = true,
     .times = 2,
     .language = L("en-US"),
@@ -1006,9 +1011,9 @@ ONE(struct am_dial, sms, "sms", .defaults = &sms_defaults, .check = check_sms);
 ONE(struct am_dial, phone, "phone", .defaults = &phone_defaults, .check = check_phone);
 
 /* ---- all of them ---- */
-static const char *const kind_names[AM_KINDS] = { "webhook",    "email",      "pagerduty", "opsgenie",  "wechat",
-                                                  "slack",      "victorops",  "pushover",  "sns",       "telegram",
-                                                  "discord",    "webex",      "msteams",   "msteamsv2", "jira",
+static const char *const kind_names[AM_KINDS] = { "webhook",    "email",      "pagerduty",  "opsgenie",  "wechat",
+                                                  "slack",      "victorops",  "pushover",   "sns",       "telegram",
+                                                  "discord",    "webex",      "msteams",    "msteamsv2", "jira",
                                                   "rocketchat", "mattermost", "incidentio", "sms",       "phone" };
 const char *am_kind_name(enum am_kind k)
 {

@@ -129,9 +129,9 @@ static str token(struct dial *x)
         rc = rc ? rc : gnutls_privkey_sign_data(key, GNUTLS_DIG_SHA256, 0, &data, &signature);
         gnutls_privkey_deinit(key);
     }
-    str done = rc ? STR("")
-                  : arena_printf(a, STR_FMT "." STR_FMT, STR_ARG(text),
-                                 STR_ARG(base64url(a, signature.data, signature.size)));
+    str done =
+        rc ? STR("")
+           : arena_printf(a, STR_FMT "." STR_FMT, STR_ARG(text), STR_ARG(base64url(a, signature.data, signature.size)));
     gnutls_free(signature.data);
     if (rc)
         am_build_fail(x->b, err_fail(x->b->why, ERR_INVALID,
@@ -278,9 +278,10 @@ static void put_quoted(struct buf *out, str s, enum quoting q)
 /* {to}, {from}, {message}, {code}, {callback}, {secret} */
 static str filled(struct dial *x, str t, str to, enum quoting q)
 {
-    const struct http_pair words[] = { { STR("{to}"), to },           { STR("{from}"), x->from },
-                                       { STR("{message}"), x->message }, { STR("{code}"), x->code },
-                                       { STR("{callback}"), x->callback }, { STR("{secret}"), x->secret } };
+    const struct http_pair words[] = {
+        { STR("{to}"), to },        { STR("{from}"), x->from },         { STR("{message}"), x->message },
+        { STR("{code}"), x->code }, { STR("{callback}"), x->callback }, { STR("{secret}"), x->secret }
+    };
     AUTO_BUF struct buf out;
     buf_init(&out, 262144);
     while (t.n) {
@@ -307,8 +308,7 @@ static enum am_outcome any_http(struct dial *x, str to)
     if (!str_eq(rq.method, STR("GET")))
         rq.body = filled(x, am_needed(b, x->c->body, "body"), to, json ? QUOTE_JSON : form ? QUOTE_URL : QUOTE_NONE);
     for (size_t i = 0; i < x->c->headers.n && i < ARRAY_LEN(rq.headers); i++)
-        am_request_header(&rq, x->c->headers.keys[i],
-                          filled(x, x->c->headers.p[i].value, to, QUOTE_NONE));
+        am_request_header(&rq, x->c->headers.keys[i], filled(x, x->c->headers.p[i].value, to, QUOTE_NONE));
     if (x->c->account.n) {
         rq.basic_user = x->c->account;
         rq.basic_password = x->secret;
@@ -386,7 +386,8 @@ enum am_outcome am_dial(struct am_build *b, struct am_delivery *d)
     am_callback_code(m->group_key, code);
     x.code = arena_str(b->a, str_c(code));
     if (x.c->acknowledge && am_firing(b) && base.n)
-        x.callback = am_callback_url(b->a, base, m->integration->kind, m->receiver->name, m->integration->index, x.code);
+        x.callback =
+            am_callback_url(b->a, base, m->integration->kind, m->receiver->name, m->integration->index, x.code);
     if (x.callback.n && !x.phone && !str_eq(x.c->provider, STR("http")))
         x.message = arena_printf(b->a, STR_FMT "\nReply ACK %s to acknowledge.", STR_ARG(x.message), code);
     str to = am_needed(b, x.c->to, "to");

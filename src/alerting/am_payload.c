@@ -404,8 +404,8 @@ enum am_outcome am_exchange(const struct am_message *m, const struct am_line *li
                             struct am_delivery *d, struct err_text *why)
 {
     static enum am_outcome (*const talks[AM_KINDS])(struct am_build * b, struct am_delivery * d) = {
-        [AM_SLACK] = am_slack, [AM_TELEGRAM] = am_telegram, [AM_WECHAT] = am_wechat,
-        [AM_JIRA] = am_jira,   [AM_SNS] = am_sns, [AM_SMS] = am_dial, [AM_PHONE] = am_dial,
+        [AM_SLACK] = am_slack, [AM_TELEGRAM] = am_telegram, [AM_WECHAT] = am_wechat, [AM_JIRA] = am_jira,
+        [AM_SNS] = am_sns,     [AM_SMS] = am_dial,          [AM_PHONE] = am_dial,
     };
     struct am_build b;
     *why = (struct err_text){ 0 };

@@ -109,3 +109,8 @@ struct am *am_service_am(struct am_service *s)
 {
     return s->am;
 }
+
+struct am_sender *am_service_sender(struct am_service *s)
+{
+    return s->sender;
+}

@@ -3,7 +3,7 @@
 #ifndef VANE_ALERTING_AM_SERVICE_H
 #define VANE_ALERTING_AM_SERVICE_H
 
-#include "alerting/am.h"
+#include "alerting/am_send.h"
 #include "base/os.h"
 
 struct am_service;
@@ -22,6 +22,7 @@ void am_service_close(struct am_service *s); /* NULL is fine; waits for what is 
 /* On error the old one goes on. Takes a reference of cfg. */
 enum err am_service_reload(struct am_service *s, struct am_config *cfg, struct err_text *reterr) MUST_CHECK;
 struct am *am_service_am(struct am_service *s);
+struct am_sender *am_service_sender(struct am_service *s);
 void am_service_wake(void *service); /* something came in */
 
 #endif

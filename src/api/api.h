@@ -184,10 +184,13 @@ struct api_alertmanagers {
 
 struct rules_manager;
 struct am;
+struct am_sender;
 struct api_alertmanager {
     struct am *am;
     void *ctx;
-    void (*wake)(void *ctx); /* something came in: am_tick() may have work; may be NULL */
+    void (*wake)(void *ctx);  /* something came in: am_tick() may have work; may be NULL */
+    struct am_sender *sender; /* NULL: receivers cannot be tested */
+    str external_url;         /* where providers reach this vane, if an integration does not say */
 };
 struct api_deps {
     struct api_store store;

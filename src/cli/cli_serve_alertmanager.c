@@ -43,7 +43,8 @@ enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr)
     am_config_unref(c);
     if (!e)
         s->api_alertmanager =
-            (struct api_alertmanager){ am_service_am(s->alertmanager), s->alertmanager, am_service_wake };
+            (struct api_alertmanager){ am_service_am(s->alertmanager), s->alertmanager, am_service_wake,
+                                       am_service_sender(s->alertmanager), opt.external_url };
     return e;
 }
 

@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <gnutls/crypto.h>
+#include <nettle/base64.h>
+
+#include "alerting/am_callback.h"
 #include "alerting/am_chart.h"
 #include "alerting/am_exchange.h"
 #include "alerting/am_mail.h"
@@ -18,7 +22,7 @@ struct script { /* answers in order; what was asked */
     int status[SAID_MAX]; /* 0: 200 */
     char asked[SAID_MAX][8192], headers[SAID_MAX][2048];
     size_t n;
-    char kept[512];
+    char kept_as[256], kept[512]; /* the last one */
 };
 
 static enum err call(void *ctx, const struct am_request *rq, struct arena *a, struct am_answer *ret,
@@ -41,15 +45,16 @@ static enum err call(void *ctx, const struct am_request *rq, struct arena *a, st
 
 static str recall(void *ctx, str key, struct arena *a)
 {
-    (void)key;
-    return arena_str(a, str_c(((struct script *)ctx)->kept));
+    struct script *s = ctx;
+    return str_eq(key, str_c(s->kept_as)) ? arena_str(a, str_c(s->kept)) : STR("");
 }
 
 static void keep(void *ctx, str key, str value, int64_t until_ms)
 {
-    (void)key;
+    struct script *s = ctx;
     (void)until_ms;
-    snprintf(((struct script *)ctx)->kept, sizeof(((struct script *)ctx)->kept), STR_FMT, STR_ARG(value));
+    snprintf(s->kept_as, sizeof(s->kept_as), STR_FMT, STR_ARG(key));
+    snprintf(s->kept, sizeof(s->kept), STR_FMT, STR_ARG(value));
 }
 
 struct world {
@@ -371,6 +376,203 @@ static void sns(void **state)
     world_close(&w);
 }
 
+/* ---- calls and text messages ---- */
+#define TWILIO                                                                                              \
+    "provider: twilio, api_url: 'http://t/', account: AC1, secret: TOKEN, from: '+1', to: '+4930, +4931', " \
+    "message: 'a & b', callback_url: 'https://v.example/'"
+static void twilio(void **state)
+{
+    (void)state;
+    struct world w;
+    static struct script s;
+    char code[AM_CODE_LEN + 1];
+    am_callback_code(STR("{}:{}"), code);
+    memset(&s, 0, sizeof(s));
+    world_open(&w, "  phone_configs: [{" TWILIO ", times: 1}]\n", "v", true);
+    s.answers[0] = s.answers[1] = "{}";
+    s.status[0] = s.status[1] = 201;
+    assert_int_equal(talk(&w, &s), AM_SENT);
+    assert_int_equal(s.n, 2);
+    str url = am_callback_url(&w.a, STR("https://v.example/"), AM_PHONE, STR("r"), 0, str_c(code));
+    has(url.p, "https://v.example/api/v1/alerting/callback/phone/r/0?code=");
+    str want = arena_printf(&w.a,
+                            "<Response><Gather numDigits=\"1\" timeout=\"10\" method=\"POST\" action=\"" STR_FMT
+                            "\"><Say language=\"en-US\">a &#38; b</Say><Say language=\"en-US\">Press 1 to "
+                            "acknowledge.</Say></Gather></Response>",
+                            STR_ARG(url));
+    has(s.asked[0], "POST http://t/2010-04-01/Accounts/AC1/Calls.json\nTo=%2B4930&From=%2B1&Twiml=");
+    str sent = http_url_decode(&w.a, str_c(strstr(s.asked[0], "Twiml=") + 6), true);
+    assert_string_equal(arena_cstr(&w.a, sent), arena_cstr(&w.a, want));
+    has(s.asked[1], "To=%2B4931&");
+    world_close(&w);
+    memset(&s, 0, sizeof(s));
+    world_open(&w, "  sms_configs: [{" TWILIO "}]\n", "v", true);
+    s.answers[0] = s.answers[1] = "{}";
+    s.status[1] = 503;
+    assert_int_equal(talk(&w, &s), AM_RETRY);
+    has(s.asked[0], "Accounts/AC1/Messages.json\nTo=%2B4930&From=%2B1&Body=a+%26+b%0AReply+ACK+");
+    has(w.why.msg, "+4931: unexpected status code 503");
+    world_close(&w);
+}
+
+static void vonage_and_http(void **state)
+{
+    (void)state;
+    struct world w;
+    static struct script s;
+    memset(&s, 0, sizeof(s));
+    world_open(
+        &w,
+        "  sms_configs: [{provider: vonage, api_url: 'http://v', account: K, secret: S, from: vane, to: '+4930', "
+        "message: 'grün'}]\n",
+        "v", true);
+    s.answers[0] = "{\"message-count\":\"1\",\"messages\":[{\"to\":\"4930\",\"status\":\"0\"}]}";
+    assert_int_equal(talk(&w, &s), AM_SENT);
+    has(s.asked[0], "POST http://v/sms/json\napi_key=K&api_secret=S&from=vane&to=4930&text=gr%C3%BCn&type=unicode");
+    s.answers[0] = "{\"messages\":[{\"status\":\"1\",\"error-text\":\"Throughput Rate Exceeded\"}]}";
+    s.kept[0] = 0;
+    assert_int_equal(talk(&w, &s), AM_RETRY);
+    s.answers[0] = "{\"messages\":[{\"status\":\"4\",\"error-text\":\"Bad Credentials\"}]}";
+    assert_int_equal(talk(&w, &s), AM_REFUSED);
+    has(w.why.msg, "Bad Credentials");
+    world_close(&w);
+    world_open(
+        &w,
+        "  phone_configs: [{provider: vonage, account: APP, secret: no key, from: '+1', to: '+4930', message: m}]\n",
+        "v", true);
+    assert_int_equal(talk(&w, &s), AM_REFUSED);
+    has(w.why.msg, "no private key in PEM");
+    assert_int_equal(s.n, 0);
+    world_close(&w);
+    world_open(&w,
+               "  sms_configs: [{provider: http, api_url: 'http://g/send?n={to}', to: '+49 30', message: 'say \"x\"', "
+               "headers: "
+               "{X-Key: '{secret}'}, secret: S1}]\n",
+               "v", true);
+    s.answers[0] = "";
+    assert_int_equal(talk(&w, &s), AM_SENT);
+    has(s.asked[0], "POST http://g/send?n=%2B49%2030\n{\"to\":\"+49 30\",\"from\":\"\",\"text\":\"say \\\"x\\\"\",");
+    has(s.headers[0], "X-Key: S1");
+    world_close(&w);
+}
+
+/* ---- acknowledging ---- */
+static str twilio_signature(struct arena *a, str key, str text)
+{
+    uint8_t d[20];
+    char *out = arena_alloc(a, 29);
+    gnutls_hmac_fast(GNUTLS_MAC_SHA1, key.p, key.n, text.p, text.n, d);
+    base64_encode_raw(out, sizeof(d), d);
+    return str_n(out, 28);
+}
+
+static void acknowledge(void **state)
+{
+    (void)state;
+    struct world w;
+    struct am_callback_deed deed;
+    str groups[] = { STR("{}:{a=\"1\"}"), STR("{}:{a=\"2\"}") }, type;
+    char code[AM_CODE_LEN + 1];
+    am_callback_code(groups[1], code);
+    world_open(&w, "  phone_configs: [{" TWILIO "}]\n  sms_configs: [{" TWILIO "}]\n", "v", true);
+    struct http_pair q = { STR("code"), str_c(code) };
+    struct am_callback cb = { .kind = AM_PHONE,
+                              .receiver = STR("r"),
+                              .query = &q,
+                              .n_query = 1,
+                              .content_type = STR("application/x-www-form-urlencoded"),
+                              .body = STR("To=%2B4930&Digits=1&From=%2B1"),
+                              .groups = groups,
+                              .n_groups = 2 };
+    str url = am_callback_url(&w.a, STR("https://v.example"), AM_PHONE, STR("r"), 0, str_c(code));
+    cb.twilio_signature =
+        twilio_signature(&w.a, STR("TOKEN"), arena_printf(&w.a, STR_FMT "Digits1From+1To+4930", STR_ARG(url)));
+    am_callback_read(w.cfg, &cb, fs_os(), &w.a, &deed);
+    assert_int_equal(deed.status, 200);
+    assert_int_equal(deed.n_group_keys, 1);
+    assert_true(str_eq(deed.group_keys[0], groups[1]));
+    assert_string_equal(arena_cstr(&w.a, deed.owner), "phone:+4930");
+    str answer = am_callback_answer(w.cfg, &cb, deed.text, &w.a, &type);
+    assert_string_equal(arena_cstr(&w.a, answer), "<Response><Say>Acknowledged.</Say></Response>");
+    cb.body = STR("To=%2B4930&Digits=2&From=%2B1"); /* not what was signed */
+    am_callback_read(w.cfg, &cb, fs_os(), &w.a, &deed);
+    assert_int_equal(deed.status, 403);
+    cb.twilio_signature = STR("");
+    am_callback_read(w.cfg, &cb, fs_os(), &w.a, &deed);
+    assert_int_equal(deed.status, 403);
+    cb.kind = AM_SMS; /* a reply */
+    cb.n_query = 0;
+    const struct {
+        const char *body, *signed_as;
+        size_t groups, want;
+    } replies[] = {
+        { "Body=ack%20", "Bodyack FromX+4930", 1, 0 },
+        { "Body=ack&From=%2B4930", "BodyackFrom+4930", 1, 1 }, /* one of ours, one group */
+        { "Body=ack&From=%2B4930", "BodyackFrom+4930", 2, 0 },
+        { "Body=ack&From=%2B999", "BodyackFrom+999", 1, 0 }, /* a stranger needs the code */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(replies); i++) {
+        cb.body = str_c(replies[i].body);
+        cb.n_groups = replies[i].groups;
+        url = am_callback_url(&w.a, STR("https://v.example"), AM_SMS, STR("r"), 0, STR(""));
+        cb.twilio_signature =
+            twilio_signature(&w.a, STR("TOKEN"), arena_printf(&w.a, STR_FMT "%s", STR_ARG(url), replies[i].signed_as));
+        am_callback_read(w.cfg, &cb, fs_os(), &w.a, &deed);
+        assert_int_equal(deed.status, i ? 200 : 403);
+        assert_int_equal(deed.n_group_keys, replies[i].want);
+    }
+    cb.receiver = STR("nobody");
+    am_callback_read(w.cfg, &cb, fs_os(), &w.a, &deed);
+    assert_int_equal(deed.status, 404);
+    world_close(&w);
+    world_open(
+        &w,
+        "  sms_configs: [{provider: http, api_url: 'http://g', to: '1', callback_secret: CS}]\n"
+        "  phone_configs: [{provider: vonage, account: a, secret: s, from: '1', to: '2', callback_secret: VS}]\n",
+        "v", true);
+    cb = (struct am_callback){ .kind = AM_SMS,
+                               .receiver = STR("r"),
+                               .content_type = STR("application/json"),
+                               .body = arena_printf(&w.a, "{\"from\":\"me\",\"text\":\"ACK %s\"}", code),
+                               .groups = groups,
+                               .n_groups = 2 };
+    uint8_t d[32];
+    char hex[65];
+    gnutls_hmac_fast(GNUTLS_MAC_SHA256, "CS", 2, cb.body.p, cb.body.n, d);
+    for (size_t i = 0; i < 32; i++)
+        snprintf(hex + 2 * i, 3, "%02x", d[i]);
+    cb.vane_signature = arena_printf(&w.a, "sha256=%s", hex);
+    am_callback_read(w.cfg, &cb, fs_os(), &w.a, &deed);
+    assert_int_equal(deed.n_group_keys, 1);
+    cb.kind = AM_PHONE; /* a token: {"alg":"HS256"} {"iat":..,"payload_hash":..} */
+    cb.query = &q;
+    cb.n_query = 1;
+    cb.now_ms = 1000000;
+    cb.body = STR("{\"to\":\"4930\",\"dtmf\":{\"digits\":\"1\",\"timed_out\":false}}");
+    gnutls_hash_fast(GNUTLS_DIG_SHA256, cb.body.p, cb.body.n, d);
+    for (size_t i = 0; i < 32; i++)
+        snprintf(hex + 2 * i, 3, "%02x", d[i]);
+    char claims[256], b64[512];
+    int n = snprintf(claims, sizeof(claims), "{\"iat\":1000,\"payload_hash\":\"%s\"}", hex);
+    while (n % 3) /* no padding */
+        claims[n++] = ' ';
+    base64_encode_raw(b64, (size_t)n, (uint8_t *)claims);
+    str text = arena_printf(&w.a, "eyJhbGciOiJIUzI1NiJ9.%.*s", (int)BASE64_ENCODE_RAW_LENGTH((size_t)n), b64);
+    gnutls_hmac_fast(GNUTLS_MAC_SHA256, "VS", 2, text.p, text.n, d);
+    base64_encode_raw(b64, 32, d);
+    for (int i = 0; i < 43; i++)
+        b64[i] = b64[i] == '+' ? '-' : b64[i] == '/' ? '_' : b64[i];
+    cb.authorization = arena_printf(&w.a, "Bearer " STR_FMT ".%.43s", STR_ARG(text), b64);
+    am_callback_read(w.cfg, &cb, fs_os(), &w.a, &deed);
+    assert_int_equal(deed.status, 200);
+    assert_int_equal(deed.n_group_keys, 1);
+    assert_string_equal(arena_cstr(&w.a, deed.owner), "phone:4930");
+    cb.now_ms = 100000000; /* an old one */
+    am_callback_read(w.cfg, &cb, fs_os(), &w.a, &deed);
+    assert_int_equal(deed.status, 403);
+    world_close(&w);
+}
+
 static void signatures(void **state)
 {
     (void)state;
@@ -442,6 +644,9 @@ int main(void)
         cmocka_unit_test(sns),
         cmocka_unit_test(signatures),
         cmocka_unit_test(charts),
+        cmocka_unit_test(twilio),
+        cmocka_unit_test(vonage_and_http),
+        cmocka_unit_test(acknowledge),
     };
     return cmocka_run_group_tests_name("alerting/exchange", tests, NULL, NULL);
 }
