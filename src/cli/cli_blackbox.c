@@ -29,13 +29,14 @@ static int run(const struct cli_command *self, int argc, char **argv)
 
 const struct cli_command cli_blackbox = {
     .name = "blackbox",
-    .summary = "the last metrics of processes that died",
+    .summary = "the last metrics, spans and log lines of processes that died",
     .help = "usage: vane blackbox DIR|FILE\n"
             "\n"
             "Prints what processes instrumented with libvane left in DIR (their VANE_BLACKBOX_DIR or "
             "PROMETHEUS_MULTIPROC_DIR):\n"
-            "who they were, whether they run, stopped or died, and the values of their metrics up to the last "
-            "instruction.\n"
+            "who they were, whether they run, stopped or died, the values of their metrics up to the last instruction, "
+            "the\n"
+            "finished spans and the log lines that still lie in their rings, oldest first.\n"
             "Writes nothing. Exit code 1 when there is nothing to show.\n",
     .run = run,
 };

@@ -42,3 +42,9 @@ struct sdk_pb_field {
 };
 /* The next field of a message, *at moved behind it. false at the end, or when what follows is no field. */
 bool sdk_pb_next(const char **at, const char *end, struct sdk_pb_field *ret);
+/* A KeyValue of a scalar: v.p and v.n when its type is text or bytes, else v.v. false: something else. */
+struct sdk_pb_attr {
+    struct sdk_pb_field key, v;
+    vane_type type;
+};
+bool sdk_pb_attr(const char *p, size_t n, struct sdk_pb_attr *ret);

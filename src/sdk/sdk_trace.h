@@ -75,6 +75,9 @@ struct sdk_span_rec {
     uint32_t dropped_attrs, dropped_events, dropped_links;
     uint32_t events_n, links_n;
 };
+/* A slot of the ring of finished spans, as the black box finds it: two words of the ring's, then the record. */
+#define SDK_SPAN_SLOT      512u
+#define SDK_SPAN_SLOT_HEAD 8u
 struct sdk_rec_attr {
     uint32_t n; /* bytes of the value; numbers and booleans 8 */
     uint16_t key_n;

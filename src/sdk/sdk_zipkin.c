@@ -122,21 +122,31 @@ static void remote(struct sdk_buf *b, const struct sdk_span_rec *r)
 
 /* ---- events ---- */
 
-static void event_attr(struct sdk_buf *b, const char *p, size_t n)
+bool sdk_pb_attr(const char *p, size_t n, struct sdk_pb_attr *ret)
 {
     static const uint8_t types[] = { VANE_T_NONE, VANE_T_STR,  VANE_T_BOOL, VANE_T_INT,
                                      VANE_T_F64,  VANE_T_NONE, VANE_T_NONE, VANE_T_BYTES };
-    struct sdk_pb_field key, any, v;
-    const char *end = p + n, *inner;
-    if (!sdk_pb_next(&p, end, &key) || !sdk_pb_next(&p, end, &any))
+    const char *end = p + n;
+    struct sdk_pb_field any;
+    if (!sdk_pb_next(&p, end, &ret->key) || !sdk_pb_next(&p, end, &any))
+        return false;
+    p = any.p;
+    if (ret->key.wire != 2 || any.wire != 2 || !sdk_pb_next(&p, any.p + any.n, &ret->v) ||
+        ret->v.number >= sizeof types)
+        return false;
+    ret->type = (vane_type)types[ret->v.number];
+    bool text = ret->type == VANE_T_STR || ret->type == VANE_T_BYTES;
+    return ret->type && (ret->v.wire == 2) == text;
+}
+
+static void event_attr(struct sdk_buf *b, const char *p, size_t n)
+{
+    struct sdk_pb_attr a;
+    if (!sdk_pb_attr(p, n, &a)) /* not ours */
         return;
-    inner = any.p;
-    sdk_put_json_str(b, key.p, key.n);
+    sdk_put_json_str(b, a.key.p, a.key.n);
     SDK_PUTS(b, ": ");
-    if (!sdk_pb_next(&inner, any.p + any.n, &v) || v.number >= sizeof types || !types[v.number])
-        SDK_PUTS(b, "null");
-    else
-        sdk_put_json_value(b, (vane_type)types[v.number], v.wire == 2 ? (const void *)v.p : &v.v, v.n, false);
+    sdk_put_json_value(b, a.type, a.v.wire == 2 ? (const void *)a.v.p : &a.v.v, a.v.n, false);
 }
 
 static void events(struct sdk_buf *b, const char *p, size_t n)
