@@ -44,7 +44,7 @@ cp -r "$prefix/share/man/man3" "$prefix/share/man/man7" "$dev/share/man/"
 find "$dev/share/man" -name '*.[37]' -exec gzip -9n {} +
 cp "$root/docs/instrument.md" "$root/docs/libvane.md" "$root/docs/middleware.md" "$dev/share/doc/libvane-dev/"
 cp -r "$root/contrib" "$dev/share/doc/libvane-dev/examples"
-rm -f "$dev/share/doc/libvane-dev/examples/meson.build" "$dev/share/doc/libvane-dev/examples/contrib_test.py"
+rm -f "$dev/share/doc/libvane-dev/examples/meson.build" "$dev/share/doc/libvane-dev/examples/contrib_test.py" "$dev/share/doc/libvane-dev/examples/nginx_test.py"
 sed "s|^prefix=.*|prefix=/usr|; s|^libdir=.*|libdir=\${prefix}/lib/$multi|; s|^includedir=.*|includedir=\${prefix}/include|" \
   "$libdir/pkgconfig/libvane.pc" >"$dev/lib/$multi/pkgconfig/libvane.pc"
 sed "s|@VERSION@|$version|; s|@INCLUDEDIR@|include|; s|@LIBDIR@|lib/$multi|; s|/../../..\" ABSOLUTE|/../../../..\" ABSOLUTE|" \
