@@ -44,9 +44,12 @@ static void turns(void *ctx)
 static enum err start(struct am_service *s, const struct am_service_options *opt, struct am_config *cfg,
                       struct err_text *reterr)
 {
-    const struct am_sender_config sender = {
-        .external_url = opt->external_url, .clk = opt->clock, .value = opt->value, .value_ctx = opt->value_ctx
-    };
+    const struct am_sender_config sender = { .external_url = opt->external_url,
+                                             .clk = opt->clock,
+                                             .value = opt->value,
+                                             .value_ctx = opt->value_ctx,
+                                             .chart = opt->chart,
+                                             .chart_ctx = opt->chart_ctx };
     enum err e = am_sender_open(&sender, &s->sender);
     if (e)
         return err_fail(reterr, e, "alertmanager: sender: %s", err_describe(e));

@@ -12,6 +12,9 @@ struct am_service_options {
     str external_url;                                                                    /* said in messages */
     str (*value)(void *ctx, const struct am_alert *al, int64_t now_ms, struct arena *a); /* as in am_sender_config */
     void *value_ctx;
+    bool (*chart)(void *ctx, const struct am_alert *al, int64_t now_ms, struct arena *a,
+                  struct am_chart *ret); /* as in am_sender_config */
+    void *chart_ctx;
     struct control *control; /* as in struct am_options */
     int64_t history_rows_max, history_retention_ms;
 };

@@ -1,8 +1,13 @@
 /* Receivers of notifications, seen from outside: POST /api/v1/alerting/receivers/test sends a message marked as a drill
- * through each integration of a receiver and says what came of it. Receivers are the default tenant's. */
+ * through each integration of a receiver and says what came of it. /api/v1/alerting/callback/... is where providers of
+ * calls and text messages ask back (am_callback.h): their signature is what lets them in.
+ * Receivers are the default tenant's. */
+#include "alerting/am_ack.h"
+#include "alerting/am_callback.h"
 #include "alerting/am_send.h"
 
 #include "api/api_int.h"
+#include "base/log.h"
 
 static const struct api_alertmanager *running(struct http_request *rq, struct http_response *rs)
 {
@@ -117,7 +122,76 @@ static void test_receiver(struct http_request *rq, struct http_response *rs)
     api_end(&j, NULL, 0);
 }
 
+/* ---- callbacks ---- */
+static str header(const struct http_request *rq, const char *name)
+{
+    str v = http_header(rq, str_c(name));
+    return v.p ? v : STR("");
+}
+
+static void firing_groups(struct am *am, int64_t now_ms, struct arena *a, struct am_callback *cb)
+{
+    struct am_group_view *v;
+    size_t n;
+    am_groups(am, now_ms, a, &v, &n);
+    str *keys = arena_array(a, str, n + 1);
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(v[i].receiver, cb->receiver))
+            keys[cb->n_groups++] = v[i].key;
+    cb->groups = keys;
+}
+
+static void acknowledge(struct am *am, const struct am_callback *cb, struct am_callback_deed *d)
+{
+    struct err_text why;
+    for (size_t i = 0; i < d->n_group_keys; i++) {
+        const struct am_ack_target target = { .group_key = d->group_keys[i] };
+        if (am_ack_set(am, &target, d->owner, STR("by key press or reply"), 0, cb->now_ms, NULL, &why) != OK)
+            d->text = STR("It could not be acknowledged: look at vane.");
+    }
+}
+
+static void callback(struct http_request *rq, struct http_response *rs)
+{
+    const struct api_alertmanager *x = api_of(rq)->d.alertmanager;
+    struct am_callback cb = { .kind = str_eq(rq->captures[0], STR("phone")) ? AM_PHONE : AM_SMS,
+                              .receiver = rq->captures[1],
+                              .query = rq->params,
+                              .n_query = rq->n_params,
+                              .content_type = rq->content_type,
+                              .body = rq->body,
+                              .twilio_signature = header(rq, "X-Twilio-Signature"),
+                              .authorization = header(rq, "Authorization"),
+                              .vane_signature = header(rq, "X-Vane-Signature"),
+                              .now_ms = api_now_ms(api_of(rq)) };
+    struct am_callback_deed d;
+    uint64_t index;
+    str type;
+    bool kind = cb.kind == AM_PHONE || str_eq(rq->captures[0], STR("sms"));
+    if (!x || !kind || !str_to_u64(rq->captures[2], &index)) {
+        api_fail(rs, API_NOT_FOUND, "no such callback");
+        return;
+    }
+    cb.index = (size_t)index;
+    cb.external_url = x->external_url;
+    firing_groups(x->am, cb.now_ms, rq->a, &cb);
+    struct am_config *cfg = am_config_in_use(x->am);
+    am_callback_read(cfg, &cb, fs_os(), rq->a, &d);
+    if (d.status == 200) {
+        acknowledge(x->am, &cb, &d);
+        str answer = am_callback_answer(cfg, &cb, d.text, rq->a, &type);
+        http_answer(rs, 200, type, answer);
+    } else {
+        LOG_WARN("callback refused", "kind", am_kind_name(cb.kind), "receiver", LOG_STR(str_take(cb.receiver, 100)),
+                 "why", LOG_STR(d.text));
+        http_answer(rs, d.status, STR("text/plain"), d.text);
+    }
+    am_config_unref(cfg);
+}
+
 const struct http_route api_alerting_receivers[] = {
     { HTTP_BIT(HTTP_POST), "/api/v1/alerting/receivers/test", test_receiver, HTTP_CONTROL, NULL, 0 },
+    { HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_GET), "/api/v1/alerting/callback/{kind}/{receiver}/{index}", callback,
+      HTTP_CONTROL, NULL, HTTP_NO_FORM },
 };
 const size_t api_alerting_receivers_n = ARRAY_LEN(api_alerting_receivers);

@@ -83,8 +83,11 @@ enum err serve_load(struct serve *s, struct cli_config **ret, struct buf *report
 enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr) MUST_CHECK;
 struct am_config;
 struct am_alert;
+struct am_chart;
 /* cli_serve_value.c: am_sender_config.value */
 str serve_alert_value(void *serve, const struct am_alert *al, int64_t now_ms, struct arena *a);
+/* am_sender_config.chart: the last hour of an alert's expression; ctx: struct serve. */
+bool serve_alert_chart(void *ctx, const struct am_alert *al, int64_t now_ms, struct arena *a, struct am_chart *ret);
 /* For a reload: *ret NULL if there is none. */
 enum err serve_alertmanager_load(struct serve *s, const struct cli_config *cfg, struct am_config **ret,
                                  struct buf *report, struct err_text *reterr) MUST_CHECK;

@@ -38,6 +38,8 @@ enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr)
                                             .external_url = external_url(s, &s->a),
                                             .value = serve_alert_value,
                                             .value_ctx = s,
+                                            .chart = serve_alert_chart,
+                                            .chart_ctx = s,
                                             .control = s->control };
     e = am_service_open(&opt, c, &s->alertmanager, reterr);
     am_config_unref(c);
