@@ -98,8 +98,8 @@ static int cmp_u64(const void *x, const void *y)
     return a < b ? -1 : a > b;
 }
 
-static str log_key(struct arena *a, const struct group *g, const struct am_receiver *receiver,
-                   const struct am_integration *in)
+str am_log_key(struct arena *a, const struct group *g, const struct am_receiver *receiver,
+               const struct am_integration *in)
 {
     return arena_printf(a, STR_FMT ":" STR_FMT "/%s/%zu", STR_ARG(g->key), STR_ARG(receiver->name),
                         am_kind_name(in->kind), in->index);
@@ -114,7 +114,7 @@ static bool was_told_of(struct am *am, const struct group *g, uint64_t fp, struc
 {
     const struct am_receiver *r = am_config_receiver(am->cfg, g->route->receiver);
     for (size_t i = 0; i < r->n_integrations; i++) {
-        const struct log_entry *e = log_map_get(&am->log, log_key(a, g, r, &r->integrations[i]));
+        const struct log_entry *e = log_map_get(&am->log, am_log_key(a, g, r, &r->integrations[i]));
         if (e && contains(&e->firing, fp))
             return true;
     }
@@ -131,7 +131,7 @@ static bool is_untold(const struct am *am, const struct group *g, const struct a
     uint64_t fp = al->v.fingerprint;
     arena_init(&a, 0);
     for (size_t i = 0; i < receiver->n_integrations; i++) {
-        const struct log_entry *e = log_map_get(&am->log, log_key(&a, g, receiver, &receiver->integrations[i]));
+        const struct log_entry *e = log_map_get(&am->log, am_log_key(&a, g, receiver, &receiver->integrations[i]));
         if (e &&
             (contains(&e->firing, fp) || contains(&e->firing, fp ^ FLAPPING_BITS) || al->v.updated_ms > e->flush_ms))
             return true;
@@ -461,7 +461,7 @@ static struct pending *message(struct am *am, struct group *g, const struct turn
     struct pending *p = mem_zalloc(sizeof(*p));
     bool send_resolved = in->of->send_resolved;
     arena_init(&p->a, 0);
-    p->log_key = log_key(&p->a, g, receiver, in);
+    p->log_key = am_log_key(&p->a, g, receiver, in);
     p->digest = am_policy_is_digest(g->route);
     p->flush_ms = t->now_ms;
     p->firing = fingerprints_of(&p->a, t, false);

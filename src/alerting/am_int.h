@@ -267,6 +267,9 @@ void am_silences_gc(struct am *am, int64_t now_ms);
 void am_silence_free(struct silence *s);
 /* am_dispatch.c */
 void am_dispatch_alert(struct am *am, struct alert *al, int64_t now_ms);
+/* "{}:{a=\"b\"}:receiver/webhook/0", in a: key of am.log and am.air */
+str am_log_key(struct arena *a, const struct group *g, const struct am_receiver *receiver,
+               const struct am_integration *in);
 uint64_t am_known_key(const struct group *g, uint64_t fingerprint); /* of am.known */
 void am_groups_clear(struct am *am);
 void am_pending_end(struct am *am, struct pending *p); /* frees it, and its flight with the last one */

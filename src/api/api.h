@@ -15,6 +15,7 @@
  *   api_runbook.c            /runbook, /runbook/ALERT
  *   api_alertmanager.c       /api/v2/alerts, silences, receivers, status (also under /alertmanager)
  *   api_alerting_routes.c    /api/v1/alerting/status, routes: the routing tree, and which way an alert goes
+ *   api_alerting_history.c   /api/v1/alerting/history, acks, explain
  *   api_alerting_policy.c    /api/v1/heartbeats, /api/v1/alerting/severities
  *   api_admin.c              /api/v1/admin/tsdb/...
  *   api_transfer.c           /api/v1/admin/tsdb/import, export
@@ -231,7 +232,7 @@ enum err api_open(const struct api_deps *deps, struct api **ret,
                   struct err_text *reterr) MUST_CHECK; /* deps is copied, what it points to is not */
 void api_close(struct api *api);
 void api_set_otlp(struct api *api, const struct otlp_options *opt); /* must live until api_close */
-#define API_TABLES_MAX 24
+#define API_TABLES_MAX 32
 /* Fill tables for http_server_config: everything on the listeners of mask_main, OTLP, health and /metrics also on
  * those of mask_otlp. Returns how many. The routes live as long as the api. */
 size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struct http_table tables[API_TABLES_MAX]);

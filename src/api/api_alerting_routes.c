@@ -249,6 +249,11 @@ static void get_status(struct http_request *rq, struct http_response *rs)
     struct json_out j = api_begin(rs);
     json_obj(&j);
     json_kbool(&j, "configured", x != NULL);
+    if (x) { /* false: a restart forgets alerts, silences and what was told */
+        struct err_text why = { 0 };
+        json_kbool(&j, "durable", am_durable(x->am, &why) == OK);
+        json_kstr(&j, "error", str_c(why.msg));
+    }
     json_obj_end(&j);
     api_end(&j, NULL, 0);
 }

@@ -124,6 +124,9 @@ static const struct {
     { "/api/v1/alerting/status", EMPTY, G, NULL },
     { "/api/v1/heartbeats", WRITES, G, NULL },
     { "/api/v1/heartbeats/{name}", WRITES, P, "/api/v1/heartbeats/x" },
+    { "/api/v1/alerting/history", WRITES, G, NULL },
+    { "/api/v1/alerting/explain", WRITES, G, NULL },
+    { "/api/v1/alerting/acks", WRITES, G, NULL },
     { "/api/v1/alerting/severities", WRITES, G, NULL },
     { "/api/v1/alerting/receivers/test", WRITES, P, NULL },
     { "/api/v1/alerting/callback/{kind}/{receiver}/{index}", OPEN, P, NULL }, /* told apart by signatures */
