@@ -1,5 +1,5 @@
 /* The files processes leave for each other (src/sdk/sdk_file.c): any bytes. Oracle: records that are given have valid names
- * and labels, histograms add up; nothing outside the file is read (AddressSanitizer). */
+ * and labels, histograms add up, what the black box prints is valid UTF-8; nothing outside the file is read (AddressSanitizer). */
 #include "../src/sdk/sdk_file.h"
 
 #include <stdlib.h>
@@ -60,6 +60,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t sink = 0;
     sdk_file_each(&f, see, NULL);
     sdk_file_regions(&f, see_region, &sink);
+    struct sdk_buf b;
+    sdk_buf_init(&b, (size_t)64 << 20);
+    sdk_blackbox_file(&f, &b);
+    if (!sdk_text_valid(b.p, b.n))
+        abort();
+    sdk_buf_free(&b);
     sdk_file_free(&f);
     return 0;
 }

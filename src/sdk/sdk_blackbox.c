@@ -235,13 +235,28 @@ static const char *state_of(const struct sdk_file_head *h)
     return h->state == SDK_FILE_STOPPED ? "stopped in good order" : "died: it was killed, crashed, or lost power";
 }
 
-/* Text of a fixed field, which may lack its NUL. */
-static void put_field(struct sdk_buf *b, const char *what, const char *s, size_t cap)
+/* Text of a fixed field, which may lack its NUL and hold anything. */
+static void fixed_text(char *dst, size_t cap, const char *s, size_t n)
 {
-    char clean[256];
-    size_t n = strnlen(s, cap);
-    sdk_puts(b, what);
-    sdk_put(b, clean, sdk_text(clean, sizeof clean, s, n));
+    dst[sdk_text(dst, cap - 1, s, strnlen(s, n))] = 0;
+    for (; *dst; dst++)
+        if ((uint8_t)*dst < ' ' || *dst == 0x7F)
+            *dst = '?';
+}
+
+void sdk_blackbox_file(const struct sdk_file *f, struct sdk_buf *b)
+{
+    char service[3 * sizeof f->head->service + 1], instance[3 * sizeof f->head->instance + 1];
+    fixed_text(service, sizeof service, f->head->service, sizeof f->head->service);
+    fixed_text(instance, sizeof instance, f->head->instance, sizeof f->head->instance);
+    sdk_putf(b, "# service %s, instance %s, process %u, started ", service, instance, f->head->pid);
+    sdk_put_rfc3339(b, f->head->created_unix_ms % 253402300800000u * 1000000u);
+    sdk_putf(b, ", %s\n", state_of(f->head));
+    int stop = sdk_expo_file(f, b);
+    if (stop && !b->failed)
+        SDK_PUTS(b, "# what follows is missing: out of memory\n");
+    show_rings(f, b, service);
+    SDK_PUTS(b, "\n");
 }
 
 static bool show_file(const char *path, struct sdk_buf *b)
@@ -254,19 +269,7 @@ static bool show_file(const char *path, struct sdk_buf *b)
                  st == VANE_E_IO ? strerror(errno) : "not a file of libvane, or of another version");
         return false;
     }
-    put_field(b, "# service ", f.head->service, sizeof f.head->service);
-    put_field(b, ", instance ", f.head->instance, sizeof f.head->instance);
-    sdk_putf(b, ", process %u, started ", f.head->pid);
-    sdk_put_rfc3339(b, f.head->created_unix_ms % 253402300800000u * 1000000u);
-    sdk_putf(b, ", %s\n", state_of(f.head));
-    int stop = sdk_expo_file(&f, b);
-    if (stop && !b->failed)
-        SDK_PUTS(b, "# what follows is missing: out of memory\n");
-    char service[sizeof f.head->service * 3 + 1];
-    service[sdk_text(service, sizeof service - 1, f.head->service, strnlen(f.head->service, sizeof f.head->service))] =
-        0;
-    show_rings(&f, b, service);
-    SDK_PUTS(b, "\n");
+    sdk_blackbox_file(&f, b);
     sdk_file_free(&f);
     return true;
 }

@@ -554,6 +554,10 @@ vane_status sdk_conf_load(const vane_config *given)
         st = check();
     if (!st)
         st = resource_build(use_env);
+    if (!st && !sdk_cfg.service_name) {
+        sdk_cfg.service_name = sdk_dup(sdk_resource_value("service.name"));
+        st = sdk_cfg.service_name ? VANE_OK : VANE_E_NOMEM;
+    }
     return st;
 }
 

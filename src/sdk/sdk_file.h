@@ -50,3 +50,6 @@ int sdk_file_regions(const struct sdk_file *f,
  * and the same as text 0.0.4 (sdk_expo.c). Non-zero: stopped, or no memory. */
 int sdk_file_visit(const struct sdk_file *f, const struct sdk_visitor *v);
 int sdk_expo_file(const struct sdk_file *f, struct sdk_buf *out);
+
+/* Everything a file tells, as `vane blackbox` prints it (sdk_blackbox.c). */
+void sdk_blackbox_file(const struct sdk_file *f, struct sdk_buf *b);

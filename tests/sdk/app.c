@@ -1,9 +1,17 @@
-/* A program instrumented with libvane, for tests/sdk/scrape_test.py: serves its metrics, prints its port, counts until
- * its standard input ends. Spans are made by hand, as tracing fills the thread's context. */
+/* A program instrumented with libvane, for tests/sdk/scrape_test.py: serves its metrics and health, prints its port, does what
+ * its standard input says until it ends: "h", "d", "u" the state of its database, "n", "r" not ready and ready, else it counts. Spans are made by hand, as tracing fills the thread's context. */
 #include "../../src/sdk/sdk_int.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
+
+static vane_health disk(void *ctx, char *message, size_t n)
+{
+    (void)ctx;
+    snprintf(message, n, "12 \"GB\" free");
+    return VANE_HEALTHY;
+}
 
 static void pool(void *ctx, vane_observer *o)
 {
@@ -26,7 +34,7 @@ int main(void)
 {
     static vane_span span;
     vane_config cfg = VANE_CONFIG_INIT;
-    cfg.service_name = "scraped-app";
+    cfg.service_name = getenv("APP_UNNAMED") ? NULL : "scraped-app";
     cfg.listen_any_port = VANE_ON;
     if (vane_start(&cfg))
         return 1;
@@ -77,10 +85,19 @@ int main(void)
         vane_histogram_observe(delta, i);
     vane_histogram_observe(native, 0);
     vane_counter_inc(get);
+    vane_health_opts check = { .size = sizeof check, .name = "disk", .check = disk, .interval_ms = 100 };
+    check.flags = VANE_HEALTH_LIVENESS | VANE_HEALTH_READINESS;
+    vane_health_add(&check);
+    vane_health_set("database", VANE_HEALTHY, "");
     printf("%u\n", vane_listen_port());
     fflush(stdout);
     char c;
     while (read(0, &c, 1) > 0)
-        vane_counter_inc(get);
+        if (c == 'h' || c == 'd' || c == 'u')
+            vane_health_set("database", c == 'h' ? VANE_HEALTHY : c == 'd' ? VANE_DEGRADED : VANE_UNHEALTHY, "asked");
+        else if (c == 'n' || c == 'r')
+            vane_health_set_ready(c == 'r', "warming up");
+        else
+            vane_counter_inc(get);
     return vane_stop(1000) != VANE_OK;
 }

@@ -1,5 +1,6 @@
 """libvane seen from outside: its listener answers good and bad requests, its expositions pass promtool, Debian's
 Prometheus scrapes it (OpenMetrics with exemplars, and native histograms by protobuf), and so does vane."""
+import json
 import os
 import pathlib
 import shutil
@@ -77,6 +78,50 @@ def the_listener_answers_good_and_bad_requests():
         for s in idle:
             s.close()
         wait_for(lambda: http("GET", app.url + "/metrics", timeout=2).status == 200, "the listener after idle connections")
+
+
+def curl_drives_health_and_metrics():
+    def curl(app, path, *args):
+        r = subprocess.run(["curl", "-sS", "-m", "10", *args, "-w", "\n%{http_code} %{content_type}", app.url + path],
+                           capture_output=True, text=True)
+        assert r.returncode == 0, r.stderr
+        body, _, end = r.stdout.rpartition("\n")
+        status, _, kind = end.partition(" ")
+        return int(status), kind, json.loads(body) if kind == "application/json" and body else body
+
+    def told(app, what, path, status):
+        app.p.stdin.write(what)
+        app.p.stdin.flush()
+        return wait_for(lambda: (a := curl(app, path))[0] == status and a[2], f"{path} to answer {status}")
+
+    def database(app):
+        return curl(app, "/metrics")[2].split('health_check_status{check="database"} ')[1].split("\n")[0]
+
+    with App() as app:
+        wait_for(lambda: curl(app, "/health/ready")[0] == 200, "the first run of the check")
+        status, kind, all_well = curl(app, "/health")
+        assert (status, kind) == (200, "application/json") and all_well["status"] == "HEALTHY" and all_well["healthy"] == 2
+        assert all_well["service"] == "scraped-app" and "checks" not in all_well and database(app) == "0"
+        status, _, d = curl(app, "/health/detailed")
+        assert status == 200 and d["ready"] is True and sorted(d["checks"]) == ["database", "disk"]
+        assert d["checks"]["disk"]["message"] == '12 "GB" free' and d["checks"]["disk"]["liveness"] is True
+        app.p.stdin.write(b"d")
+        app.p.stdin.flush()
+        wait_for(lambda: database(app) == "1", "the metric of the degraded database")
+        assert curl(app, "/health")[0] == 200 and curl(app, "/health")[2]["status"] == "DEGRADED"
+        assert told(app, b"u", "/health", 503)["unhealthy"] == 1 and database(app) == "2"
+        assert curl(app, "/health/ready")[0] == 503 and curl(app, "/health/live")[0] == 200  # it is not liveness
+        assert curl(app, "/health/detailed")[0] == 503
+        told(app, b"h", "/health", 200)
+        not_ready = told(app, b"n", "/health/ready", 503)
+        assert not_ready["reason"] == "warming up" and curl(app, "/health/live")[0] == 200 and curl(app, "/health")[0] == 200
+        told(app, b"r", "/health/ready", 200)
+        status, kind, body = curl(app, "/metrics", "-H", "Accept: " + OPENMETRICS)
+        assert status == 200 and kind.startswith("application/openmetrics-text; version=1.0.0") and body.endswith("# EOF\n")
+        assert curl(app, "/health", "-I", "-o", "/dev/null")[0] == 200 and curl(app, "/health", "-X", "DELETE")[0] == 405
+        assert curl(app, "/healthz")[0] == 404 and curl(app, "/health/")[0] == 404
+    with App(APP_UNNAMED="1") as app:
+        assert curl(app, "/health/detailed")[2]["service"].startswith("unknown_service:sdk_app")
 
 
 def promtool_accepts_the_text():
@@ -206,5 +251,6 @@ def the_black_box_tells_what_a_killed_process_had_counted():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-run([the_black_box_tells_what_a_killed_process_had_counted, the_listener_answers_good_and_bad_requests, promtool_accepts_the_text, debians_prometheus_scrapes_openmetrics_with_exemplars,
+run([the_black_box_tells_what_a_killed_process_had_counted, the_listener_answers_good_and_bad_requests,
+     curl_drives_health_and_metrics, promtool_accepts_the_text, debians_prometheus_scrapes_openmetrics_with_exemplars,
      debians_prometheus_scrapes_native_histograms, vane_scrapes_native_histograms_and_the_classic_text])
