@@ -221,20 +221,19 @@ static int64_t query_offset(const struct rules_group *g)
     return g->group->has_query_offset ? g->group->query_offset_ms : g->env->default_query_offset_ms;
 }
 
-static enum err eval_rule(struct rules_group *g, struct running *r, int64_t ts_ms, struct arena *a,
-                          struct err_text *reterr)
+enum err rules_group_settle(struct rules_group *g, size_t i, int64_t ts_ms, struct promql_result *result,
+                            struct arena *a, struct err_text *reterr)
 {
+    struct running *r = &g->rules[i];
     int64_t query_ts = ts_ms - query_offset(g);
-    struct promql_result result;
     struct batch out = { .a = a };
     struct labels *now = NULL;
-    TRY(rules_ask(g->env, r->rule->expr, r->rule->parsed, query_ts, a, &result, reterr));
-    if (result.type != PROMQL_VECTOR)
+    if (result->type != PROMQL_VECTOR)
         return err_fail(reterr, ERR_EXEC, "the expression gives no vector and no scalar");
     if (r->rule->alerting)
-        TRY(alerts_round(&r->alerts, g->env, r->rule, g->group->limit, ts_ms, query_ts, &result, a, &out, reterr));
+        TRY(alerts_round(&r->alerts, g->env, r->rule, g->group->limit, ts_ms, query_ts, result, a, &out, reterr));
     else
-        TRY(record(g, r->rule, query_ts, &result, &out, reterr));
+        TRY(record(g, r->rule, query_ts, result, &out, reterr));
     TRY(sort_series(&out, a, &now, reterr));
     size_t n = out.series.n;
     r->n_samples = n;
@@ -242,6 +241,14 @@ static enum err eval_rule(struct rules_group *g, struct running *r, int64_t ts_m
     TRY(append(g, &out, reterr));
     remember(&r->before, now, n);
     return OK;
+}
+
+static enum err eval_rule(struct rules_group *g, size_t i, int64_t ts_ms, struct arena *a, struct err_text *reterr)
+{
+    const struct rule *rule = g->rules[i].rule;
+    struct promql_result result;
+    TRY(rules_ask(g->env, rule->expr, rule->parsed, ts_ms - query_offset(g), a, &result, reterr));
+    return rules_group_settle(g, i, ts_ms, &result, a, reterr);
 }
 
 /* Is its data there, could it be evaluated? Told as series (rules_verdict.h). e: what the evaluation came to. */
@@ -293,7 +300,7 @@ enum err rules_group_eval(struct rules_group *g, int64_t ts_ms, struct err_text 
         AUTO_ARENA struct arena a;
         arena_init(&a, 0);
         uint64_t began = os_mono_ns();
-        enum err e = eval_rule(g, r, ts_ms, &a, &why);
+        enum err e = eval_rule(g, i, ts_ms, &a, &why);
         e = eval_verdicts(g, r, ts_ms, e, &a, &why);
         r->duration_ns = (int64_t)(os_mono_ns() - began);
         r->last_eval_ms = ts_ms;

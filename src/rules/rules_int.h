@@ -26,6 +26,9 @@ struct kept_alert *alerts_add(struct alert_book *book, const struct rule_alert *
 /* An instant query; a scalar becomes a vector (but a string or matrix stays what it is). parsed: the text parsed before, or NULL. */
 enum err rules_ask(const struct rules_env *env, str text, const struct promql_expr *parsed, int64_t ts_ms,
                    struct arena *a, struct promql_result *ret, struct err_text *reterr) MUST_CHECK;
+/* What rule i of g gave at ts becomes alerts or recorded samples. */
+enum err rules_group_settle(struct rules_group *g, size_t i, int64_t ts_ms, struct promql_result *result,
+                            struct arena *a, struct err_text *reterr) MUST_CHECK;
 /* A copy in one block of memory. */
 struct labels rules_labels_own(struct labels ls);
 void rules_labels_disown(struct labels ls);
