@@ -48,6 +48,7 @@ size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struc
         { api_transfer_routes, api_transfer_routes_n, api, mask_main },
         { api_federate_routes, api_federate_routes_n, api, mask_main },
         { api_read_routes, api_read_routes_n, api, mask_main },
+        { api_backtest_routes, api_backtest_routes_n, api, mask_main },
     };
     const struct http_table agent[] = { { api_agent_routes, api_agent_routes_n, api, mask_main } };
     const struct http_table rows[] = {

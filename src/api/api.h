@@ -12,6 +12,7 @@
  *   api_prometheus_meta.c    /api/v1/series, labels, label/<name>/values, metadata
  *   api_prometheus_status.c  /api/v1/targets*, scrape_pools, alertmanagers, status/..., features, /-/...
  *   api_rules.c              /api/v1/rules, alerts
+ *   api_backtest.c           /api/v1/rules/backtest, backfill
  *   api_runbook.c            /runbook, /runbook/ALERT
  *   api_alertmanager.c       /api/v2/alerts, silences, receivers, status (also under /alertmanager)
  *   api_alerting_routes.c    /api/v1/alerting/status, routes: the routing tree, and which way an alert goes

@@ -98,6 +98,10 @@ void api_json_rfc3339(struct json_out *j, int64_t ts_ms); /* 0: "0001-01-01T00:0
 /* Of the configuration, sorted, in a. */
 void api_external_labels(const struct api *api, struct arena *a, struct labels *ret);
 
+/* ---- api_transfer.c ---- */
+/* The whole store, for administration; NULL: it is off, there are tenants, or it is not ready, and rs says so. */
+struct tsdb *api_admin_store(const struct http_request *rq, struct http_response *rs);
+
 /* ---- the tables, one per family ---- */
 #define API_TABLE(name)                          \
     extern const struct http_route api_##name[]; \
@@ -106,6 +110,7 @@ API_TABLE(query_routes)
 API_TABLE(meta_routes)
 API_TABLE(status_routes)
 API_TABLE(runbook_routes)
+API_TABLE(backtest_routes)
 API_TABLE(rules_routes)
 API_TABLE(alertmanager_routes)
 API_TABLE(alerting_routes)

@@ -16,7 +16,7 @@ static struct stat imports_refused = STAT_COUNTER("vane_api_imports_total", "Imp
 static struct stat exports = STAT_COUNTER("vane_api_exports_total", "Exports begun", "");
 static struct stat exports_broken = STAT_COUNTER("vane_api_exports_broken_total", "Exports that ended early", "");
 
-static struct tsdb *store_of(const struct http_request *rq, struct http_response *rs)
+struct tsdb *api_admin_store(const struct http_request *rq, struct http_response *rs)
 {
     const struct api *api = api_of(rq);
     if (!api->d.admin || !api->d.store.db) {
@@ -90,7 +90,7 @@ static void import_fail(struct http_response *rs, enum err e, const struct err_t
 static void import_samples(struct http_request *rq, struct http_response *rs)
 {
     const struct api_deps *d = &api_of(rq)->d;
-    struct tsdb *db = store_of(rq, rs);
+    struct tsdb *db = api_admin_store(rq, rs);
     struct batch batch = { .a = rq->a };
     struct wire_rejects rejects = { 0 };
     struct tsdb_bulk_result result = { 0 };
@@ -153,7 +153,7 @@ static bool export_next(void *ctx, struct buf *out)
 
 static void export_samples(struct http_request *rq, struct http_response *rs)
 {
-    struct tsdb *db = store_of(rq, rs);
+    struct tsdb *db = api_admin_store(rq, rs);
     struct exporting *e = arena_new(rq->a, struct exporting);
     struct transfer_export_config cfg = { 0 };
     struct err_text why = { .msg = "" };

@@ -14,6 +14,8 @@ static const struct cli_command *const commands[] = {
     &cli_check_rules,
     &cli_test_rules,
     &cli_rules_packs,
+    &cli_rules_backfill,
+    &cli_backtest,
     &cli_fsck,
     &cli_retention,
     &cli_backup,

@@ -8,7 +8,7 @@
 #include "rules/rules_overlay.h"
 
 enum {
-    STEPS_MAX = 720,         /* of one range query */
+    STEPS_MAX = 720,            /* of one range query */
     EVALUATIONS_MAX = 50000000, /* rules times moments */
     TIME_MS_DEFAULT = 120000,
     SAMPLES_DEFAULT = 5000000,
@@ -81,7 +81,9 @@ static bool reads(const struct promql_expr *e, str name)
 /* `@ start()` means another moment in a range query than in one of its moments. */
 static bool has_ends(const struct promql_expr *e)
 {
-    const struct promql_when *w = e->kind == PQ_VECTOR ? &e->vector.when : e->kind == PQ_SUBQUERY ? &e->subquery.when : NULL;
+    const struct promql_when *w = e->kind == PQ_VECTOR     ? &e->vector.when
+                                  : e->kind == PQ_SUBQUERY ? &e->subquery.when
+                                                           : NULL;
     if (w && (w->at == PQ_AT_START || w->at == PQ_AT_END || w->offset.expr))
         return true;
     if (e->kind == PQ_MATRIX)
@@ -155,7 +157,7 @@ static enum err keep(void *ctx, const struct batch *b, struct err_text *reterr)
         for (size_t i = 0; i < s->n_hists; i++)
             rules_memory_add(r->memory, s->labels, s->hists[i].ts_ms, 0, s->hists[i].h, 0);
     }
-    return OK;
+    return r->cfg->recorded ? r->cfg->recorded(r->cfg->recorded_ctx, b, reterr) : OK;
 }
 
 /* ---- episodes ---- */
@@ -310,7 +312,8 @@ static enum err one_piece(struct trial_run *r, struct group_run *gr, size_t i, i
                               .from_ms = from_ms - gr->offset_ms,
                               .to_ms = to_ms - gr->offset_ms,
                               .step_ms = gr->interval_ms,
-                              .timeout_ms = (int64_t)((r->deadline_ns - MIN(r->deadline_ns, os_mono_ns())) / 1000000) + 1,
+                              .timeout_ms =
+                                  (int64_t)((r->deadline_ns - MIN(r->deadline_ns, os_mono_ns())) / 1000000) + 1,
                               .cancel = r->cfg->cancel };
     enum err e = promql_exec(r->cfg->engine, &r->overlay.src, &q, &a, &all, why);
     if (e == ERR_CANCELLED)
@@ -340,7 +343,8 @@ static enum err run_group(struct trial_run *r, struct group_run *gr, int64_t fro
     for (int64_t ts = first; ts <= to_ms; ts += piece) {
         int64_t last = MIN(ts + piece - gr->interval_ms, to_ms - (to_ms - ts) % gr->interval_ms);
         for (size_t i = 0; i < gr->group->n_rules; i++)
-            TRY(gr->stepwise ? one_moment(r, gr, i, ts, why) : one_piece(r, gr, i, ts, last, why));
+            if (!r->cfg->recording_only || !gr->group->rules[i].alerting)
+                TRY(gr->stepwise ? one_moment(r, gr, i, ts, why) : one_piece(r, gr, i, ts, last, why));
     }
     return OK;
 }
@@ -424,8 +428,8 @@ static void finish(struct trial_run *r)
     rules_memory_free(r->memory);
 }
 
-enum err rules_backtest(const struct rules_backtest_config *cfg, const struct rule_group *const *groups, size_t n_groups,
-                        struct arena *a, struct rules_backtest_result *ret, struct err_text *reterr)
+enum err rules_backtest(const struct rules_backtest_config *cfg, const struct rule_group *const *groups,
+                        size_t n_groups, struct arena *a, struct rules_backtest_result *ret, struct err_text *reterr)
 {
     struct trial_run r = { .cfg = cfg,
                            .a = a,

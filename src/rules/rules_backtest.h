@@ -22,10 +22,14 @@ struct rules_backtest_config { /* borrowed during the call */
     size_t samples_max;        /* recorded by the rules and kept in memory; 0: 5 million */
     size_t episodes_max;       /* kept of a rule, the latest; 0: 1000. All are counted */
     const atomic_bool *cancel; /* may be NULL */
+    bool recording_only;       /* alerting rules are left out: a backfill */
+    /* May be NULL: what the rules record, a moment of a rule at a time, staleness markers too. */
+    void *recorded_ctx;
+    enum err (*recorded)(void *ctx, const struct batch *b, struct err_text *reterr);
 };
-struct rules_episode {                 /* an alert that fired */
-    struct labels labels, annotations; /* as it began to fire */
-    double value;                      /* then */
+struct rules_episode {                        /* an alert that fired */
+    struct labels labels, annotations;        /* as it began to fire */
+    double value;                             /* then */
     int64_t active_ms, fired_ms, resolved_ms; /* resolved 0: it fired still at the end */
 };
 struct rules_trial { /* of one rule */
@@ -33,10 +37,10 @@ struct rules_trial { /* of one rule */
     const struct rule *rule;
     uint64_t evaluations, failures;
     str last_error;
-    uint64_t samples;     /* recorded */
-    uint64_t n_fired;     /* episodes */
-    int64_t firing_ms;    /* of all episodes together */
-    uint64_t n_only_pending; /* pending alerts that ended before they fired */
+    uint64_t samples;               /* recorded */
+    uint64_t n_fired;               /* episodes */
+    int64_t firing_ms;              /* of all episodes together */
+    uint64_t n_only_pending;        /* pending alerts that ended before they fired */
     struct rules_episode *episodes; /* by time of firing */
     size_t n_episodes;
 };
@@ -47,7 +51,8 @@ struct rules_backtest_result {
     str why;            /* "" or which limit */
 };
 /* Everything of ret lives in a. ERR_INVALID (times, too many evaluations), ERR_CANCELLED. */
-enum err rules_backtest(const struct rules_backtest_config *cfg, const struct rule_group *const *groups, size_t n_groups,
-                        struct arena *a, struct rules_backtest_result *ret, struct err_text *reterr) MUST_CHECK;
+enum err rules_backtest(const struct rules_backtest_config *cfg, const struct rule_group *const *groups,
+                        size_t n_groups, struct arena *a, struct rules_backtest_result *ret,
+                        struct err_text *reterr) MUST_CHECK;
 
 #endif

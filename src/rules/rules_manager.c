@@ -33,7 +33,8 @@ struct rules_manager {
     struct rules_manager_config cfg;
     struct mtx mu; /* guards what follows; a busy unit's group belongs to its thread */
     struct cond changed;
-    VEC(struct unit *) units; /* sorted by file and name */
+    VEC(struct unit *) units;             /* sorted by file and name */
+    int64_t interval_ms, query_offset_ms; /* of the configuration in use */
     bool started, paused, applied;
     atomic_bool closing;
     pthread_t threads[THREADS_MAX];
@@ -362,6 +363,8 @@ void rules_manager_apply(struct rules_manager *m, struct rules_load *l)
         vec_push(&old, m->units.p[i]);
     vec_clear(&m->units);
     make_units(m, l);
+    m->interval_ms = l->env.default_interval_ms;
+    m->query_offset_ms = l->env.default_query_offset_ms;
     for (size_t i = 0; i < m->units.n; i++) {
         struct unit *u = m->units.p[i], *before = find_old(old.p, old.n, &at, u);
         if (before) {
@@ -390,6 +393,20 @@ void rules_manager_start(struct rules_manager *m)
     mtx_lock(&m->mu);
     m->started = true;
     cond_broadcast(&m->changed);
+    mtx_unlock(&m->mu);
+}
+
+void rules_manager_defaults(struct rules_manager *m, int64_t *ret_interval_ms, int64_t *ret_query_offset_ms)
+{
+    *ret_interval_ms = 60000;
+    *ret_query_offset_ms = 0;
+    if (!m)
+        return;
+    mtx_lock(&m->mu);
+    if (m->interval_ms) {
+        *ret_interval_ms = m->interval_ms;
+        *ret_query_offset_ms = m->query_offset_ms;
+    }
     mtx_unlock(&m->mu);
 }
 

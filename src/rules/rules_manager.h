@@ -67,6 +67,8 @@ void rules_manager_apply(struct rules_manager *m, struct rules_load *l);
 void rules_manager_start(struct rules_manager *m);
 
 /* ---- what others see ---- */
+/* For groups that name none, of the configuration in use; m NULL or nothing applied: a minute, no offset. */
+void rules_manager_defaults(struct rules_manager *m, int64_t *ret_interval_ms, int64_t *ret_query_offset_ms);
 struct rules_view { /* a group as of its last evaluation; read-only */
     const struct rule_group *group;
     int64_t interval_ms, last_eval_ms, duration_ns; /* 0: never evaluated */

@@ -98,6 +98,8 @@ static const struct {
     { "/api/v1/scrape_pools", EMPTY, G, NULL },
     { "/api/v1/rules", EMPTY, G, NULL },
     { "/api/v1/alerts", EMPTY, G, NULL },
+    { "/api/v1/rules/backtest", WRITES, P, NULL }, /* tried on the asking tenant's data */
+    { "/api/v1/rules/backfill", WRITES, P, NULL },
     { "/api/v1/alertmanagers", EMPTY, G, NULL },
     { "/api/v1/notifications", EMPTY, G, NULL },
     { "/api/v1/status/config", EMPTY, G, NULL },

@@ -4,10 +4,11 @@ import http.server as web
 import json
 import os
 import sqlite3
+import subprocess
 import threading
 import time
 
-from vane_e2e import Vane, free_port, http, run, wait_for
+from vane_e2e import BINARY, Vane, free_port, http, run, wait_for
 
 CONFIG = """global:
   scrape_interval: 200ms
@@ -29,6 +30,12 @@ RULES = """groups:
         labels: {severity: page}
         annotations: {summary: "{{ $labels.job }} has {{ $value }} on {{ $externalLabels.site }}"}
 """
+
+
+def cli(*args):
+    done = subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (args, done.stdout, done.stderr)
+    return done.stdout
 
 
 class App:
@@ -299,6 +306,51 @@ def absent_data_and_failing_rules():
             wait_for(lambda: not named("DataAbsent"), "the alert to end with the data back")
 
 
+def backtest_and_backfill():
+    """Rules tried on two days of stored samples: when they would have fired, who would have been told; then their past stored."""
+    end = int(time.time()) // 60 * 60
+    lines = ["# TYPE load gauge"]
+    for host in "ab":
+        for i in range(2 * 1440):
+            high = host == "a" and i % 720 < 30 or host == "b" and i % 1440 < 10
+            lines.append(f'load{{host="{host}"}} {90 if high else 20} {end - (2 * 1440 - i) * 60}')
+    rules = """groups:
+  - name: g
+    interval: 1m
+    rules:
+      - {record: "app:load", expr: load * 2}
+      - {alert: High, expr: "app:load > 150", for: 5m, labels: {severity: P1}, annotations: {summary: "load {{ $value }}"}}
+      - {alert: Never, expr: "app:load > 1000"}
+"""
+    routes = "route: {receiver: mail, group_by: [alertname], routes: [{matchers: ['severity=\"P1\"'], receiver: pager}]}\n" \
+             "receivers: [{name: mail}, {name: pager}]\n"
+    v = Vane("alertmanager: am.yml\n", args=["--web.enable-admin-api"])
+    (v.folder / "am.yml").write_text(routes)
+    (v.folder / "load.txt").write_text("\n".join(lines + ["# EOF", ""]))
+    (v.folder / "app.yml").write_text(rules)
+    with v:
+        cli("import", "openmetrics", str(v.folder / "load.txt"), "--url", v.url)
+        span = ["--start", str(end - 2 * 86400), "--end", str(end - 60)]
+        told = json.loads(cli("backtest", "--url", v.url, *span, "-o", "json", str(v.folder / "app.yml")))
+        record, high, never = told["rules"]
+        assert told["complete"] and told["routed"] and record["samples"] == 2 * 2880, told
+        assert never["fired"] == 0 and never["pages"] == 0 and never["episodes"] == []
+        # a: four times, b: two times with it: one page each, as both are one group of the route
+        assert high["fired"] == 6 and high["pages"] == 4 and high["receivers"][0]["name"] == "pager", high
+        first = high["episodes"][0]
+        assert first["labels"]["severity"] == "P1" and first["annotations"] == {"summary": "load 180"}, first
+        assert [(r["name"], r["pages"]) for r in told["receivers"]] == [("pager", 4)] and abs(told["pagesPerWeek"] - 14) < 0.1, told
+        table = cli("backtest", "--url", v.url, *span, "--episodes", str(v.folder / "app.yml"))
+        assert "pager (14)" in table and "load 180" in table, table
+        assert v.value("count(app:load)") is None, "nothing is stored"
+        bad = http("POST", v.url + "/api/v1/rules/backtest", b"groups: [{name: a, rules: [{alert: x, expr: '1 +'}]}]")
+        assert bad.status == 400 and b"rules.yml:1:" in bad.body and b"parse error" in bad.body, bad.body
+        cli("rules", "backfill", "--url", v.url, *span, str(v.folder / "app.yml"))
+        assert v.value("count_over_time(app:load{host='b'}[3d])") == 2880 and v.value("max(max_over_time(app:load[3d]))") == 180
+        cli("rules", "backfill", "--url", v.url, *span, str(v.folder / "app.yml"))
+        assert v.value("count_over_time(app:load{host='b'}[3d])") == 2880, "the same again adds nothing"
+
+
 def packs_and_runbooks():
     with Vane("rule_packs: [availability, vane]\nglobal: {evaluation_interval: 200ms}\n") as v:
         [watchdog] = wait_for(lambda: [a for a in alerts(v, "firing") if a["labels"]["alertname"] == "Watchdog"], "the watchdog")
@@ -339,5 +391,5 @@ def start_refuses_bad_rules_but_not_a_damaged_database():
         v.__exit__(None, None, None)
 
 
-run([records_and_alerts, absent_data_and_failing_rules, packs_and_runbooks, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
+run([records_and_alerts, absent_data_and_failing_rules, backtest_and_backfill, packs_and_runbooks, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
      start_refuses_bad_rules_but_not_a_damaged_database])

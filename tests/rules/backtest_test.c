@@ -171,8 +171,10 @@ static const char *const rule_files[] = {
     "groups: [{name: g, rules: [{alert: Back, expr: 'load > avg(load:avg) + 20'},"
     " {alert: Again, expr: 'load > 75 unless on (instance) ALERTS{alertname=\"Back\"}', for: 1m},"
     " {record: 'load:avg', expr: avg(load)}]}]",
-    "groups: [{name: g, rules: [{record: x, expr: 'load @ start()'}, {alert: High, expr: 'load @ end() > 80', for: 2m}]}]",
-    "groups: [{name: g, limit: 1, rules: [{record: 'load:max', expr: max(load)}, {alert: High, expr: 'load > 70', for: 1m}]}]",
+    "groups: [{name: g, rules: [{record: x, expr: 'load @ start()'}, {alert: High, expr: 'load @ end() > 80', for: "
+    "2m}]}]",
+    "groups: [{name: g, limit: 1, rules: [{record: 'load:max', expr: max(load)}, {alert: High, expr: 'load > 70', for: "
+    "1m}]}]",
 };
 
 static void same_as_moment_by_moment(void **state)
@@ -184,8 +186,9 @@ static void same_as_moment_by_moment(void **state)
         struct model m = run_model(rule_files[i], 1);
         const struct rules_trial *t = &r.trials[1];
         if (t->n_fired != m.fired || t->firing_ms != m.firing_ms || (m.fired && t->episodes[0].fired_ms != m.first_ms))
-            fail_msg("file %zu: fired %llu times for %lld s, the model %llu for %lld", i, (unsigned long long)t->n_fired,
-                     (long long)t->firing_ms / 1000, (unsigned long long)m.fired, (long long)m.firing_ms / 1000);
+            fail_msg("file %zu: fired %llu times for %lld s, the model %llu for %lld", i,
+                     (unsigned long long)t->n_fired, (long long)t->firing_ms / 1000, (unsigned long long)m.fired,
+                     (long long)m.firing_ms / 1000);
         assert_true(m.fired > 3);
         assert_int_equal(t->evaluations, STEPS);
         assert_int_equal(r.reached_ms, cfg.to_ms);
@@ -241,7 +244,7 @@ static void limits_are_told(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(same_as_moment_by_moment), cmocka_unit_test(groups_in_any_order),
-                                        cmocka_unit_test(limits_are_told) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(same_as_moment_by_moment),
+                                        cmocka_unit_test(groups_in_any_order), cmocka_unit_test(limits_are_told) };
     return cmocka_run_group_tests_name("rules/backtest", tests, open_world, close_world);
 }
