@@ -158,40 +158,44 @@ str am_secret(struct am_build *b, const struct conf_secret *value, str file)
     return s;
 }
 
-void am_scrub(char *msg, size_t size, str secret)
+str am_scrubbed(struct arena *a, str text, str secret)
 {
-    static const char shown[] = "<secret>";
-    for (size_t from = 0, n = strlen(msg); secret.n;) {
-        size_t at = str_find(str_n(msg + from, n - from), secret);
-        if (at == SIZE_MAX)
-            return;
-        char *p = msg + from + at;
-        str rest = str_c(p + secret.n);
-        size_t room = size - 1 - (size_t)(p - msg), head = MIN(sizeof(shown) - 1, room),
-               tail = MIN(rest.n, room - head);
-        memmove(p + head, rest.p, tail);
-        memcpy(p, shown, head);
-        p[head + tail] = 0;
-        from += at + head;
-        n = strlen(msg);
+    if (!secret.n || !str_contains(text, secret))
+        return text;
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    for (size_t at; (at = str_find(text, secret)) != SIZE_MAX; text = str_skip(text, at + secret.n)) {
+        buf_str_add(&b, str_take(text, at));
+        buf_lit(&b, "<secret>");
     }
+    buf_str_add(&b, text);
+    return arena_str(a, buf_str(&b));
+}
+
+/* Secrets too short would tear words apart, and guard nothing. Of a secret URL servers repeat the path. */
+static str without_secrets(const struct am_build *b, str text)
+{
+    for (size_t i = 0; i < b->n_secrets; i++) {
+        str s = b->secrets[i];
+        size_t scheme = str_find(s, STR("://"));
+        if (s.n > 3)
+            text = am_scrubbed(b->a, text, s);
+        str path = scheme == SIZE_MAX ? STR("") : str_skip(s, scheme + 3);
+        path = str_skip(path, MIN(str_find_char(path, '/'), path.n));
+        if (path.n > 3)
+            text = am_scrubbed(b->a, text, path);
+    }
+    return text;
 }
 
 void am_build_scrub(const struct am_build *b, struct err_text *text)
 {
-    for (size_t i = 0; i < b->n_secrets; i++) {
-        str s = b->secrets[i], path = s;
-        if (s.n < 4) /* would tear words apart, and guards nothing */
-            continue;
-        am_scrub(text->msg, sizeof(text->msg), s);
-        size_t scheme = str_find(s, STR("://"));
-        if (scheme == SIZE_MAX)
-            continue;
-        path = str_skip(s, scheme + 3);
-        path = str_skip(path, str_find_char(path, '/'));
-        if (path.n > 3) /* of a secret URL: servers repeat it in their error pages */
-            am_scrub(text->msg, sizeof(text->msg), path);
-    }
+    str s = without_secrets(b, str_c(text->msg));
+    if (s.p == text->msg)
+        return;
+    size_t n = MIN(s.n, sizeof(text->msg) - 1);
+    memcpy(text->msg, s.p, n);
+    text->msg[n] = 0;
 }
 
 str am_group_hash(struct am_build *b)
@@ -418,6 +422,20 @@ void am_build_init(struct am_build *b, const struct am_message *m, struct arena 
 }
 
 /* ---- answers ---- */
+enum am_outcome am_call(struct am_build *b, const struct am_request *rq, struct am_answer *ret, struct am_delivery *d)
+{
+    *ret = (struct am_answer){ 0 };
+    enum err e = b->line->call(b->line->ctx, rq, b->a, ret, b->why);
+    d->status = ret->status;
+    d->retry_in_ms = ret->retry_in_ms;
+    if (e)
+        return e == ERR_INVALID ? AM_REFUSED : AM_RETRY;
+    /* Before it is cut: half a secret is not found any more. */
+    str body = without_secrets(b, ret->body);
+    enum am_outcome o = am_payload_judge(b->m->integration->kind, ret->status, body, b->why);
+    return o == AM_REFUSED && ret->status == 429 ? AM_RETRY : o;
+}
+
 str am_answer_text(struct arena *a, str json, const char *key)
 {
     struct json_in in;

@@ -382,6 +382,29 @@ static const size_t kind_size[AM_KINDS] = {
     [AM_PHONE] = sizeof(struct am_dial),
 };
 
+/* Files that keys name are relative to the configuration's folder, as those of http_config. */
+static void join_files(struct arena *a, str dir, const struct conf_schema *schema, void *obj)
+{
+    for (size_t i = 0; i < schema->n_fields; i++) {
+        const struct conf_field *x = &schema->fields[i];
+        void *field = (char *)obj + x->offset;
+        if (x->type == CONF_STR && str_has_suffix(str_c(x->key), STR("_file")))
+            *(str *)field = http_join_dir(a, dir, *(str *)field);
+        else if (x->type == CONF_STRUCT && x->schema == &tls_config_schema)
+            join_files(a, dir, x->schema, field);
+        else if (x->type == CONF_PTR && x->schema == &tls_config_schema && *(void **)field)
+            join_files(a, dir, x->schema, *(void **)field);
+    }
+}
+
+static const struct conf_schema *schema_of(const char *list) /* "webhook_configs" */
+{
+    for (size_t i = 0; i < am_receiver_schema.n_fields; i++)
+        if (strcmp(am_receiver_schema.fields[i].key, list) == 0)
+            return am_receiver_schema.fields[i].schema;
+    return NULL;
+}
+
 static void fill_receiver(struct fill *f, const struct conf_node *n, struct am_receiver *r, str dir)
 {
     size_t total = 0;
@@ -393,9 +416,11 @@ static void fill_receiver(struct fill *f, const struct conf_node *n, struct am_r
         buf_init(&key, 0);
         buf_printf(&key, "%s_configs", am_kind_name(k));
         const struct conf_node *list = conf_get(n, buf_str(&key));
+        const struct conf_schema *schema = schema_of(arena_cstr(f->cx->a, buf_str(&key)));
         for (size_t i = 0; i < r->lists[k].n; i++) {
             struct am_common *c = (struct am_common *)(void *)((char *)r->lists[k].p + i * kind_size[k]);
             f->n = list && i < list->n ? list->items[i] : n;
+            join_files(f->cx->a, dir, schema, c);
             if (c->http)
                 http_config_set_dir(f->cx->a, c->http, dir);
             fill_integration(f, k, c);
@@ -410,6 +435,7 @@ static void fill_receivers(struct conf_ctx *cx, const struct conf_node *root, st
     const struct conf_node *list = conf_get(root, STR("receivers"));
     struct fill f = { .cx = cx, .g = &c->global };
     http_config_set_dir(cx->a, &c->global.http, dir);
+    join_files(cx->a, dir, &global_schema, &c->global);
     for (size_t i = 0; i < c->receivers.n; i++) {
         bool is_new;
         struct am_receiver *r = &c->receivers.p[i];

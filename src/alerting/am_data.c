@@ -17,10 +17,14 @@ uint64_t am_fingerprint(struct labels ls)
     return h;
 }
 
-static struct tmpl_val kv(struct arena *a, struct labels ls)
+static bool is_drill(struct labels ls)
+{
+    return str_eq(labels_get(ls, STR("drill")), STR("true"));
+}
+
+static struct tmpl_val kv(struct arena *a, struct labels ls, bool drill)
 {
     struct tmpl_val v = tmpl_map(a, &tmpl_am_kv, ls.n);
-    bool drill = str_eq(labels_get(ls, STR("drill")), STR("true"));
     for (size_t i = 0; i < ls.n; i++) {
         bool named = drill && str_eq(ls.p[i].name, STR("alertname"));
         str value = named ? arena_printf(a, "[DRILL] " STR_FMT, STR_ARG(ls.p[i].value)) : ls.p[i].value;
@@ -48,8 +52,8 @@ static struct tmpl_val alert(struct arena *a, const struct am_data_alert *al, in
     struct tmpl_val v = tmpl_struct(a, &tmpl_am_alert);
     bool resolved = al->ends_ms && al->ends_ms <= now_ms;
     v.list.p[0] = tmpl_str(resolved ? STR("resolved") : STR("firing"));
-    v.list.p[1] = kv(a, al->labels);
-    v.list.p[2] = kv(a, al->annotations);
+    v.list.p[1] = kv(a, al->labels, is_drill(al->labels));
+    v.list.p[2] = kv(a, al->annotations, false);
     v.list.p[3] = time_of(a, al->starts_ms);
     v.list.p[4] = time_of(a, resolved ? al->ends_ms : 0);
     v.list.p[5] = tmpl_str(al->generator_url);
@@ -80,6 +84,7 @@ static struct labels common(struct arena *a, const struct am_data_input *in, boo
 struct tmpl_val am_data(struct arena *a, const struct am_data_input *in)
 {
     struct tmpl_val v = tmpl_struct(a, in->changes ? &tmpl_am_data_changes : &tmpl_am_data);
+    struct labels shared = common(a, in, false); /* a group of drills is one, though it is not grouped by that */
     bool firing = false;
     v.list.p[2] = tmpl_list(a, &tmpl_am_alerts, in->n);
     for (size_t i = 0; i < in->n; i++) {
@@ -88,11 +93,11 @@ struct tmpl_val am_data(struct arena *a, const struct am_data_input *in)
     }
     v.list.p[0] = tmpl_str(in->receiver);
     v.list.p[1] = tmpl_str(firing ? STR("firing") : STR("resolved"));
-    v.list.p[3] = kv(a, in->group_labels);
-    v.list.p[4] = kv(a, common(a, in, false));
-    v.list.p[5] = kv(a, common(a, in, true));
+    v.list.p[3] = kv(a, in->group_labels, is_drill(shared));
+    v.list.p[4] = kv(a, shared, is_drill(shared));
+    v.list.p[5] = kv(a, common(a, in, true), false);
     v.list.p[6] = tmpl_str(in->external_url);
-    v.list.p[7] = kv(a, in->route_labels);
+    v.list.p[7] = kv(a, in->route_labels, false);
     if (in->changes)
         v.list.p[8] = changes(a, in->changes);
     return v;

@@ -30,7 +30,7 @@ struct am_line {
 enum am_outcome am_exchange(const struct am_message *m, const struct am_line *line, struct arena *a,
                             struct am_delivery *d, struct err_text *why);
 
-/* Replace every occurrence of a secret in a text for people. */
-void am_scrub(char *msg, size_t size, str secret);
+/* Every occurrence of a secret replaced in a text for people; in a, or text itself. */
+str am_scrubbed(struct arena *a, str text, str secret);
 
 #endif

@@ -373,18 +373,6 @@ enum err am_payload_build(const struct am_message *m, struct arena *a, struct am
 }
 
 /* ---- carrying them out ---- */
-enum am_outcome am_call(struct am_build *b, const struct am_request *rq, struct am_answer *ret, struct am_delivery *d)
-{
-    *ret = (struct am_answer){ 0 };
-    enum err e = b->line->call(b->line->ctx, rq, b->a, ret, b->why);
-    d->status = ret->status;
-    d->retry_in_ms = ret->retry_in_ms;
-    if (e)
-        return e == ERR_INVALID ? AM_REFUSED : AM_RETRY;
-    enum am_outcome o = am_payload_judge(b->m->integration->kind, ret->status, ret->body, b->why);
-    return o == AM_REFUSED && ret->status == 429 ? AM_RETRY : o;
-}
-
 static enum am_outcome simple(struct am_build *b, struct am_delivery *d)
 {
     struct am_request rq[AM_REQUESTS_MAX];

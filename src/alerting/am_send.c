@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include <nettle/base64.h>
+
 #include "alerting/am_exchange.h"
 #include "alerting/am_mail.h"
 #include "alerting/am_policy.h"
@@ -167,7 +169,7 @@ static void hide(struct carrier *c, str s)
 }
 
 /* Credentials are what headers carry, but for those that say nothing. */
-static void hide_headers(struct carrier *c, const struct http_fetch *f)
+static void hide_headers(struct carrier *c, const struct http_fetch *f, struct arena *a)
 {
     static const str open[] = { STR_INIT("Content-Type"), STR_INIT("Idempotency-Key"), STR_INIT("Accept-Language"),
                                 STR_INIT("X-Amz-Date") };
@@ -182,6 +184,12 @@ static void hide_headers(struct carrier *c, const struct http_fetch *f)
         size_t space = str_find_char(v, ' ');
         if (space != SIZE_MAX) /* "Bearer x" */
             hide(c, str_skip(v, space + 1));
+    }
+    if (f->basic_user.p) {
+        str pair = arena_printf(a, STR_FMT ":" STR_FMT, STR_ARG(f->basic_user), STR_ARG(f->basic_password));
+        char *text = arena_alloc(a, BASE64_ENCODE_RAW_LENGTH(pair.n));
+        base64_encode_raw(text, pair.n, (const uint8_t *)pair.p);
+        hide(c, str_n(text, BASE64_ENCODE_RAW_LENGTH(pair.n)));
     }
     hide(c, f->basic_password);
     hide(c, f->bearer);
@@ -223,9 +231,11 @@ static enum err call(void *ctx, const struct am_request *rq, struct arena *a, st
     }
     if (c->integration->of->http && !http_config_apply(c->integration->of->http, a, &f, error, sizeof(error)))
         return err_fail(reterr, ERR_PERMISSION, "%s", error);
-    hide_headers(c, &f);
+    hide_headers(c, &f, a);
     enum err e = http_fetch_sync(c->s->client, &f, a, &r, &ret->body, reterr);
     ret->status = r.status;
+    for (size_t i = 0; i < c->n_hidden; i++)
+        ret->body = am_scrubbed(a, ret->body, c->hidden[i]);
     if (!e)
         ret->content_type = r.content_type;
     if (!e)
@@ -310,10 +320,7 @@ static enum am_outcome send_http(struct am_sender *s, const struct am_message *m
                          .idempotency = n->idempotency,
                          .timeout_ms = MIN(timeout_of(n->integration), most_ms) };
     const struct am_line line = { &c, call, recall, keep };
-    enum am_outcome o = am_exchange(m, &line, a, &n->delivery, why);
-    for (size_t i = 0; i < c.n_hidden; i++)
-        am_scrub(why->msg, sizeof(why->msg), c.hidden[i]);
-    return o;
+    return am_exchange(m, &line, a, &n->delivery, why);
 }
 
 static void tls_of(const struct tls_config *t, struct http_tls *ret)
@@ -379,8 +386,9 @@ static enum am_outcome send_mail(struct am_sender *s, const struct am_message *m
     }
     enum err e = http_mail_send(&out, &r, why);
     n->delivery.status = r.code;
-    am_scrub(why->msg, sizeof(why->msg), mail.password);
-    am_scrub(why->msg, sizeof(why->msg), mail.secret);
+    str text = am_scrubbed(a, am_scrubbed(a, str_c(why->msg), mail.password), mail.secret);
+    if (text.p != why->msg)
+        IGNORE_ERR(err_fail(why, e, STR_FMT, STR_ARG(text)));
     if (!e && mail.trouble.msg[0])
         IGNORE_ERR(err_fail(why, ERR_EXEC, "sent, though a template failed: %s", mail.trouble.msg));
     return !e ? AM_SENT : e == ERR_INVALID || r.code / 100 == 5 ? AM_REFUSED : AM_RETRY;
@@ -514,6 +522,7 @@ static void test_all(struct am_sender *s, const struct kit *k, const struct am_r
 {
     struct label note[2] = { { STR("description"), STR("This is a drill. Nobody needs to do anything.") },
                              { STR("summary"), STR("DRILL: a test message of vane") } };
+    struct label name = { STR("alertname"), labels_get(ls, STR("alertname")) };
     int64_t begin = clock_now_ms(s->clk);
     uint64_t random = os_random_u64();
     struct am_alert alert = { .labels = ls,
@@ -538,7 +547,7 @@ static void test_all(struct am_sender *s, const struct kit *k, const struct am_r
                                    .integration = &r->integrations[i],
                                    .group_key = arena_printf(a, "{}/{drill=\"true\"}:{test=\"%016llx\"}",
                                                              (unsigned long long)random),
-                                   .group_labels = ls,
+                                   .group_labels = { &name, 1 },
                                    .alerts = &alert,
                                    .n_alerts = 1,
                                    .n_firing = !resolved,
