@@ -197,10 +197,11 @@ try:
             raise SystemExit(1)
     for name in list(run.servers):
         run.stop(name)
-    path, wanted = {"instrument.md": ("/v1/traces", [bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736"), b"GET /orders/{id}"]),
-                    "libvane.md": ("/v1/metrics", [b"inventory_level"])}[page.name]
-    sent = [gzip.decompress(b) if b[:2] == b"\x1f\x8b" else b for p, b in Receiver.got if p == path]
-    assert any(all(w in b for w in wanted) for b in sent), f"what was to be pushed to {path} did not arrive"
+    pushed = {"instrument.md": {"/v1/traces": [bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736"), b"GET /orders/{id}"]},
+              "libvane.md": {"/v1/metrics": [b"inventory_level"], "/v1/logs": [b"card declined", b"user-7"], "/api/v2/spans": [b"chat acme-large"]}}
+    for path, wanted in pushed[page.name].items():
+        sent = [gzip.decompress(b) if b[:2] == b"\x1f\x8b" else b for p, b in Receiver.got if p == path]
+        assert any(all(w in b for w in wanted) for b in sent), f"what was to be pushed to {path} did not arrive: {[p for p, _ in Receiver.got]}"
     print(f"{n} blocks of {page.name}")
 finally:
     for p in run.servers.values():
