@@ -297,14 +297,18 @@ static int feedback(const struct demo_request *rq, json_t **ret)
 
 static void watch_peer(const char *name, const char *url)
 {
-    char *path = malloc(strlen(url) + sizeof("/health/live"));
-    if (!path)
+    static struct peer {
+        char url[300];
+    } peers[3];
+    static size_t n;
+    if (n == sizeof(peers) / sizeof(peers[0]))
         return;
-    sprintf(path, "%s/health/live", url);
+    struct peer *p = &peers[n++];
+    snprintf(p->url, sizeof(p->url), "%s/health/live", url);
     vane_health_opts o = { .size = sizeof(o),
                            .name = name,
                            .check = demo_check_peer,
-                           .ctx = path,
+                           .ctx = p->url,
                            .flags = VANE_HEALTH_READINESS | VANE_HEALTH_OPTIONAL };
     vane_health_add(&o);
 }

@@ -219,7 +219,10 @@ static int family_begin(void *ctx, const struct sdk_family *f)
         m->scope_mark = scope(b, f->scope, f->scope_version);
     }
     m->metric_mark = sdk_pb_begin(b, 2);
-    sdk_pb_str(b, 1, f->name);
+    char name[VANE_NAME_MAX + 6];
+    size_t n = sdk_text(name, VANE_NAME_MAX, f->name, SIZE_MAX);
+    memcpy(name + n, f->kind == VANE_INFO ? "_info" : "", f->kind == VANE_INFO ? 6 : 1); /* a gauge, named as scraped */
+    sdk_pb_str(b, 1, name);
     if (*f->help)
         sdk_pb_str(b, 2, f->help);
     if (*f->unit)

@@ -89,6 +89,7 @@ def every_field_arrives():
     metrics = {m["name"]: m for sm in got[1]["message"]["resourceMetrics"][0]["scopeMetrics"] for m in sm["metrics"]}
     assert metrics["app_requests"]["sum"]["isMonotonic"] and metrics["app_requests"]["sum"]["dataPoints"][0]["asInt"] == "7"
     assert metrics["app_queue"]["sum"]["dataPoints"][0]["asInt"] == "-3"
+    assert "gauge" in metrics["app_build_info"], sorted(metrics)
     h = metrics["app_size_bytes"]["histogram"]["dataPoints"][0]
     assert h["bucketCounts"] == ["3", "1", "2"] and h["explicitBounds"] == [0.1, 1] and h["count"] == "6"
     e = metrics["app_seconds"]["exponentialHistogram"]["dataPoints"][0]
