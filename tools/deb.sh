@@ -28,6 +28,8 @@ mkdir -p "$work/vane/usr/bin" "$work/vane/usr/share/man/man1" "$work/libvane/usr
 dev=$work/libvane-dev/usr
 mkdir -p "$dev/include" "$dev/lib/$multi/pkgconfig" "$dev/lib/$multi/cmake/vane"
 strip -o "$work/vane/usr/bin/vane" "$prefix/bin/vane"
+mkdir -p "$work/vane/usr/libexec/vane"
+for name in amtool promtool; do ln -s ../../bin/vane "$work/vane/usr/libexec/vane/$name"; done
 mkdir -p "$work/vane/usr/share/vane/rules"
 cp "$root"/rules/*.yml "$work/vane/usr/share/vane/rules/"
 install -D -m 644 "$root/deploy/vane.service" "$work/vane/lib/systemd/system/vane.service"

@@ -80,7 +80,11 @@ void cli_table_row(struct cli_table *t, const str *cells)
 {
     for (size_t i = 0; i < t->n_columns; i++) {
         t->width[i] = MAX(t->width[i], cells[i].n);
-        avec_push(&t->a, &t->cells, arena_str(&t->a, cells[i]));
+        str cell = arena_str(&t->a, cells[i]);
+        for (char *p = (char *)(uintptr_t)cell.p; *p; p++)
+            if ((unsigned char)*p < 0x20 || *p == 0x7f) /* a line stays a line, and the cursor where it is */
+                *p = ' ';
+        avec_push(&t->a, &t->cells, cell);
     }
 }
 

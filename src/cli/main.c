@@ -4,11 +4,17 @@
 
 #include "base/check.h"
 #include "cli/cli.h"
+#include "cli/cli_amtool.h"
+#include "cli/cli_promtool.h"
 
 static const struct cli_command *const commands[] = {
     &cli_serve,
     &cli_agent,
     &cli_query,
+    &cli_alerts,
+    &cli_silences,
+    &cli_rules_list,
+    &cli_routes,
     &cli_check_config,
     &cli_check_alertmanager,
     &cli_check_rules,
@@ -39,13 +45,15 @@ static void print_help(FILE *out)
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         fprintf(out, "  %-18s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\n"
+          "`vane amtool ...` and `vane promtool ...` (or vane called by these names) stand for those programs.\n"
           "`vane COMMAND --help` tells more. `vane serve` alone starts with sane defaults: http://127.0.0.1:9090\n",
           out);
 }
 
-/* The command whose words open argv[1..]; *ret_words is how many. */
+/* The command whose words open argv[1..], the longest one; *ret_words is how many. */
 static const struct cli_command *find_command(int argc, char **argv, int *ret_words)
 {
+    const struct cli_command *found = NULL;
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         str rest = str_c(commands[i]->name), word;
         int n = 0;
@@ -54,12 +62,12 @@ static const struct cli_command *find_command(int argc, char **argv, int *ret_wo
             match = n + 1 < argc && str_eq(str_c(argv[n + 1]), word);
             n++;
         }
-        if (match) {
+        if (match && (!found || n > *ret_words)) {
             *ret_words = n;
-            return commands[i];
+            found = commands[i];
         }
     }
-    return NULL;
+    return found;
 }
 
 static int unknown_command(const char *word)
@@ -75,8 +83,20 @@ static int unknown_command(const char *word)
     return CLI_USAGE;
 }
 
+/* Under the names of tools it stands for, it behaves as they do. */
+static int (*stands_for(const char *path))(int argc, char **argv)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return strcmp(name, "amtool") == 0 ? cli_amtool_main : strcmp(name, "promtool") == 0 ? cli_promtool_main : NULL;
+}
+
 int main(int argc, char **argv)
 {
+    int (*other)(int argc, char **argv) = argc ? stands_for(argv[0]) : NULL;
+    if (other)
+        return other(argc, argv);
+    if (argc > 1 && (other = stands_for(argv[1])) && !strchr(argv[1], '/'))
+        return other(argc - 1, argv + 1); /* vane amtool ..., without a link */
     if (argc < 2) {
         print_help(stderr);
         return CLI_USAGE;
@@ -87,7 +107,7 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "--version") == 0)
         return cli_version.run(&cli_version, 1, argv);
-    int words;
+    int words = 0;
     const struct cli_command *c = find_command(argc, argv, &words);
     if (!c)
         return unknown_command(argv[1]);
