@@ -64,6 +64,7 @@ size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struc
         { api_alerting_receivers, api_alerting_receivers_n, api, mask_main },
         { api_history_routes, api_history_routes_n, api, mask_main },
         { api_policy_routes, api_policy_routes_n, api, mask_main },
+        { api_drill_routes, api_drill_routes_n, api, mask_main },
         { api_influx_routes, api_influx_routes_n, api, mask_main },
         { api_otlp_routes, api_otlp_routes_n, api, mask_main | mask_otlp },
         { api_common_routes, api_common_routes_n, api, mask_main | mask_otlp },

@@ -17,6 +17,7 @@
  *   api_alertmanager.c       /api/v2/alerts, silences, receivers, status (also under /alertmanager)
  *   api_alerting_routes.c    /api/v1/alerting/status, routes: the routing tree, and which way an alert goes
  *   api_alerting_history.c   /api/v1/alerting/history, acks, explain
+ *   api_drills.c             /api/v1/alerting/drills
  *   api_alerting_policy.c    /api/v1/heartbeats, /api/v1/alerting/severities
  *   api_admin.c              /api/v1/admin/tsdb/...
  *   api_transfer.c           /api/v1/admin/tsdb/import, export
@@ -194,6 +195,20 @@ struct api_alertmanager {
     struct am_sender *sender; /* NULL: receivers cannot be tested */
     str external_url;         /* where providers reach this vane, if an integration does not say */
 };
+/* ---- fire drills: whoever plugs in carries them out ---- */
+struct api_drill {
+    str target;   /* NAME, rule:NAME, receiver:NAME, or labels for the way through the routes: {team="db"} */
+    str severity; /* instead of the rule's; "": that one */
+    int64_t for_ms, timeout_ms; /* for_ms -1: the rule's; timeout_ms 0: for + two intervals + five minutes */
+    bool scheduled;
+};
+struct api_drills {
+    void *ctx;
+    /* Begins; the id lives in a. ERR_NOT_FOUND: no such target; ERR_INVALID, ERR_LIMIT, ERR_BUSY. */
+    enum err (*start)(void *ctx, const struct api_drill *what, struct arena *a, str *ret_id, struct err_text *reterr);
+    /* One (ERR_NOT_FOUND), or with id "" the newest ones: JSON objects one after the other. */
+    enum err (*json)(void *ctx, str id, size_t limit, struct json_out *j, struct err_text *reterr);
+};
 struct api_deps {
     struct api_store store;
     struct promql_engine *engine;
@@ -204,6 +219,7 @@ struct api_deps {
     struct rules_manager *rules;                   /* NULL: there are none */
     const struct api_alertmanagers *alertmanagers; /* NULL: there are none */
     const struct api_alertmanager *alertmanager;   /* the one inside; NULL: there is none */
+    const struct api_drills *drills;               /* NULL: there are none */
     const struct api_forward *forwarding;          /* NULL: there is none */
     bool agent;                                    /* nothing can be asked for: queries are answered with an error */
     const struct api_process *process;             /* never NULL */

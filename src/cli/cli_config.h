@@ -135,6 +135,9 @@ void cli_retention_prepare(struct cli_config *c);
 
 /* cli_rules.c: where links to this server point. */
 str cli_external_url(const struct cli_config *cfg, struct arena *a);
+/* Borrowed from cfg, or in a. */
+struct rules_settings;
+void cli_rules_settings(const struct cli_config *cfg, unsigned features, struct arena *a, struct rules_settings *ret);
 /* The rule files it names, read and checked; errors as cli_config_load. */
 struct rules_load;
 enum err cli_rules_load(const struct cli_config *cfg, unsigned features, struct rules_load **ret, struct buf *report,

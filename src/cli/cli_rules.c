@@ -26,17 +26,14 @@ str cli_external_url(const struct cli_config *cfg, struct arena *a)
     return arena_printf(a, "%s://%s:%u", tls ? "https" : "http", host, cfg->listen.n ? cfg->listen.p[0].port : 9090);
 }
 
-enum err cli_rules_load(const struct cli_config *cfg, unsigned features, struct rules_load **ret, struct buf *report,
-                        struct err_text *reterr)
+void cli_rules_settings(const struct cli_config *cfg, unsigned features, struct arena *a, struct rules_settings *ret)
 {
-    AUTO_ARENA struct arena a;
     struct label_builder lb;
     const struct global_config *g = &cfg->prom->global;
-    arena_init(&a, 0);
-    lb_init(&lb, &a);
+    lb_init(&lb, a);
     for (size_t i = 0; i < g->external_labels.n; i++)
         lb_set(&lb, g->external_labels.keys[i], g->external_labels.p[i]);
-    const struct rules_settings settings = {
+    *ret = (struct rules_settings){
         .patterns = cfg->prom->rule_files.p,
         .n_patterns = cfg->prom->rule_files.n,
         .packs = cfg->rule_packs.p,
@@ -44,9 +41,18 @@ enum err cli_rules_load(const struct cli_config *cfg, unsigned features, struct 
         .interval_ms = g->evaluation_interval_ms,
         .query_offset_ms = g->rule_query_offset_ms,
         .external_labels = lb_labels(&lb),
-        .external_url = cli_external_url(cfg, &a),
+        .external_url = arena_str(a, cli_external_url(cfg, a)),
         .read = { .features = features, .legacy_names = g->names == NAMES_LEGACY },
     };
+}
+
+enum err cli_rules_load(const struct cli_config *cfg, unsigned features, struct rules_load **ret, struct buf *report,
+                        struct err_text *reterr)
+{
+    AUTO_ARENA struct arena a;
+    struct rules_settings settings;
+    arena_init(&a, 0);
+    cli_rules_settings(cfg, features, &a, &settings);
     return rules_load(&settings, ret, report, reterr);
 }
 

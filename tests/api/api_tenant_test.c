@@ -124,6 +124,8 @@ static const struct {
     { "/alertmanager/api/v2/receivers", WRITES, G, NULL },
     { "/alertmanager/api/v2/status", WRITES, G, NULL },
     { "/api/v1/alerting/status", EMPTY, G, NULL },
+    { "/api/v1/alerting/drills", WRITES, G, NULL },
+    { "/api/v1/alerting/drills/{id}", WRITES, G, "/api/v1/alerting/drills/x" },
     { "/api/v1/heartbeats", WRITES, G, NULL },
     { "/api/v1/heartbeats/{name}", WRITES, P, "/api/v1/heartbeats/x" },
     { "/api/v1/alerting/history", WRITES, G, NULL },
