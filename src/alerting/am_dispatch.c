@@ -362,7 +362,7 @@ static void gather(struct am *am, struct group *g, struct flight *f, struct turn
             stat_add(&suppressed, 1);
             continue;
         }
-        if (!am_policy_says(am, g, &v, t->now_ms))
+        if (!am_policy_says(am, g, m->value.al, &v, t->now_ms))
             continue;
         t->alerts[t->n++] = v;
         t->acked &= v.ends_ms || am_alert_acked(m->value.al, t->now_ms);

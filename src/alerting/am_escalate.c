@@ -13,7 +13,8 @@
 #include "base/log.h"
 #include "base/stats.h"
 
-#define TOLD_KEEP_MS 86400000 /* facts of alerts that nobody has sent again since the start */
+#define ACKED_LOOK_MS 30000
+#define TOLD_KEEP_MS  86400000 /* facts of alerts that nobody has sent again since the start */
 
 static struct stat escalated =
     STAT_COUNTER("vane_alertmanager_escalated_total", "Alerts that the next step of an escalation was told of", "");
@@ -35,14 +36,36 @@ static void start_clock(struct am *am, const struct am_alert *v, int64_t now_ms)
         am_policy_state_put(am->facts, AM_FACT_TOLD, str_c(k.text), (struct am_fact){ now_ms, 0 });
 }
 
+static void tell_history(struct am *am, const struct group *g, const struct am_alert *v, int64_t now_ms)
+{
+    const struct am_route_policy *rp = g->route->policy;
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    buf_printf(&b, "nobody acknowledged within %lld s: step %u of " STR_FMT, (long long)(rp->after_ms / 1000), rp->step,
+               STR_ARG(rp->escalation_name));
+    const struct am_event e = { .at_ms = now_ms,
+                                .kind = AM_EV_ESCALATED,
+                                .fingerprint = v->fingerprint,
+                                .labels = v->labels,
+                                .group_key = g->key,
+                                .receiver = g->route->receiver,
+                                .text = buf_str(&b) };
+    am_history_add(am, &e);
+}
+
 /* Has the step's time come? If not, the group's next turn is when it does. */
-static bool step_is_due(struct am *am, struct group *g, const struct am_alert *v, int64_t now_ms)
+static bool step_is_due(struct am *am, struct group *g, const struct alert *al, const struct am_alert *v,
+                        int64_t now_ms)
 {
     const struct am_route_policy *rp = g->route->policy;
     const struct told_key k = told_key(v);
     struct am_fact f = am_policy_state_get(am->facts, AM_FACT_TOLD, str_c(k.text));
     if (v->ends_ms) /* it ended: those hear it that were told */
         return f.at_ms && f.n >= rp->step;
+    if (am_alert_acked(al, now_ms)) { /* that may run out, or be taken back */
+        g->next_ms = MIN(g->next_ms, now_ms + ACKED_LOOK_MS);
+        return false;
+    }
     if (!f.at_ms || f.at_ms + rp->after_ms > now_ms) {
         g->next_ms = MIN(g->next_ms, (f.at_ms ? f.at_ms : now_ms) + rp->after_ms);
         return false;
@@ -51,17 +74,18 @@ static bool step_is_due(struct am *am, struct group *g, const struct am_alert *v
         f.n = rp->step;
         am_policy_state_put(am->facts, AM_FACT_TOLD, str_c(k.text), f);
         stat_add(&escalated, 1);
+        tell_history(am, g, v, now_ms);
     }
     return true;
 }
 
-bool am_policy_says(struct am *am, struct group *g, const struct am_alert *v, int64_t now_ms)
+bool am_policy_says(struct am *am, struct group *g, const struct alert *al, const struct am_alert *v, int64_t now_ms)
 {
     const struct am_route_policy *rp = g->route->policy;
     if (!rp || !rp->escalation)
         return true;
     if (rp->step)
-        return step_is_due(am, g, v, now_ms);
+        return step_is_due(am, g, al, v, now_ms);
     if (!v->ends_ms)
         start_clock(am, v, now_ms);
     return true;

@@ -36,6 +36,13 @@ void am_flap_note(struct am *am, struct alert *al, int64_t now_ms)
     if (!f->is && changes_since(f, now_ms - c->window_ms) > c->changes) {
         f->is = true;
         stat_add(&flapped, 1);
+        AUTO_ARENA struct arena a;
+        arena_init(&a, 0);
+        am_history_add(am, &(struct am_event){ .at_ms = now_ms,
+                                               .kind = AM_EV_FLAPPING,
+                                               .fingerprint = al->v.fingerprint,
+                                               .labels = al->v.labels,
+                                               .text = am_flap_text(am, al, now_ms, &a) });
     }
 }
 

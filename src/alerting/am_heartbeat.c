@@ -57,9 +57,18 @@ static struct am_alert alert_of(struct arena *a, str name, const struct am_heart
                               .ends_ms = ends_ms };
 }
 
+static void tell_history(struct am *am, const struct am_alert *alert, str text, int64_t now_ms)
+{
+    am_history_add(am, &(struct am_event){ .at_ms = now_ms,
+                                           .kind = AM_EV_HEARTBEAT,
+                                           .fingerprint = am_fingerprint(alert->labels),
+                                           .labels = alert->labels,
+                                           .text = text });
+}
+
 static void tell(struct am *am, const struct am_alert *alert, int64_t now_ms)
 {
-    IGNORE_ERR(am_post(am, alert, 1, now_ms, NULL, NULL)); /* a label that is none was refused with the policy */
+    IGNORE_ERR(am_take(am, alert, 1, now_ms, NULL, NULL)); /* a label that is none was refused with the policy */
 }
 
 int64_t am_heartbeat_tick(struct am *am, int64_t now_ms)
@@ -91,12 +100,14 @@ int64_t am_heartbeat_tick(struct am *am, int64_t now_ms)
         next = MIN(next, again_ms);
         if (!again && f.n & MISSING)
             continue;
+        struct am_alert alert = alert_of(&a, name, h, f, due, now_ms + LIFE_MS);
         if (!(f.n & MISSING)) {
             stat_add(&missed, 1);
             f.n |= MISSING;
             am_policy_state_put(am->facts, AM_FACT_HEARTBEAT, name, f);
+            tell_history(am, &alert, STR("missed"), now_ms);
         }
-        avec_push(&a, &late, alert_of(&a, name, h, f, due_ms(am, h, f), now_ms + LIFE_MS));
+        avec_push(&a, &late, alert);
     }
     for (size_t i = 0; i < late.n; i++)
         tell(am, &late.p[i], now_ms);
@@ -124,6 +135,7 @@ enum err am_heartbeat_seen(struct am *am, str name, int64_t now_ms, struct err_t
     stat_add(&received, 1);
     if (f.n & MISSING) {
         struct am_alert back = alert_of(&a, name, h, f, due_ms(am, h, f), now_ms);
+        tell_history(am, &back, STR("came back"), now_ms);
         tell(am, &back, now_ms);
     }
     am_config_unref(cfg);

@@ -56,7 +56,7 @@ void am_history_add(struct am *am, const struct am_event *e)
         CV_INT((int64_t)e->idempotency),
         CV_INT(e->attempt),
         listed ? CV_BLOB(str_n((const char *)e->alerts, e->n_alerts * sizeof(*e->alerts))) : CV_NULL,
-        CV_INT(e->drill),
+        CV_INT(e->drill || am_is_drill(e->labels)),
     };
     am_state_queue(am->state, AM_HISTORY,
                    "INSERT INTO am_history(at_ms, kind, fp, grp, receiver, integration, actor, text, labels,"

@@ -253,7 +253,7 @@ int64_t am_policy_first_turn(const struct am_route *r, int64_t now_ms);
 int64_t am_policy_next_turn(struct am *am, const struct am_route *r, int64_t now_ms);
 void am_policy_joined(const struct am *am, struct group *g, const struct alert *al, int64_t now_ms);
 /* Is it told in this turn? v->ends_ms: as in a turn. May bring the group's next turn forward. */
-bool am_policy_says(struct am *am, struct group *g, const struct am_alert *v, int64_t now_ms);
+bool am_policy_says(struct am *am, struct group *g, const struct alert *al, const struct am_alert *v, int64_t now_ms);
 bool am_policy_is_digest(const struct am_route *r);
 void am_policy_gc(struct am *am, int64_t now_ms);
 void am_policy_save(struct am *am); /* without am.mu */

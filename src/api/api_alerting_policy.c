@@ -1,6 +1,7 @@
 /* What an alert_policy does, seen from outside: /api/v1/heartbeats (and the POST by which they come), and
  * /api/v1/alerting/severities: who is told how, and which alerts nobody has taken care of in time.
  * Alerts are the default tenant's. */
+#include "alerting/am_ack.h"
 #include "alerting/am_heartbeat.h"
 #include "alerting/am_policy.h"
 
@@ -164,8 +165,10 @@ static void count(struct http_request *rq, struct am *am, const struct am_policy
         if (!s || v[i].n_silenced_by || v[i].n_inhibited_by)
             continue;
         struct tally *x = &t[s - p->all];
+        bool acked = am_ack_get(am, v[i].alert.fingerprint, now, rq->a, NULL);
         x->firing++;
-        x->overdue += am_policy_due_ms(p, s, v[i].alert.starts_ms) < now;
+        x->acknowledged += acked;
+        x->overdue += !acked && am_policy_due_ms(p, s, v[i].alert.starts_ms) < now;
     }
 }
 

@@ -77,10 +77,10 @@ static void post(struct http_request *rq, struct http_response *rs)
     enum err e = x->start(x->ctx, &what, rq->a, &id, &why);
     if (e) {
         api_fail(rs,
-                 e == ERR_NOT_FOUND                        ? API_NOT_FOUND
-                 : e == ERR_LIMIT || e == ERR_BUSY         ? API_UNAVAILABLE
-                 : e == ERR_INVALID || e == ERR_PARSE      ? API_BAD_DATA
-                                                           : API_INTERNAL,
+                 e == ERR_NOT_FOUND                   ? API_NOT_FOUND
+                 : e == ERR_LIMIT || e == ERR_BUSY    ? API_UNAVAILABLE
+                 : e == ERR_INVALID || e == ERR_PARSE ? API_BAD_DATA
+                                                      : API_INTERNAL,
                  "%s", why.msg[0] ? why.msg : err_describe(e));
         return;
     }

@@ -3,6 +3,7 @@
  * when the tsdb has replayed its log. Stop: the other way round. */
 #include "alerting/am_service.h"
 #include "cli/cli_serve.h"
+#include "cli/cli_serve_drill.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -327,6 +328,8 @@ static enum err serve_open(struct serve *s, struct err_text *reterr)
     TRY(serve_control_open(s, reterr));
     TRY(serve_alertmanager_open(s, reterr));
     TRY(serve_rules_open(s, reterr));
+    if (s->alertmanager)
+        TRY(drills_open(s, &s->drills, reterr));
     TRY(open_push(s, reterr));
     TRY(open_guards(s, reterr));
     atomic_store(&s->taking, true);
@@ -354,6 +357,7 @@ static void serve_close(struct serve *s)
     push_close(s->push);
     if (s->api)
         api_close(s->api);
+    drills_close(s->drills);
     rules_manager_close(s->rules);
     am_service_close(s->alertmanager);
     notify_close(s->notify);

@@ -58,6 +58,8 @@ struct serve {
     struct rules_manager *rules;
     struct am_service *alertmanager; /* NULL: none is asked for */
     struct api_alertmanager api_alertmanager;
+    struct drills *drills; /* NULL: there is no Alertmanager */
+    struct api_drills api_drills;
     struct notify *notify;
     struct api_alertmanagers api_alertmanagers;
     struct scrape *scrape;
@@ -99,6 +101,9 @@ void serve_ingest_config(const struct serve *s, const struct cli_config *cfg, st
 void serve_tsdb_config(const struct serve *s, const struct cli_config *cfg, struct tsdb_config *ret);
 /* cli_serve_rules.c: control database, rules */
 enum err serve_control_open(struct serve *s, struct err_text *reterr) MUST_CHECK;
+/* Where samples of rules go, and their alerts: ctx is the serve. */
+enum err serve_rules_append(void *ctx, const struct batch *b, struct err_text *reterr) MUST_CHECK;
+void serve_rules_tell(void *ctx, struct rule_alert *const *alerts, size_t n);
 enum err serve_rules_open(struct serve *s, struct err_text *reterr) MUST_CHECK;
 enum err serve_rules_load(struct serve *s, const struct cli_config *cfg, struct rules_load **ret, struct buf *report,
                           struct err_text *reterr) MUST_CHECK;

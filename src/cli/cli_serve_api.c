@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "cli/cli_serve.h"
+#include "cli/cli_serve_drill.h"
 #include "ui_files.h"
 
 static bool process_ready(void *ctx)
@@ -230,6 +231,7 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .reload = process_reload,
         .quit = s->opt.lifecycle ? process_quit : NULL,
     };
+    s->api_drills = (struct api_drills){ s->drills, drills_start, drills_json };
     s->api_alertmanagers = (struct api_alertmanagers){ s, alertmanager_urls };
     s->api_store = (struct api_store_pair){ s->db, s->ingest };
     *d = (struct api_deps){
@@ -244,6 +246,7 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .rules = s->rules,
         .alertmanager = s->alertmanager ? &s->api_alertmanager : NULL,
         .alertmanagers = &s->api_alertmanagers,
+        .drills = s->drills ? &s->api_drills : NULL,
         .process = &s->api_process,
         .admin = s->opt.admin,
         .flags = s->opt.flags,

@@ -10,7 +10,8 @@
 #include "promql/ast.h"
 
 static struct stat started = STAT_COUNTER("vane_drills_total", "Fire drills that were begun", "");
-static struct stat not_passed = STAT_COUNTER("vane_drills_not_passed_total", "Fire drills that failed or were late", "");
+static struct stat not_passed =
+    STAT_COUNTER("vane_drills_not_passed_total", "Fire drills that failed or were late", "");
 
 struct drills {
     struct serve *s;
@@ -72,6 +73,20 @@ static void drill_free(struct drill *d)
     arena_deinit(&a);
 }
 
+/* Ends d, running or not. */
+static void forget(struct drills *all, struct drill *d)
+{
+    mtx_lock(&all->mu);
+    for (size_t i = 0; i < all->running.n; i++)
+        if (all->running.p[i] == d) {
+            vec_remove(&all->running, i);
+            break;
+        }
+    drill_free(d);
+    cond_broadcast(&all->changed);
+    mtx_unlock(&all->mu);
+}
+
 static void thread(void *ctx)
 {
     struct run *r = ctx;
@@ -86,7 +101,7 @@ static void thread(void *ctx)
     if (save(all, d, true, &why) != OK)
         LOG_WARN("the result of a drill was not stored", "drill", d->id, "err", why.msg);
     tell_history(all, d,
-                 arena_printf(&d->a, "drill %s of " STR_FMT " %s" STR_FMT STR_FMT, d->id, STR_ARG(d->target),
+                 arena_printf(&d->a, "drill %s of " STR_FMT " %s%s" STR_FMT, d->id, STR_ARG(d->target),
                               d->state == DRILL_PASSED ? "passed"
                               : d->state == DRILL_LATE ? "was late"
                                                        : "failed",
@@ -95,15 +110,7 @@ static void thread(void *ctx)
         LOG_INFO("drill passed", "drill", d->id, "target", LOG_STR(d->target));
     else
         LOG_WARN("drill did not pass", "drill", d->id, "target", LOG_STR(d->target), "why", LOG_STR(d->error));
-    mtx_lock(&all->mu);
-    for (size_t i = 0; i < all->running.n; i++)
-        if (all->running.p[i] == d) {
-            vec_remove(&all->running, i);
-            break;
-        }
-    drill_free(d);
-    cond_broadcast(&all->changed);
-    mtx_unlock(&all->mu);
+    forget(all, d);
 }
 
 /* ---- what is drilled ---- */
@@ -179,7 +186,7 @@ static enum err take_target(struct drills *all, struct drill *d, str target, str
 {
     bool is_rule = str_has_prefix(target, STR("rule:")), is_receiver = str_has_prefix(target, STR("receiver:"));
     str name = is_rule ? str_skip(target, 5) : is_receiver ? str_skip(target, 9) : target;
-    d->interval_ms = 5000;
+    d->interval_ms = 1000;
     if (!is_rule && !is_receiver && (str_has_prefix(name, STR("{")) || str_find_char(name, '=') != SIZE_MAX))
         return take_labels(d, name, reterr);
     if (!is_receiver) {
@@ -226,15 +233,14 @@ static enum err prepare(struct drills *all, struct drill *d, const struct api_dr
         d->alert = STR("Drill");
     if (!d->annotations.n)
         d->annotations = labels_copy(&d->a, (struct labels){ (struct label *)(uintptr_t)&summary, 1 });
-    d->labels = with(&d->a, d->labels, severity_label, what->severity);
+    d->labels = with(&d->a, d->labels, severity_label, arena_str(&d->a, what->severity));
     if (what->for_ms >= 0)
         d->for_ms = what->for_ms;
     d->timeout_ms = what->timeout_ms > 0 ? what->timeout_ms : d->for_ms + 2 * d->interval_ms + DRILL_ALERT_MS;
     return OK;
 }
 
-enum err drills_start(void *drills, const struct api_drill *what, struct arena *a, str *ret_id,
-                      struct err_text *reterr)
+enum err drills_start(void *drills, const struct api_drill *what, struct arena *a, str *ret_id, struct err_text *reterr)
 {
     struct drills *all = drills;
     struct drill *d = drill_new(all);
@@ -248,59 +254,79 @@ enum err drills_start(void *drills, const struct api_drill *what, struct arena *
     mtx_lock(&all->mu);
     if (!e && all->running.n >= DRILLS_AT_ONCE)
         e = err_fail(reterr, ERR_LIMIT, "%d drills are running: wait until one is over", DRILLS_AT_ONCE);
-    if (!e)
-        e = pool_submit(all->pool, thread, r);
-    if (!e) {
+    bool listed = !e;
+    if (listed)
         vec_push(&all->running, d);
-        stat_add(&started, 1);
-        *ret_id = id;
-    }
     mtx_unlock(&all->mu);
+    if (listed)
+        e = pool_submit(all->pool, thread, r);
     if (e) {
         mem_free(r);
-        drill_free(d);
+        forget(all, d);
+        return e;
     }
-    return e;
+    stat_add(&started, 1);
+    *ret_id = id;
+    return OK;
 }
 
 /* ---- looking ---- */
+struct stored {
+    str id, json;
+};
 struct listing {
-    struct drills *all;
-    struct json_out *j;
-    bool any;
+    struct arena a;
+    VEC(struct stored) v;
 };
 
 static bool list_row(void *ctx, const struct control_val *cols, size_t n)
 {
     struct listing *l = ctx;
-    struct drill *running = NULL;
-    for (size_t i = 0; i < l->all->running.n; i++)
-        if (str_eq(str_c(l->all->running.p[i]->id), cols[0].s))
-            running = l->all->running.p[i];
-    if (running)
-        drill_json(running, l->j);
-    else
-        json_raw(l->j, cols[1].s);
-    l->any = true;
+    const struct stored row = { arena_str(&l->a, cols[0].s), arena_str(&l->a, cols[1].s) };
+    avec_push(&l->a, &l->v, row);
     return n == 2;
+}
+
+static enum err read_rows(struct drills *all, str id, size_t limit, struct listing *l, struct err_text *reterr)
+{
+    struct control_tx *tx;
+    const struct control_val arg = id.n ? CV_TEXT(id) : CV_INT((int64_t)MIN(limit, (size_t)DRILLS_KEEP));
+    TRY(control_view(all->s->control, &tx, reterr));
+    enum err e = id.n ? control_query(tx, "SELECT id, json FROM drills WHERE id = ?", &arg, 1, list_row, l, reterr)
+                      : control_query(tx, "SELECT id, json FROM drills ORDER BY started_ms DESC LIMIT ?", &arg, 1,
+                                      list_row, l, reterr);
+    control_rollback(tx);
+    return e;
+}
+
+/* One that runs is further than what was stored of it. */
+static bool print_running(struct drills *all, str id, struct json_out *j)
+{
+    bool found = false;
+    mtx_lock(&all->mu);
+    for (size_t i = 0; i < all->running.n && !found; i++)
+        if (str_eq(str_c(all->running.p[i]->id), id)) {
+            drill_json(all->running.p[i], j);
+            found = true;
+        }
+    mtx_unlock(&all->mu);
+    return found;
 }
 
 enum err drills_json(void *drills, str id, size_t limit, struct json_out *j, struct err_text *reterr)
 {
     struct drills *all = drills;
-    struct control_tx *tx;
-    struct listing l = { all, j, false };
-    const struct control_val args[] = { id.n ? CV_TEXT(id) : CV_INT((int64_t)MIN(limit, (size_t)DRILLS_KEEP)) };
-    mtx_lock(&all->mu);
-    enum err e = control_view(all->s->control, &tx, reterr);
-    if (!e) {
-        e = id.n ? control_query(tx, "SELECT id, json FROM drills WHERE id = ?", args, 1, list_row, &l, reterr)
-                 : control_query(tx, "SELECT id, json FROM drills ORDER BY started_ms DESC LIMIT ?", args, 1, list_row,
-                                 &l, reterr);
-        control_rollback(tx);
-    }
-    mtx_unlock(&all->mu);
-    return e ? e : id.n && !l.any ? err_fail(reterr, ERR_NOT_FOUND, "no such drill") : OK;
+    struct listing l = { 0 };
+    arena_init(&l.a, 0);
+    bool runs = id.n && print_running(all, id, j);
+    enum err e = runs ? OK : read_rows(all, id, limit, &l, reterr);
+    if (!e && id.n && !runs && !l.v.n)
+        e = err_fail(reterr, ERR_NOT_FOUND, "no such drill");
+    for (size_t i = 0; !e && i < l.v.n; i++)
+        if (id.n || !print_running(all, l.v.p[i].id, j))
+            json_raw(j, l.v.p[i].json);
+    arena_deinit(&l.a);
+    return e;
 }
 
 /* ---- the calendar ---- */
@@ -318,9 +344,10 @@ static void start_plan(struct drills *all, const struct am_drill_plan *p)
     }
     if (p->labels.n)
         buf_u8(&labels, '}');
-    const struct api_drill what = { .target = p->rule.n       ? arena_printf(&a, "rule:" STR_FMT, STR_ARG(p->rule))
-                                              : p->receiver.n ? arena_printf(&a, "receiver:" STR_FMT, STR_ARG(p->receiver))
-                                                              : buf_str(&labels),
+    const struct api_drill what = { .target = p->rule.n ? arena_printf(&a, "rule:" STR_FMT, STR_ARG(p->rule))
+                                              : p->receiver.n
+                                                  ? arena_printf(&a, "receiver:" STR_FMT, STR_ARG(p->receiver))
+                                                  : buf_str(&labels),
                                     .severity = p->severity,
                                     .for_ms = -1,
                                     .scheduled = true };

@@ -44,7 +44,7 @@ struct drill {
     char id[17];
     enum drill_kind kind;
     bool scheduled;
-    str target, alert, file, group; /* file, group: of the rule */
+    str target, alert, file, group;    /* file, group: of the rule */
     struct labels labels, annotations; /* of the rule that is evaluated */
     int64_t interval_ms, for_ms, offset_ms, timeout_ms, started_ms;
     struct mtx mu; /* rank 5; of what follows: others look while it runs */

@@ -2,6 +2,7 @@
 #include "alerting/am_service.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/num.h"
 #include "cli/cli_serve_drill.h"
 #include "promql/ast.h"
 
@@ -264,7 +265,7 @@ static void take_event(struct drill *d, struct trail *t, const struct am_event *
     if (e->kind == AM_EV_RECEIVED && !has_step(d, "received"))
         expect(d, e->labels);
     if (e->kind == AM_EV_SILENCED || e->kind == AM_EV_INHIBITED || e->kind == AM_EV_MUTED)
-        fail(d, "nobody was told: the alert is %s" STR_FMT STR_FMT, am_event_kind_name(e->kind), e->text.n ? ": " : "",
+        fail(d, "nobody was told: the alert is %s%s" STR_FMT, am_event_kind_name(e->kind), e->text.n ? ": " : "",
              STR_ARG(e->text));
     if (e->kind == AM_EV_RESOLVED)
         t->resolved = true;
@@ -304,8 +305,8 @@ static void look_at_history(struct drill *d, struct trail *t)
 static bool is_told(struct drill *d)
 {
     mtx_lock(&d->mu);
-    bool told = drill_step(d, "received") && d->n_delivered >= d->n_expected &&
-                (d->n_expected || drill_step(d, "grouped"));
+    bool told =
+        drill_step(d, "received") && d->n_delivered >= d->n_expected && (d->n_expected || drill_step(d, "grouped"));
     told |= d->error.n != 0;
     mtx_unlock(&d->mu);
     return told;

@@ -10,7 +10,7 @@ enum err serve_rules_load(struct serve *s, const struct cli_config *cfg, struct 
     return cli_rules_load(cfg, s->opt.features, ret, report, reterr);
 }
 
-static enum err append(void *ctx, const struct batch *b, struct err_text *reterr)
+enum err serve_rules_append(void *ctx, const struct batch *b, struct err_text *reterr)
 {
     struct serve *s = ctx;
     struct tsdb_write_result result;
@@ -47,7 +47,7 @@ static void tell_inside(struct serve *s, struct rule_alert *const *alerts, size_
     am_service_wake(s->alertmanager);
 }
 
-static void tell(void *ctx, struct rule_alert *const *alerts, size_t n)
+void serve_rules_tell(void *ctx, struct rule_alert *const *alerts, size_t n)
 {
     struct serve *s = ctx;
     if (s->alertmanager && n)
@@ -101,9 +101,9 @@ enum err serve_rules_open(struct serve *s, struct err_text *reterr)
         .engine = s->engine,
         .source = s->rules_source,
         .append_ctx = s,
-        .append = append,
+        .append = serve_rules_append,
         .notify_ctx = s,
-        .notify = tell,
+        .notify = serve_rules_tell,
         .clock = os_clock(),
     };
     cfg.control = s->control;
