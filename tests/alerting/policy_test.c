@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 #include "alerting/am.h"
+#include "alerting/am_ack.h"
 #include "alerting/am_heartbeat.h"
+#include "alerting/am_history.h"
 #include "alerting/am_policy.h"
 #include "alerting/am_policy_state.h"
 #include "base/vec.h"
@@ -210,6 +212,39 @@ static void escalates(void **state)
     buf_add(&b, w.said.p, w.said.n);
     assert_true(str_contains(buf_str(&b), STR(" second -A\n")));
     assert_true(str_contains(buf_str(&b), STR(" mail -A\n")));
+    end(&w);
+}
+
+static void acknowledged_does_not_escalate(void **state)
+{
+    (void)state;
+    struct world w;
+    struct err_text why;
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    begin(&w, POLICY);
+    FIRE("alertname=A severity=P1");
+    until(&w, T0 + 2 * M);
+    said(&w, "30s phone +A\n30s mail +A\n30s chat +A\n");
+    struct am_matcher m;
+    assert_ok(am_matcher_parse(&a, STR("alertname=A"), AM_FALLBACK, &m, NULL));
+    const struct am_matchers ms = { &m, 1 };
+    const struct am_ack_target target = { .matchers = &ms };
+    assert_ok(am_ack_set(w.am, &target, STR("me"), STR(""), T0 + 30 * M, w.now, NULL, &why));
+    until(&w, T0 + 29 * M);
+    said(&w, "");
+    until(&w, T0 + 31 * M); /* it ran out, and nobody did anything: both steps are due */
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    buf_add(&b, w.said.p, w.said.n);
+    assert_true(str_contains(buf_str(&b), STR(" second +A\n")));
+    assert_true(str_contains(buf_str(&b), STR(" phone +A\n")));
+    struct am_history_page page;
+    const struct am_history_filter f = { .kinds = 1u << AM_EV_ESCALATED };
+    assert_ok(am_history_query(w.am, &f, &a, &page, &why));
+    assert_true(page.n >= 1);
+    assert_true(str_contains(page.events[0].text, STR("of default")));
+    am_matchers_free(&(struct am_matchers){ &m, 1 });
     end(&w);
 }
 
@@ -629,6 +664,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(severities),
         cmocka_unit_test(escalates),
+        cmocka_unit_test(acknowledged_does_not_escalate),
         cmocka_unit_test(ends_before_the_step),
         cmocka_unit_test(each_alert_has_its_own_clock),
         cmocka_unit_test(clock_goes_on_after_a_restart),
