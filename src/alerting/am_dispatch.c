@@ -132,8 +132,8 @@ static bool is_untold(const struct am *am, const struct group *g, const struct a
     arena_init(&a, 0);
     for (size_t i = 0; i < receiver->n_integrations; i++) {
         const struct log_entry *e = log_map_get(&am->log, am_log_key(&a, g, receiver, &receiver->integrations[i]));
-        if (e &&
-            (contains(&e->firing, fp) || contains(&e->firing, fp ^ FLAPPING_BITS) || al->v.updated_ms > e->flush_ms))
+        if (e && (contains(&e->firing, fp) || contains(&e->tried, fp) || contains(&e->firing, fp ^ FLAPPING_BITS) ||
+                  al->v.updated_ms > e->flush_ms))
             return true;
     }
     return false;
@@ -221,7 +221,7 @@ static enum reason needs_message(const struct log_entry *e, const struct pending
     if (!is_subset(&p->firing, &e->firing))
         return NEWS;
     if (!p->firing.n)
-        return e->firing.n ? NEWS : NOTHING_NEW;
+        return e->firing.n || e->tried.n ? NEWS : NOTHING_NEW;
     if (send_resolved && !is_subset(&p->resolved, &e->resolved))
         return NEWS;
     return e->sent_ms < now_ms - p->repeat_ms ? REPETITION : NOTHING_NEW;
@@ -243,6 +243,7 @@ static void log_message(struct am *am, const struct pending *p, int64_t now_ms)
     mem_free(e->firing.p);
     memcpy(block, p->firing.p, p->firing.n * sizeof(*block));
     memcpy(block + p->firing.n, p->resolved.p, p->resolved.n * sizeof(*block));
+    e->tried = (struct fingerprints){ 0 };
     e->firing = (struct fingerprints){ block, p->firing.n };
     e->resolved = (struct fingerprints){ block + p->firing.n, p->resolved.n };
     e->sent_ms = now_ms;
@@ -592,8 +593,13 @@ void am_sent(struct am *am, struct am_notice *n, enum am_outcome o, int64_t now_
         log_message(am, p, now_ms);
         stat_add(&sent, 1);
     } else {
+        const struct log_entry *before = log_map_get(&am->log, p->log_key);
         f->failed = true;
         stat_add(&failed, 1);
+        if (before)
+            am_row_log(am, before);
+        else
+            am_row_log_gone(am, p->log_key);
         LOG_WARN("message not delivered: the group's next turn tries again", "receiver", LOG_STR(n->receiver->name),
                  "integration", am_kind_name(n->integration->kind), "group", LOG_STR(n->group_key), "attempts",
                  LOG_I64(n->attempt));
@@ -704,7 +710,8 @@ int64_t am_tick(struct am *am, int64_t now_ms)
         am_rows_all(am);
     gather_due(am, now_ms, &out);
     for (size_t i = 0; i < out.v.n; i++) {
-        out.v.p[i]->n.attempt++;
+        if (!out.v.p[i]->n.attempt++)
+            am_row_tried(am, out.v.p[i]);
         am_event_message(am, AM_EV_SENT, out.v.p[i], STR(""), now_ms);
     }
     uint64_t mark = am_state_mark(am->state, AM_FACTS);

@@ -131,9 +131,10 @@ struct pending { /* one message */
 #undef MAP_HASH
 #undef MAP_EQ
 
-struct log_entry {                         /* what an integration was told last about a group */
-    str key;                               /* owned */
-    struct fingerprints firing, resolved;  /* owned, one block */
+struct log_entry { /* what an integration was told last about a group */
+    str key;       /* owned */
+    /* Owned, one block. tried: of a message that was on its way when the process died. */
+    struct fingerprints firing, resolved, tried;
     int64_t sent_ms, flush_ms, expires_ms; /* flush_ms: of the turn that the message was of */
     bool held;                             /* a repetition was held back since, as everything is acknowledged */
     str memory;                            /* of the integration; owned, mostly empty */
@@ -216,7 +217,8 @@ void am_row_silence(struct am *am, const struct am_silence *s);
 void am_row_silence_gone(struct am *am, str id);
 void am_row_log(struct am *am, const struct log_entry *e);
 void am_row_log_gone(struct am *am, str key);
-void am_row_group(struct am *am, const struct group *g); /* its timer */
+void am_row_tried(struct am *am, const struct pending *p); /* it goes out now */
+void am_row_group(struct am *am, const struct group *g);   /* its timer */
 void am_row_group_gone(struct am *am, uint64_t timer_key);
 void am_rows_no_groups(struct am *am);
 uint64_t am_timer_key(const struct am_route *r, uint64_t labels); /* of am.timers */

@@ -3,7 +3,8 @@
  *   am_alerts    by fingerprint. An alert that goes on as it was is not written again, but for its end: before the one
  *                that is written down has passed (am_row_alive).
  *   am_silences  matchers as ["=", name, value, "=~", name, value ...]
- *   am_log       what an integration was told last about a group; fingerprints as little-endian words
+ *   am_log       what an integration was told last about a group; fingerprints as little-endian words. tried: those that
+ *                fire in a message that is on its way: after a crash nobody knows whether it was taken
  *   am_groups    when a group that waits has its turn; the key is a hash of route and labels. The row of a group that
  *                is telling somebody keeps the time it was due: after a crash it is due at once.
  *   am_acks      by fingerprint
@@ -37,6 +38,7 @@ static const char *const steps[] = {
     " drill INTEGER NOT NULL) STRICT;"
     "CREATE INDEX am_history_fp ON am_history(fp) WHERE fp IS NOT NULL;"
     "CREATE INDEX am_history_grp ON am_history(grp) WHERE fp IS NULL",
+    "ALTER TABLE am_log ADD COLUMN tried BLOB NOT NULL DEFAULT x''",
 };
 static const struct control_tables tables = { "alerting", steps, ARRAY_LEN(steps) };
 
@@ -102,8 +104,18 @@ static struct control_val words(const struct fingerprints *f)
 
 void am_row_log(struct am *am, const struct log_entry *e)
 {
-    RUN("INSERT OR REPLACE INTO am_log VALUES(?,?,?,?,?,?,?)", CV_TEXT(e->key), words(&e->firing), words(&e->resolved),
-        CV_INT(e->sent_ms), CV_INT(e->flush_ms), CV_INT(e->expires_ms), CV_TEXT(e->memory));
+    RUN("INSERT OR REPLACE INTO am_log VALUES(?,?,?,?,?,?,?,?)", CV_TEXT(e->key), words(&e->firing),
+        words(&e->resolved), CV_INT(e->sent_ms), CV_INT(e->flush_ms), CV_INT(e->expires_ms), CV_TEXT(e->memory),
+        words(&e->tried));
+}
+
+void am_row_tried(struct am *am, const struct pending *p)
+{
+    const struct log_entry *before = log_map_get(&am->log, p->log_key);
+    struct log_entry e =
+        before ? *before : (struct log_entry){ .key = p->log_key, .expires_ms = p->flush_ms + AM_RETENTION_MS };
+    e.tried = p->firing;
+    am_row_log(am, &e);
 }
 
 void am_row_log_gone(struct am *am, str key)
@@ -286,19 +298,23 @@ static bool load_silence(void *ctx, const struct control_val *c, size_t n)
 static bool load_log(void *ctx, const struct control_val *c, size_t n)
 {
     struct load *l = ctx;
-    ASSERT(n == 7);
+    ASSERT(n == 8);
     bool sound = is_text(c, 1) && c[1].type == CONTROL_BLOB && c[2].type == CONTROL_BLOB && c[1].s.n % 8 == 0 &&
-                 c[2].s.n % 8 == 0 && is_int(c + 3, 3) && is_text(c + 6, 1);
+                 c[2].s.n % 8 == 0 && is_int(c + 3, 3) && is_text(c + 6, 1) && c[7].type == CONTROL_BLOB &&
+                 c[7].s.n % 8 == 0;
     if (bad(l, !sound))
         return true;
     str key = mem_dup(c[0].s);
     struct log_entry *e = log_map_put(&l->am->log, key, NULL);
-    uint64_t *block = mem_alloc(c[1].s.n + c[2].s.n + 8);
+    size_t n_firing = c[1].s.n / 8, n_resolved = c[2].s.n / 8, n_tried = c[7].s.n / 8;
+    uint64_t *block = mem_alloc((n_firing + n_resolved + n_tried + 1) * sizeof(*block));
     memcpy(block, c[1].s.p, c[1].s.n);
-    memcpy((char *)block + c[1].s.n, c[2].s.p, c[2].s.n);
+    memcpy(block + n_firing, c[2].s.p, c[2].s.n);
+    memcpy(block + n_firing + n_resolved, c[7].s.p, c[7].s.n);
     *e = (struct log_entry){ .key = key,
-                             .firing = { block, c[1].s.n / 8 },
-                             .resolved = { block + c[1].s.n / 8, c[2].s.n / 8 },
+                             .firing = { block, n_firing },
+                             .resolved = { block + n_firing, n_resolved },
+                             .tried = { block + n_firing + n_resolved, n_tried },
                              .sent_ms = c[3].i,
                              .flush_ms = c[4].i,
                              .expires_ms = c[5].i,
@@ -336,7 +352,7 @@ enum err am_rows_load(struct am *am, struct control *control, int64_t now_ms, st
         { "SELECT at_ms FROM am_alive", load_alive },
         { "SELECT fp, starts_ms, ends_ms, updated_ms, timed_out, url, labels, annotations FROM am_alerts", load_alert },
         { "SELECT id, starts_ms, ends_ms, updated_ms, created_by, comment, matchers FROM am_silences", load_silence },
-        { "SELECT key, firing, resolved, sent_ms, flush_ms, expires_ms, memory FROM am_log", load_log },
+        { "SELECT key, firing, resolved, sent_ms, flush_ms, expires_ms, memory, tried FROM am_log", load_log },
         { "SELECT key, next_ms, flushed FROM am_groups", load_group },
         { "SELECT fp, owner, comment, at_ms, until_ms FROM am_acks", load_ack },
     };

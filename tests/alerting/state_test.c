@@ -434,6 +434,63 @@ static void the_history_tells(void **state)
     end(&w);
 }
 
+/* A message was on its way when the process died, and the alert ended meanwhile: perhaps it was taken. */
+static void an_end_of_what_was_perhaps_told(void **state)
+{
+    (void)state;
+    struct world w, x;
+    begin(&w);
+    FIRE("a=1 g=x");
+    w.hold = true;
+    until(&w, T0 + 40 * S);
+    said(&w, "30s +1\n");
+    END("a=1 g=x");
+    crash(&w, &x, S);
+    until(&x, T0 + M);
+    said(&x, "41s -1\n");
+    until(&x, T0 + H);
+    said(&x, "");
+    end(&x);
+    am_sent(w.am, w.held, AM_REFUSED, w.now); /* it was not */
+    w.held = NULL;
+    w.hold = false;
+    crash(&w, &x, S);
+    until(&x, T0 + H);
+    said(&x, "");
+    end(&x);
+    until(&w, T0 + H);
+    said(&w, "");
+    end(&w);
+}
+
+/* As version 1 of the tables left it. */
+static void a_database_of_the_version_before(void **state)
+{
+    (void)state;
+    struct world w, x;
+    struct control_tx *tx;
+    char path[96];
+    begin(&w);
+    FIRE("a=1 g=x");
+    until(&w, T0 + M);
+    said(&w, "30s +1\n");
+    assert_ok(am_post(w.am, NULL, 0, w.now, NULL, NULL));
+    assert_ok(control_begin(w.control, &tx, NULL));
+    assert_ok(control_run(tx, "ALTER TABLE am_log DROP COLUMN tried", NULL, 0, NULL));
+    assert_ok(control_run(tx, "UPDATE control_tables SET version = 1 WHERE name = 'alerting'", NULL, 0, NULL));
+    assert_ok(control_commit(tx, NULL));
+    snprintf(path, sizeof(path), "%s/before.db", dir);
+    copy_file(w.path, path, "");
+    copy_file(w.path, path, "-wal");
+    end(&w);
+    begin_at(&x, path, T0 + 2 * M);
+    assert_ok(am_durable(x.am, NULL));
+    assert_int_equal(n_alerts(&x), 1);
+    until(&x, T0 + 20 * M); /* it was told */
+    said(&x, "");
+    end(&x);
+}
+
 /* A database that cannot be taken up: alerting goes on, and says that it forgets. */
 static void broken_database(void **state)
 {
@@ -481,7 +538,7 @@ static void rows_without_sense(void **state)
         "INSERT INTO am_silences VALUES('short', 1, 2, 3, '', '', '[]')",
         "INSERT INTO am_silences VALUES('6f4922e4-5b5d-4a0b-9f0a-2f4a4f1c1d11', 1, 2, 3, '', '', "
         "'[\"=~\",\"a\",\"(\"]')",
-        "INSERT INTO am_log VALUES('k', x'01', x'', 1, 2, 3, '')",
+        "INSERT INTO am_log VALUES('k', x'01', x'', 1, 2, 3, '', x'')",
         "INSERT INTO am_acks VALUES(5, 'x', '', 1, 2)",
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
@@ -506,6 +563,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(silences, setup, teardown),
         cmocka_unit_test_setup_teardown(acknowledgements, setup, teardown),
         cmocka_unit_test_setup_teardown(the_history_tells, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_end_of_what_was_perhaps_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_database_of_the_version_before, setup, teardown),
         cmocka_unit_test_setup_teardown(broken_database, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_without_sense, setup, teardown),
     };
