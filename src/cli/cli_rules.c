@@ -14,16 +14,23 @@
 enum { CLI_LINT = 3 }; /* promtool's exit code of lint findings under --lint-fatal */
 
 /* ---- of a configuration ---- */
-/* Of links in alerts: as configured, otherwise this machine's name and the first port. */
+/* Of links in alerts: as configured, otherwise the first address: this machine's name for one that means all. */
 str cli_external_url(const struct cli_config *cfg, struct arena *a)
 {
-    char host[256] = "localhost";
+    char name[256] = "localhost";
+    const struct cli_listen *l = cfg->listen.p;
+    bool tls = cfg->web.tls_cert_file.n || (cfg->web_file && cfg->web_file->tls);
     if (cfg->web.external_url.n)
         return cfg->web.external_url;
-    if (gethostname(host, sizeof(host) - 1) != 0)
-        snprintf(host, sizeof(host), "localhost");
-    bool tls = cfg->web.tls_cert_file.n || (cfg->web_file && cfg->web_file->tls);
-    return arena_printf(a, "%s://%s:%u", tls ? "https" : "http", host, cfg->listen.n ? cfg->listen.p[0].port : 9090);
+    str host = cfg->listen.n ? l->host : str_c(name);
+    if (!host.n || str_eq(host, STR("0.0.0.0")) || str_eq(host, STR("::"))) {
+        if (gethostname(name, sizeof(name) - 1) != 0)
+            snprintf(name, sizeof(name), "localhost");
+        host = str_c(name);
+    }
+    bool v6 = str_find_char(host, ':') != SIZE_MAX;
+    return arena_printf(a, "%s://%s" STR_FMT "%s:%u", tls ? "https" : "http", v6 ? "[" : "", STR_ARG(host),
+                        v6 ? "]" : "", cfg->listen.n ? l->port : 9090);
 }
 
 void cli_rules_settings(const struct cli_config *cfg, unsigned features, struct arena *a, struct rules_settings *ret)

@@ -14,15 +14,6 @@ enum err cli_alertmanager_load(const struct cli_config *cfg, struct am_config **
                                 cfg->alert_policy_node, ret, report, reterr);
 }
 
-static str external_url(struct serve *s, struct arena *a)
-{
-    const struct cli_listen *l = &s->cfg->listen.p[0];
-    str url = s->opt.external_url ? str_c(s->opt.external_url) : s->cfg->web.external_url;
-    if (url.n || !s->cfg->listen.n)
-        return url;
-    return arena_printf(a, "http://" STR_FMT ":%u", STR_ARG(l->host), (unsigned)l->port);
-}
-
 enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr)
 {
     struct am_config *c;
@@ -35,7 +26,7 @@ enum err serve_alertmanager_open(struct serve *s, struct err_text *reterr)
     if (e || !c)
         return e;
     const struct am_service_options opt = { .clock = os_clock(),
-                                            .external_url = external_url(s, &s->a),
+                                            .external_url = cli_external_url(s->cfg, &s->a),
                                             .value = serve_alert_value,
                                             .value_ctx = s,
                                             .chart = serve_alert_chart,
