@@ -276,7 +276,7 @@ static bool state_member_ok(const char *s, size_t n, size_t *ret_key_n)
         return false;
     for (size_t i = 0; i < key_n; i++) {
         bool alnum = (s[i] >= 'a' && s[i] <= 'z') || (s[i] >= '0' && s[i] <= '9');
-        if (!alnum && (i == 0 || !strchr("_-*/@", s[i])))
+        if (!alnum && (i == 0 || !s[i] || !strchr("_-*/@", s[i])))
             return false;
     }
     for (size_t i = 0; i < value_n; i++)
