@@ -162,6 +162,8 @@ struct api_process {
     enum err (*reload)(void *ctx, struct err_text *reterr);
     void (*quit)(void *ctx);              /* NULL: /-/quit answers 403 */
     double (*replay_progress)(void *ctx); /* 0..1; NULL = 1 */
+    /* What belongs into DATA/snapshots/NAME beside the store's; NULL: nothing. */
+    enum err (*snapshot_rest)(void *ctx, str name, struct err_text *reterr);
 };
 
 /* ---- forwarding as the API sees it ---- */

@@ -126,6 +126,14 @@ static void snapshot(struct http_request *rq, struct http_response *rs)
     }
     str name = snapshot_name(api, rq->a);
     enum err e = api_store(rq)->snapshot(api_store(rq)->ctx, name, skip_head, &why);
+    if ((!e || e == ERR_CORRUPT) && api->d.process->snapshot_rest) {
+        struct err_text rest = { .msg = "" };
+        enum err e_rest = api->d.process->snapshot_rest(api->d.process->ctx, name, &rest);
+        if (e_rest) {
+            e = e_rest;
+            why = rest;
+        }
+    }
     if (e && e != ERR_CORRUPT) {
         LOG_WARN("snapshot failed", "name", arena_cstr(rq->a, name), "err", why.msg);
         api_fail_err(rs, e, &why);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/num.h"
 #include "cli/cli_serve.h"
 #include "cli/cli_serve_drill.h"
@@ -59,6 +60,24 @@ static void process_config_state(void *ctx, struct api_config_state *ret)
 static enum err process_reload(void *ctx, struct err_text *reterr)
 {
     return serve_reload(ctx, reterr);
+}
+
+/* The state of rules and alerting. Without its database the rest is worth a backup all the same. */
+static enum err process_snapshot_rest(void *ctx, str name, struct err_text *reterr)
+{
+    struct serve *s = ctx;
+    AUTO_ARENA struct arena a;
+    arena_init(&a, 0);
+    if (!s->control)
+        return OK;
+    if (!control_durable(s->control)) {
+        LOG_WARN("this snapshot has no control.db: rules and alerting run without their database");
+        return OK;
+    }
+    mtx_lock(&s->mu);
+    str path = arena_printf(&a, STR_FMT "/snapshots/" STR_FMT "/control.db", STR_ARG(s->cfg->data_dir), STR_ARG(name));
+    mtx_unlock(&s->mu);
+    return control_backup(s->control, path.p, reterr);
 }
 
 static void process_quit(void *ctx)
@@ -229,6 +248,7 @@ void serve_api_deps(struct serve *s, struct api_deps *d)
         .external_labels = process_external_labels,
         .config_state = process_config_state,
         .reload = process_reload,
+        .snapshot_rest = process_snapshot_rest,
         .quit = s->opt.lifecycle ? process_quit : NULL,
     };
     s->api_drills = (struct api_drills){ s->drills, drills_start, drills_json };

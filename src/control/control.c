@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include "base/check.h"
+#include "base/fs.h"
 #include "base/stats.h"
 #include "base/thread.h"
 #include "base/vec.h"
@@ -157,6 +158,44 @@ void control_close(struct control *c)
     disconnect(&c->main);
     mem_free(c->path);
     mem_free(c);
+}
+
+/* ---- copies ---- */
+static enum err copy_to(struct connection *from, struct connection *to, struct err_text *reterr)
+{
+    bool sound = false;
+    sqlite3_backup *b = sqlite3_backup_init(to->db, "main", from->db, "main");
+    if (!b)
+        return fail(to, sqlite3_errcode(to->db), "copy", reterr);
+    int rc = sqlite3_backup_step(b, -1);
+    int end = sqlite3_backup_finish(b);
+    if (rc != SQLITE_DONE)
+        return fail(to, end ? end : rc, "copy", reterr);
+    /* A file that stands alone: nothing beside it has to be copied with it. */
+    rc = sqlite3_exec(to->db, "PRAGMA journal_mode=DELETE", NULL, NULL, NULL);
+    rc = rc ? rc : sqlite3_exec(to->db, "PRAGMA quick_check(1)", is_ok, &sound, NULL);
+    return rc == SQLITE_OK && sound ? OK : fail(to, rc ? rc : SQLITE_CORRUPT, "check the copy", reterr);
+}
+
+enum err control_backup(struct control *c, const char *path, struct err_text *reterr)
+{
+    if (!c->durable)
+        return err_fail(reterr, ERR_UNSUPPORTED, "rules and alerting have no database: their state is in memory only");
+    struct control copy = { .path = mem_strdup(str_c(path)) };
+    copy.main.c = &copy;
+    mtx_init(&copy.main.mu, 0);
+    enum err e = connect(&copy, &copy.main, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE, reterr);
+    bool made = e == OK;
+    if (made) {
+        mtx_lock(&c->look.mu);
+        e = copy_to(&c->look, &copy.main, reterr);
+        mtx_unlock(&c->look.mu);
+    }
+    disconnect(&copy.main);
+    if (e && made)
+        IGNORE_ERR(fs_unlink(fs_os(), path));
+    mem_free(copy.path);
+    return e;
 }
 
 /* ---- statements ---- */

@@ -26,7 +26,11 @@ struct control_tx;
  * says what to do; ERR_BUSY: another program has it locked. */
 enum err control_open(const char *path, struct control **ret, struct err_text *reterr) MUST_CHECK;
 bool control_durable(const struct control *c); /* false: in memory */
-void control_close(struct control *c); /* NULL is fine; no transaction may be open */
+void control_close(struct control *c);         /* NULL is fine; no transaction may be open */
+
+/* A copy of everything that is committed, as of one moment, in a new file without -wal and -shm; on disk when this
+ * returns. Holds up views, not control_begin(). ERR_UNSUPPORTED: there is nothing but memory. On error no file is left. */
+enum err control_backup(struct control *c, const char *path, struct err_text *reterr) MUST_CHECK;
 
 /* The tables of one user. steps[i] takes them from version i to i + 1; a step that was ever released never changes.
  * Each step runs once, in a transaction of its own. ERR_UNSUPPORTED: the file was written by a newer version. */

@@ -72,10 +72,12 @@ static enum err take_segments(const struct store_snapshot *s, enum store_signal 
 }
 
 /* What other rooms keep in the directory (pushed groups, ...): small files that change by rename. Not forward/: places
- * in a log that the copy does not have. */
+ * in a log that the copy does not have; not control.db: a database that is written to is copied by whoever has it open
+ * (control_backup). */
 static enum err take_rest(struct fs *fs, const char *from, const char *to, unsigned depth, struct err_text *reterr)
 {
-    static const char *const own[] = { "LOCK", "FORMAT", "MANIFEST", "wal", "seg", "snapshots", "forward" };
+    static const char *const own[] = { "LOCK",    "FORMAT",     "MANIFEST",       "wal",           "seg", "snapshots",
+                                       "forward", "control.db", "control.db-wal", "control.db-shm" };
     enum { DEPTH = 8 };
     AUTO_ARENA struct arena a;
     arena_init(&a, 0);

@@ -221,6 +221,48 @@ static void threads_take_turns(void **state)
     control_close(c);
 }
 
+/* Copies while others write: each is a database as of one moment, in one file. */
+static void writes(void *c)
+{
+    for (int64_t k = 1; k <= 2000; k++)
+        put(c, k, "row");
+}
+
+static void copies(void **state)
+{
+    (void)state;
+    struct control *c = open_ok(1), *x;
+    struct err_text why = { 0 };
+    char to[128], wal[140];
+    pthread_t th;
+    int64_t before = -1;
+    assert_int_equal(thread_start(&th, "writes", writes, c), OK);
+    for (int i = 0; i < 5; i++) {
+        int64_t n = 0, last = 0;
+        struct control_tx *tx;
+        snprintf(to, sizeof(to), "%s/copy-%d.db", dir, i);
+        snprintf(wal, sizeof(wal), "%s-wal", to);
+        if (control_backup(c, to, &why) != OK)
+            fail_msg("%s", why.msg);
+        assert_int_not_equal(access(wal, F_OK), 0);
+        assert_int_equal(control_open(to, &x, &why), OK);
+        assert_int_equal(control_view(x, &tx, NULL), OK);
+        assert_int_equal(control_query(tx, "SELECT count(*) FROM t", NULL, 0, count_row, &n, NULL), OK);
+        assert_int_equal(control_query(tx, "SELECT coalesce(max(k), 0) FROM t", NULL, 0, count_row, &last, NULL), OK);
+        assert_int_equal(control_commit(tx, NULL), OK);
+        control_close(x);
+        assert_int_equal(n, last); /* no gap */
+        assert_true(n >= before);
+        before = n;
+    }
+    thread_join(th);
+    assert_int_not_equal(control_backup(c, "/nowhere/at/all.db", &why), OK);
+    control_close(c);
+    assert_int_equal(control_open(NULL, &c, &why), OK);
+    assert_int_equal(control_backup(c, to, &why), ERR_UNSUPPORTED);
+    control_close(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +272,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_files_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(survives_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(threads_take_turns, setup, teardown),
+        cmocka_unit_test_setup_teardown(copies, setup, teardown),
     };
     return cmocka_run_group_tests_name("control", tests, NULL, NULL);
 }

@@ -6,11 +6,12 @@ import json
 import os
 import random
 import sqlite3
+import subprocess
 import threading
 import time
 import urllib.error
 
-from vane_e2e import Vane, http, run, wait_for
+from vane_e2e import BINARY, Vane, http, run, wait_for
 
 ROUNDS = int(os.environ.get("ALERT_CRASH_ROUNDS", "6"))
 CONFIG = """route:
@@ -253,4 +254,33 @@ def locked_database():
         assert [a["labels"] for a in v.get("/api/v2/alerts").json] == [{"alertname": "A"}]
 
 
-run([nothing_acknowledged_is_lost, timers_and_acknowledgements_go_on, rules_tell_it_by_a_call, goes_on_without_its_database, locked_database])
+def backup_holds_it():
+    """A backup while silences come in: all that were answered before it are in it, and the database is whole."""
+    with Hook() as hook, site(hook) as v:
+        v.stop()
+        v.args.append("--enable-admin-api")
+        v.start()
+        sender = Sender(v, stamp(time.time() - 1), 0)
+        sender.start()
+        wait_for(lambda: len(sender.silences) > 5, "some silences")
+        known = set(sender.silences)
+        for i, cmd in enumerate((["backup", v.folder / "b", "--url", v.url], ["backup", "--verify", v.folder / "b"],
+                                 ["restore", v.folder / "b", v.folder / "r"])):
+            r = subprocess.run([BINARY, *map(str, cmd)], capture_output=True, text=True, timeout=60)
+            assert r.returncode == 0, f"{cmd}: {r.stdout}{r.stderr}"
+        sender.ended = True
+        sender.join()
+        assert sorted(p.name for p in (v.folder / "r").glob("control.db*")) == ["control.db"]
+        db = sqlite3.connect(v.folder / "r/control.db")
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert known <= {x for x, in db.execute("SELECT id FROM am_silences")}
+        db.close()
+        v.stop()
+        v.data.rename(v.folder / "old")
+        (v.folder / "r").rename(v.data)
+        v.start()
+        assert known <= {s["id"] for s in v.get("/api/v2/silences").json}
+
+
+run([nothing_acknowledged_is_lost, timers_and_acknowledgements_go_on, rules_tell_it_by_a_call, goes_on_without_its_database, locked_database,
+     backup_holds_it])
