@@ -82,6 +82,8 @@ static bool step_is_due(struct am *am, struct group *g, const struct alert *al, 
 bool am_policy_says(struct am *am, struct group *g, const struct alert *al, const struct am_alert *v, int64_t now_ms)
 {
     const struct am_route_policy *rp = g->route->policy;
+    if (rp && rp->digest)
+        return !am_is_drill(v->labels);
     if (!rp || !rp->escalation)
         return true;
     if (rp->step)

@@ -15,6 +15,8 @@ static struct stat not_passed =
 
 struct drills {
     struct serve *s;
+    struct arena a;
+    VEC(str) left; /* ids of drills that the end of the process interrupted: to be cleaned up */
     struct mtx mu; /* rank 4: what follows */
     struct cond changed;
     VEC(struct drill *) running;
@@ -355,6 +357,18 @@ static void start_plan(struct drills *all, const struct am_drill_plan *p)
         LOG_WARN("a scheduled drill could not begin", "target", LOG_STR(what.target), "why", why.msg);
 }
 
+/* Once everything can be read; the series of a drill is not older than a day. */
+static void clean_left(struct drills *all)
+{
+    for (size_t i = 0; i < all->left.n && atomic_load(&all->s->ready); i++) {
+        struct err_text why = { 0 };
+        if (drill_delete_series(all->s, all->left.p[i], os_now_ms() - 86400000, &why) != OK)
+            LOG_WARN("series of a drill were not deleted", "drill", LOG_STR(all->left.p[i]), "err", why.msg);
+    }
+    if (atomic_load(&all->s->ready))
+        all->left.n = 0;
+}
+
 static void calendar(void *ctx)
 {
     struct drills *all = ctx;
@@ -362,7 +376,8 @@ static void calendar(void *ctx)
     mtx_lock(&all->mu);
     while (!atomic_load(&all->stop)) {
         mtx_unlock(&all->mu);
-        int64_t now = os_now_ms(), next = now + 60000;
+        int64_t now = os_now_ms(), next = now + (all->left.n ? 1000 : 60000);
+        clean_left(all);
         struct am_config *c = am_config_in_use(am_service_am(all->s->alertmanager));
         for (size_t i = 0; c->policy && i < c->policy->drills.n; i++) {
             const struct am_drill_plan *p = &c->policy->drills.p[i];
@@ -385,7 +400,7 @@ static bool interrupted_row(void *ctx, const struct control_val *cols, size_t n)
 {
     struct drills *all = ctx;
     LOG_WARN("a drill was interrupted by the end of the process", "drill", LOG_STR(cols[0].s));
-    (void)all;
+    avec_push(&all->a, &all->left, arena_str(&all->a, cols[0].s));
     return n == 1;
 }
 
@@ -405,6 +420,7 @@ enum err drills_open(struct serve *s, struct drills **ret, struct err_text *rete
 {
     struct drills *all = mem_zalloc(sizeof(*all));
     all->s = s;
+    arena_init(&all->a, 0);
     mtx_init(&all->mu, 4);
     cond_init(&all->changed);
     enum err e = control_attach(s->control, &tables, reterr);
@@ -436,5 +452,6 @@ void drills_close(struct drills *all)
     vec_free(&all->running);
     cond_deinit(&all->changed);
     mtx_deinit(&all->mu);
+    arena_deinit(&all->a);
     mem_free(all);
 }

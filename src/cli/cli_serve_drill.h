@@ -56,6 +56,8 @@ struct drill {
 };
 /* Waits until it is over; d->state says how. */
 void drill_run(struct drill *d);
+/* What a drill left in the store. */
+enum err drill_delete_series(struct serve *s, str id, int64_t from_ms, struct err_text *reterr) MUST_CHECK;
 void drill_json(struct drill *d, struct json_out *j);
 const struct drill_step *drill_step(const struct drill *d, const char *name); /* the first; NULL: none; under mu */
 

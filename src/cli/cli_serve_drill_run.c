@@ -70,20 +70,23 @@ static enum err append(struct drill *d, double v, struct err_text *reterr)
 }
 
 /* Series and alerts of a drill are told apart by its id. */
-static void clean_up(struct drill *d)
+enum err drill_delete_series(struct serve *s, str id, int64_t from_ms, struct err_text *reterr)
 {
     AUTO_ARENA struct arena a;
     struct matcher *m;
     size_t n;
-    struct err_text why = { 0 };
     arena_init(&a, 0);
-    str text = arena_printf(&a, "{drill_id=\"%s\"}", d->id);
-    enum err e = promql_parse_selector(&a, text, &m, &n, &why);
-    if (e == OK) {
-        const struct tsdb_selector sel = { m, n };
-        e = tsdb_delete(d->s->db, &sel, 1, d->started_ms - 60000, os_now_ms() + 60000, &why);
-        promql_matchers_deinit(m, n);
-    }
+    TRY(promql_parse_selector(&a, arena_printf(&a, "{drill_id=\"" STR_FMT "\"}", STR_ARG(id)), &m, &n, reterr));
+    const struct tsdb_selector sel = { m, n };
+    enum err e = tsdb_delete(s->db, &sel, 1, from_ms, os_now_ms() + 60000, reterr);
+    promql_matchers_deinit(m, n);
+    return e;
+}
+
+static void clean_up(struct drill *d)
+{
+    struct err_text why = { 0 };
+    enum err e = drill_delete_series(d->s, str_c(d->id), d->started_ms - 60000, &why);
     if (e)
         LOG_WARN("series of a drill were not deleted", "drill", d->id, "err", why.msg);
     add_step(d, (struct drill_step){ .name = "cleaned", .at_ms = os_now_ms(), .text = e ? str_c(why.msg) : STR("") });

@@ -145,7 +145,8 @@ enum err tmpl_am_changes_defaults(struct tmpl_set *set, struct err_text *reterr)
     static const str changes[] = {
         STR_INIT("{{ define \"__changes\" }}{{ .Changes.New }} new" COUNT("Resolved", "resolved")
                      COUNT("Unchanged", "unchanged") "{{ end }}"),
-        STR_INIT("{{ define \"__subject\" }}" SUBJECT " - {{ template \"__changes\" . }}{{ end }}"),
+        STR_INIT("{{ define \"__subject\" }}{{ with .RouteLabels.digest }}Digest {{ . }}: {{ end }}" SUBJECT
+                 " - {{ template \"__changes\" . }}{{ end }}"),
     };
     for (size_t i = 0; i < ARRAY_LEN(changes); i++)
         TRY(tmpl_parse(set, STR("default"), changes[i], reterr));

@@ -498,7 +498,8 @@ static void messages(void **state)
     AUTO_BUF struct buf out;
     buf_init(&out, 0);
     assert_ok(tmpl_exec(text, STR("__subject"), &data, &run, &out, NULL));
-    assert_true(str_eq(buf_str(&out), STR("[FIRING:1] A (true) - 1 new, 3 unchanged")));
+    buf_u8(&out, 0);
+    assert_string_equal(out.p, "[FIRING:1] [DRILL] A (true) - 1 new, 3 unchanged");
     tmpl_set_free(text);
     tmpl_set_free(html);
     am_config_unref(c);
@@ -514,8 +515,16 @@ static void drills(void **state)
     said(&w, "30s mail +A\n30s chat +A\n");
     FIRE("alertname=A severity=P3 drill=true"); /* a group of its own */
     FIRE("alertname=A drill=true drill_receiver=phone");
+    FIRE("alertname=D severity=P4 drill=true"); /* no digest has it */
     until(&w, T0 + 2 * M);
     said(&w, "60s phone +A\n90s mail +A\n90s chat +A\n");
+    END("alertname=A drill=true drill_receiver=phone");
+    END("alertname=A severity=P3 drill=true");
+    END("alertname=A severity=P3");
+    until(&w, T0 + H);
+    buf_clear(&w.said);
+    until(&w, T0 + 2 * D);
+    said(&w, "");
     end(&w);
 }
 

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 
-from vane_e2e import BINARY, Vane, http, run, wait_for
+from vane_e2e import BINARY, SOURCE, Vane, http, run, wait_for
 
 AM = """
 route: {receiver: other, group_by: [alertname], group_wait: 100ms, group_interval: 1s, repeat_interval: 1h}
@@ -20,6 +20,8 @@ receivers:
 VANE = """
 alertmanager: am.yml
 rule_files: [rules.yml]
+global: {scrape_interval: 1s, scrape_timeout: 1s}
+scrape_configs: [{job_name: hook, static_configs: [{targets: ['127.0.0.1:%(port)d']}]}]
 alert_policy:
   channels: {phone: duty-phone, email: team-mail}
   severities: {P2: {group_wait: 100ms}}
@@ -43,7 +45,7 @@ groups:
     labels: {severity: P2, team: db}
     annotations: {summary: "too many errors: {{ $value }}", runbook_url: "http://runbook/x"}
   - alert: Watchdog
-    expr: vector(1)
+    expr: count(last_over_time(up{job="hook"}[3s]) == 1) > 0
 """
 
 
@@ -52,7 +54,7 @@ class Hook:
 
     def __enter__(self):
         hook = self
-        self.seen = []
+        self.seen, self.down = [], False
 
         class Handler(web.BaseHTTPRequestHandler):
             def do_POST(self):
@@ -61,6 +63,13 @@ class Hook:
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def do_GET(self):
+                self.send_response(503 if hook.down else 200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.send_header("Content-Length", "4")
+                self.end_headers()
+                self.wfile.write(b"x 1\n")
 
             def log_message(self, *args):
                 pass
@@ -154,6 +163,17 @@ def heartbeats():
         # the other way: the watchdog is pinged again and again, and nobody else hears of it
         wait_for(lambda: len(hook.told("/ping", "Watchdog")) >= 3, "three pings")
         assert not hook.told("/other", "Watchdog")
+        hook.down = True  # it is not scraped any more: the pings stop
+
+        def silent():
+            n = len(hook.told("/ping", "Watchdog"))
+            time.sleep(3)
+            return len(hook.told("/ping", "Watchdog")) == n
+
+        wait_for(silent, "the pings to stop", 60)
+        hook.down = False
+        n = len(hook.told("/ping", "Watchdog"))
+        wait_for(lambda: len(hook.told("/ping", "Watchdog")) > n, "the pings to come back")
 
 
 def drill(vane, *args, code=0):
@@ -209,15 +229,29 @@ def real_alerts_are_left_alone():
         assert "silenced" in drill(vane, "HighErrorRate", "--for", "0s", code=1)
 
 
+def interrupted_drill_leaves_nothing():
+    with Hook() as hook, Site(hook, after="1h") as vane:
+        drill(vane, "HighErrorRate", "--for", "1h", "--no-wait")
+        series = vane.url + "/api/v1/series?match%5B%5D=%7Bdrill%3D%22true%22%7D"
+        wait_for(lambda: http("GET", series).json["data"], "the series")
+        vane.kill()
+        vane.start()
+        assert [r["state"] for r in vane.get("/api/v1/alerting/drills").json["data"]] == ["interrupted"]
+        wait_for(lambda: not http("GET", series).json["data"], "the series to go")
+
+
 def bad_policy_is_refused():
     with Hook() as hook:
         site = Site(hook, extra="  nonsense: 1\n")
         r = subprocess.run([BINARY, "check", "config", str(site.vane.config)], capture_output=True, text=True, timeout=60)
         assert r.returncode == 1 and "vane.yaml:" in r.stderr and "field nonsense not found" in r.stderr, r.stderr
+        good = SOURCE / "examples/oncall/vane.yaml"
+        r = subprocess.run([BINARY, "check", "config", str(good)], capture_output=True, text=True, timeout=60)
+        assert r.returncode == 0, r.stderr
         site = Site(hook)
         r = subprocess.run([BINARY, "check", "config", str(site.vane.config)], capture_output=True, text=True, timeout=60)
         assert r.returncode == 0, r.stderr
 
 
-run([escalates_until_acknowledged, clock_survives_kill9, heartbeats, drills, real_alerts_are_left_alone,
+run([escalates_until_acknowledged, clock_survives_kill9, heartbeats, drills, real_alerts_are_left_alone, interrupted_drill_leaves_nothing,
      bad_policy_is_refused])
