@@ -43,7 +43,7 @@ static str key_of(struct buf *b, enum am_fact_kind k, str key)
 
 static struct fact *fact(struct am_policy_state *s, enum am_fact_kind k, str key, bool make)
 {
-    AUTO_BUF struct buf b;
+    AUTO_BUF struct buf b = { 0 };
     str full = key_of(&b, k, key);
     struct fact *f = fact_map_get(&s->facts, full);
     if (f || !make || s->facts.n >= AM_POLICY_FACTS_MAX)

@@ -22,7 +22,7 @@ static enum am_outcome token_of(struct am_build *b, const struct am_wechat *c, s
                                 struct am_delivery *d, str *ret)
 {
     struct am_answer answer;
-    AUTO_BUF struct buf url;
+    AUTO_BUF struct buf url = { 0 };
     *ret = b->line->recall ? b->line->recall(b->line->ctx, key, b->a) : STR("");
     if (ret->n)
         return AM_SENT;

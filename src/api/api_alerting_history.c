@@ -475,7 +475,7 @@ static void group_json(struct json_out *j, const struct am_explained_group *g)
 static void steps_json(struct json_out *j, const struct am_route *r, const uint8_t *steps)
 {
     static const char *const words[] = { "", "no", "passed", "taken" };
-    AUTO_BUF struct buf b;
+    AUTO_BUF struct buf b = { 0 };
     if (steps[r->index] == AM_ROUTE_UNASKED)
         return;
     buf_init(&b, 0);

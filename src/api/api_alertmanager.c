@@ -409,7 +409,7 @@ static void post_alerts(struct http_request *rq, struct http_response *rs)
     struct am *am = engine(rq, rs);
     struct reader r = { .a = rq->a, .go_type = "models.PostableAlerts" };
     VEC(struct am_alert) v = { 0 };
-    AUTO_BUF struct buf why;
+    AUTO_BUF struct buf why = { 0 };
     enum json_tok t;
     if (!am)
         return;
