@@ -11,7 +11,7 @@ import { gzipSync } from 'node:zlib'
 
 const root = dirname(fileURLToPath(import.meta.url))
 const dist = join(root, 'dist')
-const PAGES = ['/', '/explore', '/targets', '/alerts', '/rules', '/silences', '/routing', '/cardinality', '/status', '/graph'] // served with index.html, see src/app.tsx
+const PAGES = ['/', '/explore', '/targets', '/alerts', '/rules', '/silences', '/routing', '/notifications', '/cardinality', '/status', '/graph'] // served with index.html, see src/app.tsx
 const FIRST_PAGE_GZIP_MAX = 60 * 1024
 
 const TYPES = {

@@ -269,6 +269,7 @@ static void without_one(void **state)
     struct answer r = site_get("/api/v2/alerts");
     assert_int_equal(r.status, 404);
     assert_true(str_contains(r.body, STR("alertmanager:")));
+    assert_int_equal(site_post("/api/v2/alerts", "application/json", NULL, STR("[]")).status, 404);
     r = site_get("/api/v1/alerting/status");
     assert_string_equal(arena_printf(&site.a, STR_FMT, STR_ARG(r.body)).p,
                         "{\"status\":\"success\",\"data\":{\"configured\":false}}");

@@ -36,6 +36,8 @@ receivers:
   webhook_configs: [{url: 'http://127.0.0.1:PORT/call'}]
 - name: db
   webhook_configs: [{url: 'http://127.0.0.1:PORT/db', send_resolved: false}]
+- name: broken
+  webhook_configs: [{url: 'http://127.0.0.1:1/gone'}]
 time_intervals:
 - {name: always, time_intervals: [{times: [{start_time: '00:00', end_time: '24:00'}]}]}
 """

@@ -20,6 +20,7 @@ const PAGES: Page[] = [
   { path: '/rules', name: 'Rules', icon: 'book', key: 'r', of: '/alerts', load: () => import('./pages/rules') },
   { path: '/silences', name: 'Silences', icon: 'alert', key: 'i', of: '/alerts', load: () => import('./pages/silences') },
   { path: '/routing', name: 'Routing', icon: 'alert', key: 'w', of: '/alerts', load: () => import('./pages/routing') },
+  { path: '/notifications', name: 'Notifications', icon: 'alert', key: 'n', of: '/alerts', load: () => import('./pages/notifications') },
   { path: '/cardinality', name: 'Cardinality', icon: 'metrics', key: 'c', load: () => import('./pages/cardinality') },
   { path: '/status', name: 'Status', icon: 'status', key: 's', load: () => import('./pages/status') },
 ]

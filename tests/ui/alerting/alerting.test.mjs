@@ -21,20 +21,21 @@ const PAGES = [
   { path: '/rules', title: 'Rules', ready: '.rule-group tbody tr' },
   { path: '/silences?state=all', title: 'Silences', ready: '.silence, .empty' },
   { path: '/silences?new=1&m=severity%3D"page"', title: 'Silences', ready: '.silence-editor .preview-row' },
+  { path: '/notifications', title: 'Notifications', ready: '.events li' },
+  { path: '/notifications?show=drills', title: 'Notifications', ready: '.events li, .log .empty' },
   { path: '/routing', title: 'Routing', ready: '.route' },
   { path: '/routing?labels=team%3D"db",severity%3D"page"', title: 'Routing', ready: '.route.taken' },
 ]
 
 for (const p of PAGES)
-  for (const [device, options] of [['desk', DESK], ['phone', PHONE]])
-    for (const colorScheme of ['dark', 'light'])
-      test(`${p.path} on a ${device}, ${colorScheme}`, async () => {
-        const page = await open(p.path, { ...options, colorScheme })
-        await page.waitForSelector(p.ready)
-        assert.equal(await page.textContent('h1'), p.title)
-        assert.ok(await fitsWidth(page), 'no horizontal scroll')
-        await done(page)
-      })
+  for (const [device, options, colorScheme] of [['desk', DESK, 'dark'], ['phone', PHONE, 'light']])
+    test(`${p.path} on a ${device}, ${colorScheme}`, async () => {
+      const page = await open(p.path, { ...options, colorScheme })
+      await page.waitForSelector(p.ready)
+      assert.equal(await page.textContent('h1'), p.title)
+      assert.ok(await fitsWidth(page), 'no horizontal scroll')
+      await done(page)
+    })
 
 test('an alert is silenced from its row, the silence edited and expired', async () => {
   const page = await open('/alerts')
@@ -179,6 +180,70 @@ test('a rule shows its graph, health and what it recorded', async () => {
   await done(page)
 })
 
+test('a rule is tried over the past', async () => {
+  const page = await open('/rules')
+  await page.click('button[aria-label="Details of TargetDown"]')
+  await page.click('.backtest button:has-text("1 day")')
+  await page.click('button:has-text("Run backtest")')
+  await page.waitForSelector('[data-test=backtest]', { timeout: 60_000 })
+  const text = await page.textContent('[data-test=backtest]')
+  assert.match(text, /Fired \d+ times?, for .* in all/)
+  assert.match(text, /messages?, .* a week/)
+  assert.match(await page.textContent('.episodes'), /job=?down/)
+  await done(page)
+})
+
+test('somebody takes care of an alert, which is seen, told in the history, and taken back', async () => {
+  const page = await open('/alerts')
+  await page.click('button[aria-label="Acknowledge Busy"]')
+  await page.waitForSelector('dialog[open]')
+  assert.ok(await page.isDisabled('dialog[open] button[type=submit]'))
+  await page.keyboard.type('ada')
+  await page.fill('dialog[open] label:has-text("Comment") input', 'looking <i>into</i> it')
+  await page.click('dialog[open] .segmented button:has-text("4 h")')
+  await page.click('dialog[open] button[type=submit]')
+  await page.waitForSelector('.alert-rule:has-text("Busy") .state:has-text("ada takes care")')
+  const acks = (await ask('/api/v1/alerting/acks')).data
+  assert.equal(acks.length, 1)
+  assert.equal(acks[0].comment, 'looking <i>into</i> it')
+  assert.ok(Date.parse(acks[0].until) > Date.now() + 3_600_000)
+  await page.click('button[aria-label="Details of Busy"]')
+  await page.waitForSelector('.alert-details .events .state:has-text("acknowledged")')
+  assert.match(await page.textContent('.alert-details .facts'), /by ada: looking <i>into<\/i> it/)
+  assert.match(await page.textContent('[data-test=verdict]'), /fires/)
+  await page.click('nav.tabs a:has-text("Notifications")')
+  await page.click('.segmented button:has-text("People")')
+  await page.waitForSelector('.events li:has-text("acknowledged"):has-text("ada")')
+  await page.click('nav.tabs a:has-text("Alerts")')
+  await page.click('button[aria-label="Take back the acknowledgement of Busy"]')
+  await page.waitForSelector('button[aria-label="Acknowledge Busy"]')
+  await until(async () => (await ask('/api/v1/alerting/acks')).data.length === 0, 'no acknowledgement')
+  await done(page)
+})
+
+test('the log tells what was delivered, is searched, and receivers are tested from the page', async () => {
+  const page = await open('/notifications')
+  await page.waitForSelector('.events li:has-text("TargetDown"):has-text("delivered"):has-text("shop")')
+  await page.selectOption('.toolbar select', 'db')
+  await until(async () => (await page.locator('.events li:has-text("TargetDown")').count()) === 0, 'only what db was told')
+  await page.waitForSelector('.events li:has-text("Busy")')
+  assert.match(page.url(), /receiver=db/)
+  await page.selectOption('.toolbar select', '')
+  await page.fill('input[type=search]', 'no such text anywhere')
+  await page.waitForSelector('.log .empty')
+  await page.click('text=Show all events')
+  await page.waitForSelector('.events li:has-text("received")')
+  const before = (await told('/shop')).length
+  await page.click('button[aria-label="Send a test message to shop"]')
+  await page.waitForSelector('.receiver:has-text("shop") .test-results .state:has-text("sent")')
+  await until(async () => (await told('/shop')).length > before, 'the test message')
+  await page.click('button[aria-label="Send a test message to broken"]')
+  await page.waitForSelector('.receiver:has-text("broken") .test-results .state:has-text("failed")')
+  assert.match(await page.textContent('.receiver:has-text("broken") .test-results'), /refused/i)
+  assert.equal(await page.locator('button[aria-label="Send a test message to default"]').count(), 0)
+  await done(page)
+})
+
 test('the webhook was told of the alerts, by their routes', async () => {
   await until(async () => (await told('/shop')).some((m) => m.groupLabels.alertname === 'TargetDown' && m.status === 'firing'), 'the message to shop')
   await until(async () => (await told('/db')).some((m) => m.groupLabels.alertname === 'Busy'), 'the message to db')
@@ -187,7 +252,7 @@ test('the webhook was told of the alerts, by their routes', async () => {
 
 test('by keyboard between the pages of alerting', async () => {
   const page = await open('/alerts')
-  for (const [key, title] of [['i', 'Silences'], ['w', 'Routing'], ['r', 'Rules'], ['a', 'Alerts']]) {
+  for (const [key, title] of [['i', 'Silences'], ['w', 'Routing'], ['n', 'Notifications'], ['r', 'Rules'], ['a', 'Alerts']]) {
     await page.keyboard.press('g')
     await page.keyboard.press(key)
     await page.waitForSelector(`h1:has-text("${title}")`)
@@ -204,7 +269,7 @@ test('without an Alertmanager the pages say so, and alerts of rules are still th
   await page.keyboard.press('a')
   await page.waitForSelector('.alert-rule:has-text("TargetDown")')
   assert.equal(await page.locator('a[aria-label="Silence TargetDown"]').count(), 0)
-  for (const name of ['Silences', 'Routing']) {
+  for (const name of ['Silences', 'Routing', 'Notifications']) {
     await page.click(`nav.tabs a:has-text("${name}")`)
     await page.waitForSelector('.empty >> text=No Alertmanager is configured')
     assert.match(await page.textContent('.empty pre'), /alertmanager: alertmanager\.yml/)
@@ -219,7 +284,7 @@ test('errors and waiting are shown on every page', async () => {
     while (hold) await new Promise((r) => setTimeout(r, 20))
     return { status: 503, body: { status: 'error', errorType: 'unavailable', error: 'the store is starting' } }
   })
-  for (const key of ['a', 'r', 'i', 'w']) {
+  for (const key of ['a', 'r', 'i', 'w', 'n']) {
     hold = true
     await page.keyboard.press('g')
     await page.keyboard.press(key)

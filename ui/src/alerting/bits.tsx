@@ -10,6 +10,7 @@ const TABS = [
   { path: '/rules', name: 'Rules' },
   { path: '/silences', name: 'Silences' },
   { path: '/routing', name: 'Routing' },
+  { path: '/notifications', name: 'Notifications' },
 ]
 
 export function AlertingTabs() {

@@ -28,7 +28,7 @@ export default function Timeline({ labels, tick }: { labels: Labels; tick: numbe
     <figure class="timeline">
       <svg class="strip" viewBox="0 0 1000 14" preserveAspectRatio="none" role="img" aria-label={`This alert ${text}`}>
         {data.parts.map((p) => (
-          <rect key={p.from + p.state} class={p.state} x={at(p.from)} width={Math.max(3, at(p.to) - at(p.from))} y="0" height="14">
+          <rect key={p.from + p.state} class={p.state} x={Math.min(997, at(p.from))} width={Math.max(3, at(p.to) - at(p.from))} y="0" height="14">
             <title>{`${p.state}: ${formatTime(p.from * 1000, utc.value)} to ${formatTime(p.to * 1000, utc.value)}`}</title>
           </rect>
         ))}

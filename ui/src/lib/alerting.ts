@@ -25,6 +25,20 @@ export interface RouteTest {
   matches: { route: number; receiver: string; group: Labels; muted: boolean }[]; silencedBy: string[]
 }
 
+export interface HistoryEvent {
+  id: number; time: string; kind: string; fingerprint: string | null; labels: Labels; groupKey: string; receiver: string; integration: string
+  actor: string; text: string; attempt: number; alerts: string[]; drill: boolean
+}
+export interface History { events: HistoryEvent[]; next: number | null; cut: boolean }
+export interface Ack { fingerprint: string; labels: Labels; owner: string; comment: string; at: string; until: string | null }
+export interface Explained { verdict: string; state: string; fingerprint: string | null; history: HistoryEvent[] }
+export interface TestResult { receiver: string; ok: boolean; results: { integration: string; index: number; message: string; outcome: string; status: number | null; seconds: number; answer: string }[] }
+export interface Backtest {
+  start: string; end: string; complete: boolean; why?: string; routed: boolean; pages: number; pagesPerWeek: number
+  rules: { group: string; name: string; type: string; evaluations: number; failures: number; lastError?: string; fired?: number; endedPending?: number; firingSeconds?: number; pages?: number; pagesPerWeek?: number
+    receivers?: { name: string; pages: number; pagesPerWeek: number }[]; episodes?: { labels: Labels; value: string; activeAt: string; firedAt: string | null; resolvedAt: string | null }[] }[]
+}
+
 /** Alertmanager's API answers plain JSON, and errors as a string or {code, message}. */
 export async function am<T>(path: string, opts: { method?: string; body?: unknown; abort?: AbortSignal } = {}): Promise<T> {
   const headers: Record<string, string> = tenant.value ? { 'X-Scope-OrgID': tenant.value } : {}

@@ -84,7 +84,8 @@ export function setTenant(name: string): void {
 
 type Params = Record<string, string | number | string[] | undefined>
 
-export async function api<T>(path: string, params: Params = {}, abort?: AbortSignal): Promise<Answer<T>> {
+/** `change`: another method than the reading one, with a JSON body or none. */
+export async function api<T>(path: string, params: Params = {}, abort?: AbortSignal, change?: { method: 'POST' | 'DELETE'; json?: unknown }): Promise<Answer<T>> {
   const q = new URLSearchParams()
   for (const [k, v] of Object.entries(params)) {
     if (v === undefined) continue
@@ -94,11 +95,14 @@ export async function api<T>(path: string, params: Params = {}, abort?: AbortSig
   const search = q.toString()
   const url = '/api/v1/' + path
   const started = performance.now()
-  const headers: HeadersInit = tenant.value ? { 'X-Scope-OrgID': tenant.value } : {}
+  const headers: Record<string, string> = tenant.value ? { 'X-Scope-OrgID': tenant.value } : {}
   let response: Response, text: string
   try {
     // Short queries stay cacheable and visible in logs as GET; long ones would not fit a request line.
-    response = search.length < 4000
+    if (change?.json !== undefined) headers['Content-Type'] = 'application/json'
+    response = change
+      ? await fetch(search ? `${url}?${search}` : url, { method: change.method, headers, signal: abort, body: change.json === undefined ? undefined : JSON.stringify(change.json) })
+      : search.length < 4000
       ? await fetch(search ? `${url}?${search}` : url, { headers, signal: abort })
       : await fetch(url, { method: 'POST', headers, body: q, signal: abort })
     text = await response.text()

@@ -14,6 +14,7 @@ import { Empty, ErrorBox, IconButton, LabelSet, PageHead, SearchField, Segmented
 import { Icon } from '../parts/icons'
 
 const Graph = lazy(() => import('../alerting/graph'))
+const Backtest = lazy(() => import('../alerting/backtest'))
 const ROWS_STEP = 100
 type Show = 'all' | 'alerting' | 'recording' | 'err'
 
@@ -38,7 +39,7 @@ function tone(r: Rule): string {
 /** A recording rule is looked at as what it wrote: cheaper than its expression. */
 const recorded = (r: Rule): string => selector(r.name, Object.entries(r.labels ?? {}).filter(([, v]) => !v.includes('{{')).map(([k, v]) => `${labelName(k)}=${quote(v)}`).join(','))
 
-function Row({ r, now }: { r: Rule; now: number }) {
+function Row({ r, g, now }: { r: Rule; g: RuleGroup; now: number }) {
   const [open, setOpen] = useState(false)
   const at = Date.parse(r.lastEvaluation)
   const alerting = r.type === 'alerting'
@@ -66,6 +67,7 @@ function Row({ r, now }: { r: Rule; now: number }) {
             <div><dt>Health</dt><dd>{r.health === 'ok' ? 'the last evaluation worked' : r.health === 'err' ? 'the last evaluation failed' : 'not evaluated yet'}{at > 0 && `, ${formatTime(at, utc.value)}, took ${format(r.evaluationTime, 'seconds')}`}</dd></div>
           </dl>
           <Graph query={alerting ? r.query : recorded(r)} />
+          {alerting && <Backtest name={r.name} group={g.name} file={g.file} />}
         </td></tr>
       )}
     </>
@@ -84,7 +86,7 @@ function Group({ g, list, now }: { g: RuleGroup; list: Rule[]; now: number }) {
       </div>
       <div class="table-wrap"><table class="targets">
         <thead><tr><th>Rule</th><th>Expression</th><th class="num">Evaluated</th><th class="num">Took</th></tr></thead>
-        <tbody>{list.slice(0, limit).map((r) => <Row key={r.type + r.name + r.query + JSON.stringify(r.labels)} r={r} now={now} />)}</tbody>
+        <tbody>{list.slice(0, limit).map((r) => <Row key={r.type + r.name + r.query + JSON.stringify(r.labels)} r={r} g={g} now={now} />)}</tbody>
       </table></div>
       {list.length > limit && <button type="button" class="button wide" onClick={() => setLimit(limit + ROWS_STEP)}>Show more of {list.length - limit}</button>}
     </section>
