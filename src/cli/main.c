@@ -23,6 +23,7 @@ static const struct cli_command *const commands[] = {
     &cli_rules_backfill,
     &cli_backtest,
     &cli_drill,
+    &cli_notify_test,
     &cli_fsck,
     &cli_retention,
     &cli_backup,

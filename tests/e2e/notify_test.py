@@ -250,6 +250,27 @@ def wrong_questions():
         assert http("POST", vane.url + "/api/v1/alerting/callback/pigeon/hook/0", b"").status == 404
 
 
+def command_line():
+    text = """receivers:
+- {{name: all, webhook_configs: [{{url: '{u}/good'}}]}}
+- {{name: two, webhook_configs: [{{url: '{u}/good'}}, {{url: '{u}/bad'}}]}}
+"""
+    with Providers({"/bad": (500, "out of order", {})}) as p, Site(text, p) as vane:
+        def notify(*args):
+            return subprocess.run([BINARY, "notify", "test", "--url", vane.url, *args], capture_output=True, text=True, timeout=60)
+
+        r = notify("all", "--label", "severity=P1")
+        assert r.returncode == 0 and re.search(r"webhook\[0\] +firing +sent +200 +[0-9.]+ s", r.stdout), r.stdout + r.stderr
+        assert json.loads(p.to("/good")[0].body)["commonLabels"]["severity"] == "P1"
+        r = notify("two")
+        assert r.returncode == 1 and "out of order" in r.stdout and "failed" in r.stdout, r.stdout + r.stderr
+        r = notify("--output", "json", "two")
+        assert r.returncode == 1 and json.loads(r.stdout)["ok"] is False, r.stdout + r.stderr
+        r = notify("none")
+        assert r.returncode == 1 and 'no receiver "none"' in r.stderr, r.stdout + r.stderr
+        assert notify().returncode == 2 and notify("all", "--label", "x").returncode == 2
+
+
 def providers_in_trouble():
     text = "receivers: [{{name: all, webhook_configs: [{{url: '{u}/hook', timeout: 1s}}]}}]\n"
     with Providers() as p, Site(text, p) as vane:
@@ -426,5 +447,6 @@ def calls_acknowledge():
         assert "callback refused" in vane.log_text()
 
 
-run([every_receiver_is_told, nothing_secret_is_told, wrong_questions, providers_in_trouble, receivers_have_limits,
+run([every_receiver_is_told, nothing_secret_is_told, wrong_questions, command_line,
+     providers_in_trouble, receivers_have_limits,
      templates_that_fail, slack_updates_its_message, mails_show_a_picture, mail_servers_of_all_kinds, calls_acknowledge])
