@@ -19,6 +19,11 @@
 static struct stat escalated =
     STAT_COUNTER("vane_alertmanager_escalated_total", "Alerts that the next step of an escalation was told of", "");
 
+#define OVERDUE(name)                                                                                               \
+    STAT_GAUGE("vane_alertmanager_overdue_alerts", "Alerts that nobody acknowledged in the time of their severity", \
+               "severity=\"" name "\"")
+static struct stat overdue[] = { OVERDUE("P1"), OVERDUE("P2"), OVERDUE("P3"), OVERDUE("P4") };
+
 struct told_key {
     char text[48];
 };
@@ -79,11 +84,26 @@ static bool step_is_due(struct am *am, struct group *g, const struct alert *al, 
     return true;
 }
 
+static void tell_digest(struct am *am, const struct group *g, const struct am_alert *v, int64_t now_ms)
+{
+    am_history_add(am, &(struct am_event){ .at_ms = now_ms,
+                                           .kind = AM_EV_DIGESTED,
+                                           .fingerprint = v->fingerprint,
+                                           .labels = v->labels,
+                                           .group_key = g->key,
+                                           .receiver = g->route->receiver,
+                                           .text = g->route->policy->digest->name });
+}
+
 bool am_policy_says(struct am *am, struct group *g, const struct alert *al, const struct am_alert *v, int64_t now_ms)
 {
     const struct am_route_policy *rp = g->route->policy;
-    if (rp && rp->digest)
-        return !am_is_drill(v->labels);
+    if (rp && rp->digest) {
+        if (am_is_drill(v->labels))
+            return false;
+        tell_digest(am, g, v, now_ms);
+        return true;
+    }
     if (!rp || !rp->escalation)
         return true;
     if (rp->step)
@@ -148,8 +168,27 @@ static bool still_wanted(void *ctx, str key, struct am_fact f)
     return str_to_i64(str_skip(key, 17), &starts) && starts == (*al)->v.starts_ms;
 }
 
+/* Alerts that somebody should have taken care of by now, by the four severities that everybody has. */
+static void count_overdue(struct am *am, int64_t now_ms)
+{
+    const struct am_policy *p = am->cfg->policy;
+    int64_t n[ARRAY_LEN(overdue)] = { 0 };
+    map_each (alert_map, s, &am->alerts) {
+        const struct alert *al = s->value;
+        const struct am_severity *v = p && !alert_resolved(al, now_ms) ? am_policy_severity(p, al->v.labels) : NULL;
+        size_t i = v ? (size_t)(v - p->all) : SIZE_MAX;
+        uint64_t by;
+        if (i < ARRAY_LEN(n) && am_policy_due_ms(p, v, al->v.starts_ms) < now_ms && !am_alert_acked(al, now_ms) &&
+            !am_inhibited(am->inhibitor, al->v.labels, &by, 1) && !am_silenced(am, al->v.labels, now_ms, NULL, NULL))
+            n[i]++;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(n); i++)
+        stat_set(&overdue[i], n[i]);
+}
+
 void am_policy_gc(struct am *am, int64_t now_ms)
 {
+    count_overdue(am, now_ms);
     struct sweep s = { am, now_ms };
     am_policy_state_sweep(am->facts, AM_FACT_TOLD, still_wanted, &s);
 }

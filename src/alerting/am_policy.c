@@ -268,7 +268,8 @@ static void add(struct arena *a, am_strs *v, str s)
     if (!s.n || has(v, s))
         return;
     str *p = arena_array(a, str, v->n + 1);
-    memcpy(p, v->p, v->n * sizeof(*p));
+    if (v->n)
+        memcpy(p, v->p, v->n * sizeof(*p));
     p[v->n++] = s;
     v->p = p;
 }

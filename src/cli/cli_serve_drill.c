@@ -143,6 +143,8 @@ static bool take_rule(struct drill *d, const struct rules_snapshot *snap, str na
             d->annotations = labels_copy(&d->a, r->annotations);
             d->interval_ms = v->interval_ms;
             d->for_ms = r->for_ms;
+            if (strcmp(v->rules[k].health, "err") == 0)
+                d->error = arena_printf(&d->a, "the rule itself fails: %s", v->rules[k].last_error);
             d->offset_ms = v->group->has_query_offset ? v->group->query_offset_ms : 0;
             return true;
         }

@@ -229,6 +229,44 @@ def real_alerts_are_left_alone():
         assert "silenced" in drill(vane, "HighErrorRate", "--for", "0s", code=1)
 
 
+def every_rule_of_the_packs():
+    with Hook() as hook:
+        site = Site(hook, after="1h")
+        packs = subprocess.run([BINARY, "rules", "packs"], capture_output=True, text=True, timeout=60).stdout
+        names = [line.split()[0] for line in packs.splitlines()[1:] if line.strip() and not line.startswith(" ")]
+        assert len(names) >= 10, packs
+        text = site.vane.config.read_text().replace("rule_files: [rules.yml]", f"rule_packs: [{', '.join(names)}]")
+        site.vane.config.write_text(text.replace("global: {", "global: {evaluation_interval: 1s, "))
+        with site as vane:
+            groups = vane.get("/api/v1/rules?type=alert&exclude_alerts=true").json["data"]["groups"]
+            rules = {r["name"]: r["labels"]["severity"] for g in groups for r in g["rules"] if r["name"] != "Watchdog"}
+            assert len(rules) >= 30, rules
+            ids = {}
+            for name in rules:
+
+                def start():
+                    return post(vane, f"/api/v1/alerting/drills?target=rule:{name}&for=0s")
+
+                # at most four at a time; one that fails to start says why
+                answer = wait_for(lambda: next((a for a in [start()] if a.status != 503), None), "room for a drill", 60)
+                assert answer.status == 200, (name, answer.body)
+                ids[name] = answer.json["data"]["id"]
+            for name, drill_id in ids.items():
+
+                def result():
+                    d = vane.get("/api/v1/alerting/drills/" + drill_id).json["data"]
+                    return d if d["state"] != "running" else None
+
+                d = wait_for(result, f"the drill of {name}", 60)
+                assert d["state"] == "passed", (name, d)
+                channels = {"P1": 2, "P2": 2, "P3": 1, "P4": 0}[rules[name]]
+                assert d["expected"] == channels == d["delivered"], (name, d)
+            for name, severity in rules.items():
+                if severity in ("P1", "P2"):
+                    alert = hook.told("/phone", "[DRILL] " + name)[0]["alerts"][0]
+                    assert alert["labels"]["severity"] == severity and alert["annotations"]["summary"], alert
+
+
 def interrupted_drill_leaves_nothing():
     with Hook() as hook, Site(hook, after="1h") as vane:
         drill(vane, "HighErrorRate", "--for", "1h", "--no-wait")
@@ -253,5 +291,5 @@ def bad_policy_is_refused():
         assert r.returncode == 0, r.stderr
 
 
-run([escalates_until_acknowledged, clock_survives_kill9, heartbeats, drills, real_alerts_are_left_alone, interrupted_drill_leaves_nothing,
-     bad_policy_is_refused])
+run([escalates_until_acknowledged, clock_survives_kill9, heartbeats, drills, real_alerts_are_left_alone,
+     every_rule_of_the_packs, interrupted_drill_leaves_nothing, bad_policy_is_refused])
