@@ -3,12 +3,15 @@ import base64
 import http.server as web
 import json
 import os
+import pathlib
+import shutil
 import sqlite3
 import subprocess
+import tempfile
 import threading
 import time
 
-from vane_e2e import BINARY, Vane, free_port, http, run, wait_for
+from vane_e2e import BINARY, Vane, background, free_port, http, run, wait_for
 
 CONFIG = """global:
   scrape_interval: 200ms
@@ -306,6 +309,75 @@ def absent_data_and_failing_rules():
             wait_for(lambda: not named("DataAbsent"), "the alert to end with the data back")
 
 
+SAME = """groups:
+  - name: first
+    interval: 200ms
+    limit: 20
+    rules:
+      - {record: "job:queue:double", expr: 'sum by(job) (queue)  * 2', labels: {kind: test}}
+      - {record: plain, expr: vector(1)}
+      - alert: QueueLong
+        expr: queue>10
+        labels: {severity: page, who: "{{ $labels.job }}"}
+        annotations: {summary: "{{ $labels.job }} has {{ $value | humanize }} on {{ $externalLabels.site }}", odd: '<a href="x">&"'}
+      - {alert: Later, expr: 'job:queue:double > 10', for: 1h30m, keep_firing_for: 5m, annotations: {text: '{{ printf "%.1f" $value }}'}}
+      - {alert: Calm, expr: queue < 0, labels: {severity: none}}
+  - name: second
+    rules:
+      - {alert: Broken, expr: 'label_replace(vector(1), "a", "", "", "(")'}
+      - {record: twice, expr: '{__name__=~"job:queue:double|plain"}'}
+"""
+
+
+def as_a_real_prometheus_has_it():
+    """The same rule file over the same target: /api/v1/rules and /alerts have the same members, values and order."""
+    if not shutil.which("prometheus"):
+        return print("# skipped: prometheus is not installed")
+    with App() as app, prepared(app) as v, tempfile.TemporaryDirectory() as d:
+        d = pathlib.Path(d)
+        app.queue = 20
+        (d / "rules").mkdir()
+        for folder in (v.folder, d):
+            (folder / "rules/app.yml").write_text(SAME)
+        (d / "prometheus.yml").write_text(CONFIG % app.port)
+        assert http("POST", v.url + "/-/reload").status == 200
+        port = free_port()
+        with background(["prometheus", f"--config.file={d}/prometheus.yml", f"--storage.tsdb.path={d}/data",
+                         f"--web.listen-address=127.0.0.1:{port}"], d / "prometheus.log"):
+            def there(path):
+                return json.loads(http("GET", f"http://127.0.0.1:{port}{path}").body)
+
+            def here(path):
+                return http("GET", v.url + path).json
+
+            def plain(x):
+                """Without times, durations and folders."""
+                if isinstance(x, dict):
+                    # Prometheus 2 says how long it was since the epoch to a rule that never failed; error texts differ in a prefix
+                    return {k: plain(v) if k not in ("evaluationTime", "lastEvaluation", "activeAt", "keepFiringSince", "lastError")
+                            else (k in x) for k, v in x.items()}
+                if isinstance(x, list):
+                    return [plain(i) for i in x]
+                return os.path.basename(x) if isinstance(x, str) and x.endswith("rules/app.yml") else x
+
+            def ripe(ask):
+                try:
+                    g = ask("/api/v1/rules")["data"]["groups"]
+                    states = {r["name"]: r.get("state", r["health"]) for x in g for r in x["rules"]}
+                    health = {r["name"]: r["health"] for x in g for r in x["rules"]}
+                    # seconds after the start: a rule of the second group has seen what the first recorded
+                    return states["QueueLong"] == "firing" and states["Later"] == "pending" and health["Broken"] == "err" \
+                        and health["twice"] in ("ok", "err") and health["Calm"] == "ok"
+                except OSError:
+                    return False
+            for ask in (there, here):
+                wait_for(lambda: ripe(ask), "rules to be evaluated", 40)
+            for path in ("/api/v1/rules", "/api/v1/rules?type=alert", "/api/v1/rules?type=record", "/api/v1/alerts"):
+                wait_for(lambda: plain(there(path)) == plain(here(path)) or print("#", plain(there(path)), "\n#", plain(here(path))),
+                         f"{path} to be the same", 20)
+            assert there("/api/v1/rules?type=x")["errorType"] == here("/api/v1/rules?type=x")["errorType"]
+
+
 def backtest_and_backfill():
     """Rules tried on two days of stored samples: when they would have fired, who would have been told; then their past stored."""
     end = int(time.time()) // 60 * 60
@@ -391,5 +463,5 @@ def start_refuses_bad_rules_but_not_a_damaged_database():
         v.__exit__(None, None, None)
 
 
-run([records_and_alerts, absent_data_and_failing_rules, backtest_and_backfill, packs_and_runbooks, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
+run([records_and_alerts, absent_data_and_failing_rules, as_a_real_prometheus_has_it, backtest_and_backfill, packs_and_runbooks, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
      start_refuses_bad_rules_but_not_a_damaged_database])
