@@ -31,6 +31,10 @@ int cli_fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Did getopt_long return '?' or 'h'? Handles both; then *ret_exit is the exit code. */
 bool cli_option_ends(const struct cli_command *c, int opt, int *ret_exit);
 
+/* A list as --enable-feature takes it, into bits (enum promql_feature); false: *ret_bad is not known. */
+#define CLI_FEATURES_DEFAULT PROMQL_DURATION_EXPR
+bool cli_parse_features(const char *list, unsigned *bits, str *ret_bad);
+
 enum cli_output { CLI_TABLE, CLI_JSON };
 bool cli_parse_output(const char *text, enum cli_output *ret);
 

@@ -49,17 +49,38 @@ static bool all_there(char **files, int n)
     return true;
 }
 
+/* Rule files as upstream reads them; features it knows, the others are told and passed over. */
+static size_t common_flags(const struct promtool *t, struct arena *a, char **flags)
+{
+    AUTO_BUF struct buf list = { 0 };
+    size_t k = 0;
+    flags[k++] = arena_cstr(a, STR("--strict-prometheus"));
+    for (size_t i = 0; i < t->features.n; i++) {
+        str rest = str_c(t->features.p[i]), one, bad;
+        unsigned bits = 0;
+        while (str_cut(&rest, ',', &one)) {
+            if (cli_parse_features(arena_cstr(a, one), &bits, &bad))
+                buf_printf(&list, "%s" STR_FMT, list.n ? "," : "", STR_ARG(one));
+            else
+                fprintf(stderr, "  WARNING: unknown feature passed to --enable-feature: " STR_FMT "\n", STR_ARG(one));
+        }
+    }
+    if (list.n)
+        flags[k++] = arena_cstr(a, arena_printf(a, "--enable-feature=" STR_FMT, STR_ARG(buf_str(&list))));
+    if (t->ignore_unknown)
+        flags[k++] = arena_cstr(a, STR("--ignore-unknown-fields"));
+    return k;
+}
+
 static int check_files(const struct promtool *t, char **files, int n)
 {
     AUTO_ARENA struct arena a;
-    char *flags[3];
-    size_t k = 0;
+    char *flags[5];
     arena_init(&a, 0);
+    size_t k = common_flags(t, &a, flags);
     flags[k++] = arena_cstr(&a, arena_printf(&a, "--lint=%s", t->lint));
     if (t->lint_fatal)
         flags[k++] = arena_cstr(&a, STR("--lint-fatal"));
-    if (t->ignore_unknown)
-        flags[k++] = arena_cstr(&a, STR("--ignore-unknown-fields"));
     return with_files(&cli_check_rules, flags, k, files, n);
 }
 
@@ -72,9 +93,9 @@ static int test_rules(void *options, char **words, int n)
 {
     const struct promtool *t = options;
     AUTO_ARENA struct arena a;
-    char *flags[2];
-    size_t k = 0;
+    char *flags[4];
     arena_init(&a, 0);
+    size_t k = common_flags(t, &a, flags);
     if (!all_there(words, n))
         return CLI_FAILED;
     if (t->run.n) { /* any of them */
@@ -84,8 +105,6 @@ static int test_rules(void *options, char **words, int n)
             buf_printf(&b, "%s(?:%s)", i ? "|" : "", t->run.p[i]);
         flags[k++] = arena_cstr(&a, buf_str(&b));
     }
-    if (t->ignore_unknown)
-        flags[k++] = arena_cstr(&a, STR("--ignore-unknown-fields"));
     return with_files(&cli_test_rules, flags, k, words, n);
 }
 
@@ -404,7 +423,7 @@ static int query_labels(void *options, char **words, int n)
 #define BOOL       CLI_FLAG_BOOL
 #define LIST       CLI_FLAG_LIST
 static const struct cli_flag root_flags[] = {
-    { "enable-feature", 0, LIST, AT(features), "Accepted; vane's rules know all features." },
+    { "enable-feature", 0, LIST, AT(features), "Features of PromQL, comma separated." },
 };
 static const struct cli_flag rules_flags[] = {
     { "lint", 0, TEXT, AT(lint), "all, duplicate-rules (default) or none." },

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "cli/cli.h"
 #include "cli/cli_config.h"
+#include "promql/promql.h"
 #include "rules/rules_manager.h"
 #include "rules/rules_packs.h"
 #include "rules/rules_unit.h"
@@ -133,15 +134,17 @@ static bool parse_lint(str list, bool *ret_duplicates)
 
 static int run_check(const struct cli_command *self, int argc, char **argv)
 {
-    enum { LINTS = 256, FATAL, NO_FATAL, IGNORE_UNKNOWN, STRICT };
+    enum { LINTS = 256, FATAL, NO_FATAL, IGNORE_UNKNOWN, STRICT, FEATURES };
     static const struct option options[] = { { "help", no_argument, NULL, 'h' },
                                              { "lint", required_argument, NULL, LINTS },
                                              { "lint-fatal", no_argument, NULL, FATAL },
                                              { "no-lint-fatal", no_argument, NULL, NO_FATAL },
                                              { "ignore-unknown-fields", no_argument, NULL, IGNORE_UNKNOWN },
                                              { "strict-prometheus", no_argument, NULL, STRICT },
+                                             { "enable-feature", required_argument, NULL, FEATURES },
                                              { 0 } };
-    struct checks opt = { .duplicates = true };
+    struct checks opt = { .duplicates = true, .read.features = CLI_FEATURES_DEFAULT };
+    str bad;
     for (int o, code; (o = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (cli_option_ends(self, o, &code))
             return code;
@@ -151,6 +154,8 @@ static int run_check(const struct cli_command *self, int argc, char **argv)
             opt.fatal = o == FATAL;
         opt.read.ignore_unknown_fields |= o == IGNORE_UNKNOWN;
         opt.read.strict_prometheus |= o == STRICT;
+        if (o == FEATURES && !cli_parse_features(optarg, &opt.read.features, &bad))
+            return cli_usage(self, "unknown feature '" STR_FMT "'", STR_ARG(bad));
     }
     if (optind == argc)
         return cli_usage(self, "name at least one rule file");
@@ -174,6 +179,7 @@ const struct cli_command cli_check_rules = {
             "  --lint-fatal             findings of --lint give exit code 3 (otherwise they are only told)\n"
             "  --ignore-unknown-fields  keys that no rule file has are passed over\n"
             "  --strict-prometheus      vane's own keys (on_absent, on_error) are errors, as they are to Prometheus\n"
+            "  --enable-feature=LIST    features of PromQL, as for vane serve\n"
             "\n"
             "Exit code 0 when all files are valid, 1 when one is not, 3 for findings with --lint-fatal.\n",
     .run = run_check,
@@ -197,12 +203,15 @@ static bool test_file(const struct rules_unit_options *opt, const char *path)
 
 static int run_test(const struct cli_command *self, int argc, char **argv)
 {
-    enum { ONLY = 256, IGNORE_UNKNOWN };
+    enum { ONLY = 256, IGNORE_UNKNOWN, STRICT, FEATURES };
     static const struct option options[] = { { "help", no_argument, NULL, 'h' },
                                              { "run", required_argument, NULL, ONLY },
                                              { "ignore-unknown-fields", no_argument, NULL, IGNORE_UNKNOWN },
+                                             { "strict-prometheus", no_argument, NULL, STRICT },
+                                             { "enable-feature", required_argument, NULL, FEATURES },
                                              { 0 } };
-    struct rules_unit_options opt = { 0 };
+    struct rules_unit_options opt = { .features = CLI_FEATURES_DEFAULT };
+    str bad;
     const char *only = NULL;
     struct rx *rx = NULL;
     struct err_text why;
@@ -212,6 +221,9 @@ static int run_test(const struct cli_command *self, int argc, char **argv)
         if (o == ONLY)
             only = optarg;
         opt.ignore_unknown_fields |= o == IGNORE_UNKNOWN;
+        opt.strict_prometheus |= o == STRICT;
+        if (o == FEATURES && !cli_parse_features(optarg, &opt.features, &bad))
+            return cli_usage(self, "unknown feature '" STR_FMT "'", STR_ARG(bad));
     }
     if (optind == argc)
         return cli_usage(self, "name at least one file of unit tests");
@@ -236,6 +248,8 @@ const struct cli_command cli_test_rules = {
             "\n"
             "  --run=REGEX              only tests whose name matches\n"
             "  --ignore-unknown-fields  unknown keys in test and rule files are passed over\n"
+            "  --strict-prometheus      vane's own keys (on_absent, on_error) are errors\n"
+            "  --enable-feature=LIST    features of PromQL, as for vane serve\n"
             "\n"
             "Exit code 0 when all tests pass, 1 otherwise.\n",
     .run = run_test,

@@ -137,7 +137,7 @@ static const struct {
     { "use-start-timestamps", PROMQL_START_TIMESTAMPS },
 };
 
-static bool parse_features(const char *list, unsigned *bits, str *ret_bad)
+bool cli_parse_features(const char *list, unsigned *bits, str *ret_bad)
 {
     str rest = str_c(list), one;
     while (str_cut(&rest, ',', &one)) {
@@ -214,7 +214,7 @@ static int take(const struct cli_command *self, struct serve_options *o, int opt
         o->no_self_metrics = true;
         break;
     case OPT_FEATURE:
-        if (!parse_features(optarg, &o->features, &bad))
+        if (!cli_parse_features(optarg, &o->features, &bad))
             return cli_usage(self, "unknown feature '" STR_FMT "'", STR_ARG(bad));
         break;
     case OPT_LOG_LEVEL:
@@ -260,7 +260,7 @@ bool serve_options_parse(const struct cli_command *self, int argc, char **argv, 
                          struct serve_options *o, int *ret_exit)
 {
     *o = (struct serve_options){ .retention_ms = -1,
-                                 .features = PROMQL_DURATION_EXPR,
+                                 .features = CLI_FEATURES_DEFAULT,
                                  .agent = self == &cli_agent,
                                  .data_dir = self == &cli_agent ? "./vane-agent-data" : NULL,
                                  .a = a }; /* on by default since Prometheus 3.14 */

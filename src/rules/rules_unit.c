@@ -446,7 +446,9 @@ static bool load_rules(struct conf_ctx *cx, const char *path, const struct rules
     str dir = str_c(path);
     while (dir.n && dir.p[dir.n - 1] != '/')
         dir.n--;
-    const struct rules_options ro = { .features = opt->features, .ignore_unknown_fields = opt->ignore_unknown_fields };
+    const struct rules_options ro = { .features = opt->features,
+                                      .ignore_unknown_fields = opt->ignore_unknown_fields,
+                                      .strict_prometheus = opt->strict_prometheus };
     bool good = true;
     for (size_t i = 0; i < f->rule_files.n; i++) {
         str name = f->rule_files.p[i];

@@ -7,6 +7,7 @@
 struct rules_unit_options {
     unsigned features;          /* enum promql_feature */
     bool ignore_unknown_fields; /* in rule and test files */
+    bool strict_prometheus;     /* as in struct rules_options */
     const struct rx *only;      /* run tests whose name matches; NULL: all */
 };
 /* Run the tests of one file; what failed goes into report as text for people, indented, a paragraph each.
