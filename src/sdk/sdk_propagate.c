@@ -803,6 +803,40 @@ static const char *const format_names[FORMATS_N] = { "tracecontext", "baggage", 
 static enum format formats[FORMATS_N];
 static size_t n_formats;
 
+/* What most requests bring, a plain traceparent or nothing at all, needs no memory. False: it is more than that, or odd. */
+static bool brief_extract(const struct carrier *x, vane_context *ret)
+{
+    static const char *const others[FORMATS_N][5] = {
+        [W3C] = { "tracestate" },
+        [BAGGAGE] = { "baggage" },
+        [B3] = { "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags" },
+        [B3_MULTI] = { "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags" },
+        [JAEGER] = { "uber-trace-id", "jaeger-baggage" },
+    };
+    char buf[128];
+    size_t n = 0;
+    for (size_t i = 0; i < n_formats; i++) {
+        const char *s = formats[i] == W3C ? x->get(x->ctx, "traceparent", 0, &n) : NULL;
+        if (s) {
+            if (n == SIZE_MAX)
+                n = strnlen(s, sizeof buf);
+            if (n >= sizeof buf)
+                return false;
+            trim(&s, &n);
+            memcpy(buf, s, n); /* borrowed until the next question */
+            buf[n] = 0;
+            if (x->get(x->ctx, "traceparent", 1, &(size_t){ 0 }) || vane_traceparent_parse(buf, n, ret))
+                return false;
+        }
+        if (!s && formats[i] == W3C)
+            continue; /* a tracestate alone means nothing */
+        for (size_t k = 0; k < SDK_COUNT_OF(others[0]) && others[formats[i]][k]; k++)
+            if (x->get(x->ctx, others[formats[i]][k], 0, &n))
+                return false;
+    }
+    return true;
+}
+
 vane_status vane_extract(vane_header_get get, void *carrier, vane_context *ret)
 {
     if (!ret)
@@ -810,15 +844,16 @@ vane_status vane_extract(vane_header_get get, void *carrier, vane_context *ret)
     *ret = (vane_context){ 0 };
     if (!get)
         return VANE_E_ARG;
-    if (!sdk_on())
+    struct carrier x = { .get = get, .ctx = carrier };
+    if (!sdk_on() || brief_extract(&x, ret))
         return VANE_OK;
+    *ret = (vane_context){ 0 };
     struct work {
         char buf[VANE_HEADER_MAX + 1], baggage[VANE_BAGGAGE_MAX];
         struct parts p;
     } *w = sdk_alloc(sizeof *w);
     if (!w)
         return VANE_E_NOMEM;
-    struct carrier x = { .get = get, .ctx = carrier };
     struct baggage b = { .text = w->baggage };
     bool have = false;
     for (size_t i = 0; i < n_formats; i++) {

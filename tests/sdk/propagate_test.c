@@ -421,16 +421,40 @@ static void test_hostile(void **state)
     vane_stop(0);
 }
 
+/* What most requests bring is read without memory of the heap. */
+static void test_brief(void **state)
+{
+    (void)state;
+    static const char plain[] = " 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 ";
+    static const struct {
+        const char *name, *value;
+        bool brief;
+    } more[] = { { "accept", "*/*", true }, { "tracestate", "a=1", false }, { "baggage", "a=1", false } };
+    begin(NULL);
+    for (size_t i = 0; i < 2 * SDK_COUNT_OF(more); i++) {
+        vane_context c;
+        in.n = 0;
+        if (i & 1)
+            put(&in, "traceparent", plain, sizeof plain - 1);
+        put(&in, more[i / 2].name, more[i / 2].value, strlen(more[i / 2].value));
+        bool brief = more[i / 2].brief || (!(i & 1) && i / 2 == 1); /* a tracestate alone is nothing */
+        atomic_store(&sdk_alloc_fail_at, 1);
+        assert_int_equal(vane_extract(get, &in, &c), brief ? VANE_OK : VANE_E_NOMEM);
+        atomic_store(&sdk_alloc_fail_at, 0);
+        assert_int_equal(vane_context_valid(&c), brief && (i & 1));
+        assert_int_equal(vane_extract(get, &in, &c), VANE_OK);
+        assert_int_equal(vane_context_valid(&c), i & 1);
+        assert_int_equal(c.remote, i & 1);
+    }
+    vane_stop(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_w3c),
-        cmocka_unit_test(test_b3),
-        cmocka_unit_test(test_round_trips),
-        cmocka_unit_test(test_baggage),
-        cmocka_unit_test(test_extras_run_out),
-        cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_w3c),         cmocka_unit_test(test_brief),   cmocka_unit_test(test_b3),
+        cmocka_unit_test(test_round_trips), cmocka_unit_test(test_baggage), cmocka_unit_test(test_extras_run_out),
+        cmocka_unit_test(test_environment), cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
