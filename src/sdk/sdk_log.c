@@ -207,7 +207,7 @@ static SDK_COLD struct sdk_log_thread *thread_attach(void)
     struct sdk_log_thread *t = sdk_tls.log;
     if (!t)
         t = sdk_alloc(sizeof *t);
-    if (t) {
+    if (t && !t->muted) {
         sdk_tls.log = t;
         sdk_thread_hook();
         t->run = atomic_load(&log_run);
@@ -226,23 +226,21 @@ static inline struct sdk_log_thread *thread_get(void)
     return thread_attach();
 }
 
+/* Not from the heap: in a child of fork nobody could free it. */
 void sdk_log_mute(void)
 {
-    struct sdk_log_thread *t = sdk_alloc(sizeof *t);
-    if (!t)
-        return;
-    t->run = atomic_load(&log_run);
-    t->muted = true;
-    sdk_tls.log = t;
+    static struct sdk_log_thread muted;
+    muted.muted = true;
+    sdk_tls.log = &muted;
     sdk_thread_hook();
 }
 
 static void log_thread_exit(void)
 {
     struct sdk_log_thread *t = sdk_tls.log;
-    if (!t)
-        return;
     sdk_tls.log = NULL;
+    if (!t || t->muted)
+        return;
     pthread_mutex_lock(&rings_mu);
     if (t->ring && t->run == atomic_load(&log_run))
         t->ring->owned = false;

@@ -661,8 +661,9 @@ static void *push_main(void *unused)
              metric_ns = (uint64_t)sdk_cfg.metric_interval_ms * 1000000u,
              span_due = spans_wanted() ? now + span_ns : UINT64_MAX,
              metric_due = targets[SDK_METRICS].url ? now + metric_ns : UINT64_MAX, ask_due = asks() ? now : UINT64_MAX;
-    struct answer *a = sdk_alloc(sizeof *a);
-    while (a && !atomic_load(&stopping)) {
+    static struct answer answer; /* not from the heap: in a child of fork nobody could free it */
+    struct answer *a = &answer;
+    while (!atomic_load(&stopping)) {
         uint64_t flush = atomic_load(&flush_wanted);
         bool all = flush != atomic_load(&flush_done), hurry = atomic_exchange(&push_now, false);
         now = sdk_mono_ns();
@@ -692,7 +693,6 @@ static void *push_main(void *unused)
         if (!atomic_load(&push_now) && !atomic_load(&stopping))
             sdk_event_wait(&wake, due);
     }
-    sdk_free(a, a ? sizeof *a : 0);
     if (multi && multi_forks == atomic_load(&sdk_forks))
         curl.multi_cleanup(multi);
     multi = NULL;
