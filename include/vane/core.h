@@ -8,9 +8,13 @@
 #if defined(__GNUC__)
 #define VANE_API           __attribute__((visibility("default")))
 #define VANE_PRINTF_(f, a) __attribute__((format(printf, f, a)))
+/* The length of a literal, worked out by an optimising compiler; else `unknown`, and the library measures. */
+#define VANE_LEN_(s, unknown) \
+    (__builtin_constant_p(__builtin_strlen((s) ? (s) : "")) ? __builtin_strlen((s) ? (s) : "") : (unknown))
 #else
 #define VANE_API
 #define VANE_PRINTF_(f, a)
+#define VANE_LEN_(s, unknown) (unknown)
 #endif
 
 #define VANE_VERSION_MAJOR 0
@@ -48,11 +52,13 @@ typedef enum vane_type { VANE_T_NONE = 0, VANE_T_STR, VANE_T_INT, VANE_T_F64, VA
 
 /* One pair. Make it with the functions below: they are what checks the types at compile time.
  *   key   non-empty; the library says per call whether keys are copied or borrowed
+ *   key_n bytes of the key; 0: NUL-terminated, not yet measured
  *   n     bytes of a string or of bytes; SIZE_MAX for a NUL-terminated string not yet measured
  * Values are borrowed for the duration of the call they are passed to. */
 typedef struct vane_attr {
     const char *key;
     vane_type type;
+    uint32_t key_n;
     size_t n;
     union {
         const char *s;
@@ -63,47 +69,54 @@ typedef struct vane_attr {
     } v;
 } vane_attr;
 
-static inline vane_attr vane_str(const char *key, const char *value)
+static inline vane_attr vane_attr_(const char *key, vane_type type, size_t n)
 {
     vane_attr a;
-    a.key = key, a.type = VANE_T_STR, a.n = SIZE_MAX, a.v.s = value;
+    a.key = key, a.type = type, a.key_n = (uint32_t)VANE_LEN_(key, 0), a.n = n, a.v.i = 0;
+    return a;
+}
+
+static inline vane_attr vane_str(const char *key, const char *value)
+{
+    vane_attr a = vane_attr_(key, VANE_T_STR, VANE_LEN_(value, SIZE_MAX));
+    a.v.s = value;
     return a;
 }
 
 /* A string of n bytes, which may hold anything; NUL and bytes that are not UTF-8 become U+FFFD. */
 static inline vane_attr vane_strn(const char *key, const char *value, size_t n)
 {
-    vane_attr a;
-    a.key = key, a.type = VANE_T_STR, a.n = value ? n : 0, a.v.s = value;
+    vane_attr a = vane_attr_(key, VANE_T_STR, value ? n : 0);
+    a.v.s = value;
     return a;
 }
 
 static inline vane_attr vane_int(const char *key, int64_t value)
 {
-    vane_attr a;
-    a.key = key, a.type = VANE_T_INT, a.n = 0, a.v.i = value;
+    vane_attr a = vane_attr_(key, VANE_T_INT, 0);
+    a.v.i = value;
     return a;
 }
 
 static inline vane_attr vane_f64(const char *key, double value)
 {
-    vane_attr a;
-    a.key = key, a.type = VANE_T_F64, a.n = 0, a.v.f = value;
+    vane_attr a = vane_attr_(key, VANE_T_F64, 0);
+    a.v.f = value;
     return a;
 }
 
 static inline vane_attr vane_bool(const char *key, int value)
 {
-    vane_attr a;
-    a.key = key, a.type = VANE_T_BOOL, a.n = 0, a.v.i = 0, a.v.b = value != 0;
+    vane_attr a = vane_attr_(key, VANE_T_BOOL, 0);
+    a.v.b = value != 0;
     return a;
 }
 
 /* Raw bytes: OTLP bytesValue; base64 in JSON. */
 static inline vane_attr vane_bytes(const char *key, const void *value, size_t n)
 {
-    vane_attr a;
-    a.key = key, a.type = VANE_T_BYTES, a.n = value ? n : 0, a.v.p = value;
+    vane_attr a = vane_attr_(key, VANE_T_BYTES, value ? n : 0);
+    a.v.p = value;
     return a;
 }
 

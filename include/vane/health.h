@@ -39,7 +39,8 @@ typedef struct vane_health_opts {
 /* Add a check; its first run is at once, until then it reads as UNHEALTHY ("not checked yet").
  * Returns   VANE_OK, VANE_E_ARG, VANE_E_EXISTS, VANE_E_LIMIT (128 checks), VANE_E_NOMEM, VANE_E_STATE. */
 VANE_API vane_status vane_health_add(const vane_health_opts *opts);
-/* Remove; waits for a running call, at most its timeout (then VANE_E_TIMEOUT: ctx must stay valid). */
+/* Remove; waits for a running call, at most its timeout or until vane_stop() is called (then VANE_E_TIMEOUT: ctx must
+ * stay valid). */
 VANE_API vane_status vane_health_remove(const char *name);
 
 /* Set a state by hand, without a check function: made on first use, stands until set again. */

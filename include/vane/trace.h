@@ -28,6 +28,8 @@
 
 #include "core.h"
 
+#include <string.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -118,7 +120,13 @@ VANE_API vane_context vane_span_context(const vane_span *s);
 
 /* Set an attribute; a key set before is replaced. Key borrowed until the end (a literal), value copied, cut at
  * attribute_bytes_max. */
-VANE_API void vane_span_set(vane_span *s, vane_attr attr);
+VANE_API void vane_span_put_(vane_span *s, const char *key, uint64_t type_and_key_n, size_t n, uint64_t value);
+static inline void vane_span_set(vane_span *s, vane_attr attr) /* passes the attribute in registers */
+{
+    uint64_t value;
+    memcpy(&value, &attr.v, sizeof value);
+    vane_span_put_(s, attr.key, (uint64_t)attr.key_n << 32 | (uint32_t)attr.type, attr.n, value);
+}
 VANE_API void vane_span_set_all(vane_span *s, const vane_attr *attrs, size_t n);
 
 /* Change the name. Copied. */

@@ -101,6 +101,12 @@ void sdk_diag(vane_status status, const char *format, ...)
     errno = saved;
 }
 
+uint64_t sdk_counter(enum sdk_counter c)
+{
+    return atomic_load_explicit(&sdk_counters[c], memory_order_relaxed) +
+           (c == SDK_SPANS_STARTED ? sdk_spans_started() : 0);
+}
+
 vane_status vane_self(vane_self_stats *ret)
 {
     if (!ret || ret->size < 2 * sizeof(uint64_t) || ret->size > 65536)
@@ -109,7 +115,7 @@ vane_status vane_self(vane_self_stats *ret)
     memset((char *)ret + sizeof ret->size, 0, size - sizeof ret->size);
     uint64_t *out = (uint64_t *)(void *)((char *)ret + offsetof(vane_self_stats, stale_handles));
     for (size_t i = 0; i < n && i < SDK_COUNTERS_N; i++)
-        out[i] = atomic_load_explicit(&sdk_counters[i], memory_order_relaxed);
+        out[i] = sdk_counter((enum sdk_counter)i);
     return VANE_OK;
 }
 _Static_assert(sizeof(vane_self_stats) == sizeof(size_t) + SDK_COUNTERS_N * sizeof(uint64_t),
@@ -199,6 +205,8 @@ static void fork_child(void)
 {
     atomic_fetch_add_explicit(&sdk_forks, 1, memory_order_relaxed);
     atomic_store(&inside, sdk_tls.inside); /* the other threads are not here */
+    sdk_thread_fork_child();
+    sdk_tick_fork_child();
     uint64_t keep_series = atomic_load(&sdk_counters[SDK_SERIES]),
              keep_bytes = atomic_load(&sdk_counters[SDK_MEMORY_BYTES]);
     for (size_t i = 0; i < SDK_COUNTERS_N; i++)
@@ -269,6 +277,7 @@ vane_status vane_start(const vane_config *cfg)
     for (size_t i = 0; i < SDK_COUNTERS_N; i++)
         if (i != SDK_MEMORY_BYTES)
             atomic_store_explicit(&sdk_counters[i], 0, memory_order_relaxed);
+    sdk_tick_start();
     vane_status st = sdk_conf_load(cfg);
     bool disabled = !st && sdk_cfg.disabled == VANE_ON;
     if (!st && !disabled) {

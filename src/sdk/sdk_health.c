@@ -10,11 +10,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define CHECKS_MAX  128u
-#define RUNNERS_MAX 2u
-#define STUCK_MAX   8u
-#define NAME_MAX_   100u
-#define MESSAGE_MAX 256u
+#define CHECKS_MAX   128u
+#define RUNNERS_MAX  2u
+#define STUCK_MAX    8u
+#define NAME_MAX_    100u
+#define MESSAGE_MAX  256u
+#define STOP_LOOK_NS 20000000u /* who waits for a check looks that often whether vane_stop() waits for him */
 
 struct check {
     char name[NAME_MAX_ + 1];
@@ -36,6 +37,7 @@ struct runner {
     struct check *check;
     bool stuck, done;
     bool orphan; /* the library has stopped without it: it frees itself and its check */
+    bool joined; /* somebody is waiting for its thread to be gone */
     bool gone;   /* a child of fork does not have its thread */
 };
 
@@ -138,19 +140,21 @@ static void *runner_main(void *arg)
     return NULL;
 }
 
-/* Take away runners that have ended. Lets go of the lock meanwhile. */
+/* Take away runners that have ended. Lets go of the lock meanwhile: whoever waits for something next has to look at it
+ * again first. A runner stays in the table until its thread is gone, so that a child of fork finds it. */
 static void reap(void)
 {
     for (size_t i = 0; i < SDK_COUNT_OF(runners); i++) {
         struct runner *r = runners[i];
-        if (!r || !r->done)
+        if (!r || !r->done || (r->joined && !r->gone))
             continue;
-        runners[i] = NULL;
         if (!r->gone) {
+            r->joined = true;
             pthread_mutex_unlock(&mu); /* destructors of the host may run in it */
             pthread_join(r->thread, NULL);
             pthread_mutex_lock(&mu);
         }
+        runners[i] = NULL;
         sdk_free(r, sizeof *r);
     }
 }
@@ -215,6 +219,8 @@ static void *scheduler_main(void *arg)
     while (!stopping) {
         char stuck[NAME_MAX_ + 1] = "";
         reap();
+        if (stopping) /* meanwhile, and its broadcast has gone by */
+            break;
         uint64_t next = look(sdk_mono_ns(), stuck);
         if (*stuck) {
             pthread_mutex_unlock(&mu);
@@ -543,8 +549,8 @@ vane_status vane_health_remove(const char *name)
         n_checks--;
         c->removed = c->waited = true;
         uint64_t deadline = sdk_mono_ns() + c->timeout_ns;
-        while (c->running && sdk_mono_ns() < deadline && !stopping)
-            wait_until(&ended, deadline);
+        for (uint64_t now; c->running && (now = sdk_mono_ns()) < deadline && sdk_on();)
+            wait_until(&ended, deadline - now < STOP_LOOK_NS ? deadline : now + STOP_LOOK_NS);
         c->waited = false;
         if (c->running) {
             st = VANE_E_TIMEOUT;
@@ -662,9 +668,15 @@ static void health_fork_child(void)
 {
     forked = true;
     scheduler_runs = false;
-    for (size_t i = 0; i < SDK_COUNT_OF(runners); i++)
-        if (runners[i])
-            runners[i]->gone = runners[i]->done = true;
+    for (size_t i = 0; i < SDK_COUNT_OF(runners); i++) {
+        struct runner *r = runners[i];
+        if (!r)
+            continue;
+        if (r->check && r->check->removed) /* nobody here is in it, and nobody waits for it */
+            sdk_free(r->check, sizeof *r->check);
+        r->check = NULL;
+        r->gone = r->done = true;
+    }
     for (size_t i = 0; i < n_checks; i++) {
         checks[i]->running = checks[i]->stuck = false;
         checks[i]->due_ns = 0;

@@ -110,6 +110,7 @@ extern _Atomic uint32_t sdk_forks;
 
 /* A thread of the library: all signals blocked, named "vane-" + name, 256 KiB of stack. Returns an errno or 0. */
 int sdk_thread_start(pthread_t *ret, const char *name, void *(*fn)(void *), void *arg);
+void sdk_thread_fork_child(void);
 
 /* Something a background thread waits for. */
 struct sdk_event {
@@ -165,15 +166,25 @@ inline void sdk_count(enum sdk_counter c, uint64_t n)
     atomic_fetch_add_explicit(&sdk_counters[c], n, memory_order_relaxed);
 }
 
+/* What a counter stands at; some are also counted in the shards of threads. */
+uint64_t sdk_counter(enum sdk_counter c);
+uint64_t sdk_spans_started(void); /* in shards (sdk_mem.c) */
+
 /* Tell the host's diagnostic callback, at most 10 times a second. Never with a lock held, never in a signal handler,
  * never on a branch the request path takes often. errno is kept. */
 void sdk_diag(vane_status status, const char *format, ...) SDK_PRINTF(2, 3) SDK_COLD;
 
 /* ---- clocks ----------------------------------------------------------------------------------------------------- */
 
-uint64_t sdk_mono_ns(void);        /* CLOCK_MONOTONIC */
+uint64_t sdk_mono_ns(void);        /* CLOCK_MONOTONIC; deadlines */
 uint64_t sdk_unix_ns(void);        /* CLOCK_REALTIME */
 uint64_t sdk_unix_ms_coarse(void); /* CLOCK_REALTIME_COARSE: 4 ms steps, some 5 ns to read */
+
+/* For durations and stamps on the request path: CLOCK_MONOTONIC to within a microsecond, at half its price where the
+ * processor's counter can be read. *ret_unix_ns is the wall clock, whose distance is looked up once a second. */
+uint64_t sdk_tick_ns(uint64_t *ret_unix_ns);
+void sdk_tick_start(void); /* finds out what there is to read, and looks at the wall clock anew */
+void sdk_tick_fork_child(void);
 
 /* Tests move the wall clock with this; added to the two unix clocks. */
 extern _Atomic int64_t sdk_clock_offset_ns;

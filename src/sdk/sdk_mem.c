@@ -333,11 +333,23 @@ static struct sdk_shard *shard_attach(struct sdk_tls *t)
     return s;
 }
 
+SDK_COLD struct sdk_shard *sdk_shard_mine(void)
+{
+    return sdk_tls.shard ? sdk_tls.shard : shard_attach(&sdk_tls);
+}
+
+uint64_t sdk_spans_started(void)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 1; sdk_shards && i < atomic_load_explicit(&sdk_shards_used, memory_order_acquire); i++)
+        n += atomic_load_explicit(&sdk_shards[i].spans_started, memory_order_relaxed);
+    return n;
+}
+
 _Atomic uint64_t *sdk_slot_slow(uint32_t slot, bool *ret_shared, struct sdk_shard **ret_shard)
 {
-    struct sdk_tls *t = &sdk_tls;
     uint32_t seg = SDK_SLOT_SEG(slot);
-    struct sdk_shard *s = t->shard ? t->shard : shard_attach(t);
+    struct sdk_shard *s = sdk_shard_mine();
     uint64_t *p = NULL;
     if (sdk_shard_index(s) && mem_lock()) {
         p = slab_new(s, seg);
@@ -589,6 +601,7 @@ static vane_status mem_start(void)
     for (uint32_t i = 0; i < atomic_load(&sdk_shards_used); i++) { /* the others are untouched memory */
         struct sdk_shard *s = &sdk_shards[i];
         atomic_store_explicit(&s->heap, 0, memory_order_relaxed);
+        atomic_store_explicit(&s->spans_started, 0, memory_order_relaxed);
         for (uint32_t seg = 0; seg < n_segs; seg++)
             atomic_store_explicit(&s->segs[seg], NULL, memory_order_relaxed);
     }
@@ -677,6 +690,7 @@ static void mem_fork_child(void)
             block_kind[i] = SDK_B_FREE;
     for (uint32_t i = 0; sdk_shards && i < atomic_load(&sdk_shards_used); i++) {
         atomic_store_explicit(&sdk_shards[i].heap, 0, memory_order_relaxed);
+        atomic_store_explicit(&sdk_shards[i].spans_started, 0, memory_order_relaxed);
         atomic_store_explicit(&sdk_shards[i].tid, &sdk_shards[i] == sdk_tls.shard && i ? me : 0, memory_order_relaxed);
     }
     mem_unlock();

@@ -50,15 +50,40 @@ enum { SDK_FILE_VERSION = 1, SDK_FILE_RUNNING = 1, SDK_FILE_STOPPED = 2 };
 /* A shard: the slots one thread writes to. */
 struct sdk_shard {
     sdk_seg segs[SDK_SEGS_MAX];
-    _Atomic int tid;       /* of its thread; 0: free */
-    _Atomic uint64_t heap; /* units: end << 32 | next */
-};
+    _Atomic int tid;                /* of its thread; 0: free */
+    _Atomic uint64_t heap;          /* units: end << 32 | next */
+    _Atomic uint64_t spans_started; /* its part of SDK_SPANS_STARTED; of shard 0: unused */
+} __attribute__((aligned(64)));
 extern struct sdk_shard *sdk_shards; /* [SDK_SHARDS_MAX], NULL before the first start */
 static inline uint32_t sdk_shard_index(const struct sdk_shard *s)
 {
     return (uint32_t)(s - sdk_shards);
 }
 extern _Atomic uint32_t sdk_shards_used; /* all shards that ever had a thread are below */
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SDK_PORTABLE 1
+#endif
+#endif
+#if !defined(__x86_64__) || defined(__SANITIZE_THREAD__)
+#define SDK_PORTABLE 1
+#endif
+
+/* Add to memory that only this thread writes to. On x86-64 one instruction without a lock prefix, so that a signal handler
+ * that adds to the same comes before or after it, never in between; other machines (and ThreadSanitizer, which does not see
+ * into assembly) use a relaxed atomic add, which is as right and somewhat slower. */
+static inline void sdk_own_add(_Atomic uint64_t *p, uint64_t n)
+{
+#ifdef SDK_PORTABLE
+    atomic_fetch_add_explicit(p, n, memory_order_relaxed);
+#else
+    __asm__ volatile("addq %1, %0" : "+m"(*p) : "er"(n) : "cc");
+#endif
+}
+
+/* This thread's shard, taken now if it has none yet; shard 0 when there is none left. Signals: safe. */
+struct sdk_shard *sdk_shard_mine(void);
 
 /* What is known of a slot without looking at its series. */
 struct sdk_slot_info {

@@ -1,23 +1,9 @@
 /* The request path: adds, sets and observations through handles. Nothing here allocates, locks or looks up, but the slow
- * branches taken the first time a thread meets a block (sdk_slot_slow) or a power of two (a chunk of buckets).
- *
- * A slot of the thread's own shard has one writer. On x86-64 an add is one instruction without a lock prefix, so a signal
- * handler that adds to the same slot comes before or after it, never in between; other machines (and ThreadSanitizer,
- * which does not see into assembly) use a relaxed atomic add, which is as right and somewhat slower. */
+ * branches taken the first time a thread meets a block (sdk_slot_slow) or a power of two (a chunk of buckets). */
 #include "sdk_metric.h"
 #include "sdk_bounds.h"
 
 #include <float.h>
-
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(SDK_PORTABLE)
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SDK_PORTABLE 1
-#endif
-#endif
-#else
-#define SDK_PORTABLE 1
-#endif
 
 static inline double f64(uint64_t bits)
 {
@@ -31,16 +17,6 @@ static inline uint64_t bits_of(double v)
     uint64_t bits;
     memcpy(&bits, &v, 8);
     return bits;
-}
-
-/* Add to a slot only this thread writes to. */
-static inline void own_add(_Atomic uint64_t *p, uint64_t n)
-{
-#ifdef SDK_PORTABLE
-    atomic_fetch_add_explicit(p, n, memory_order_relaxed);
-#else
-    __asm__ volatile("addq %1, %0" : "+m"(*p) : "er"(n) : "cc");
-#endif
 }
 
 static inline void shared_add_f64(_Atomic uint64_t *p, double v)
@@ -131,7 +107,7 @@ static SDK_COLD void add_slow(uint32_t slot, uint64_t n)
     if (p && shared)
         atomic_fetch_add_explicit(p, n, memory_order_relaxed);
     else if (p)
-        own_add(p, n);
+        sdk_own_add(p, n);
     if (sdk_tls.span)
         counter_exemplar(slot_info(slot), (double)n);
 }
@@ -161,7 +137,7 @@ SDK_HOT void vane_counter_add(vane_counter c, uint64_t n)
         add_slow((uint32_t)c.id, n);
         return;
     }
-    own_add(p, n);
+    sdk_own_add(p, n);
     if (SDK_UNLIKELY(sdk_tls.span != NULL))
         counter_exemplar(i, (double)n);
 }
@@ -177,7 +153,7 @@ SDK_HOT void vane_updown_add(vane_updown c, int64_t n)
         add_slow((uint32_t)c.id, (uint64_t)n);
         return;
     }
-    own_add(p, (uint64_t)n);
+    sdk_own_add(p, (uint64_t)n);
 }
 
 SDK_HOT void vane_fcounter_add(vane_fcounter c, double v)
@@ -368,7 +344,7 @@ static inline void count_one(_Atomic uint64_t *p, bool shared)
     if (shared)
         atomic_fetch_add_explicit(p, 1, memory_order_relaxed);
     else
-        own_add(p, 1);
+        sdk_own_add(p, 1);
 }
 
 static void observe_elsewhere(const struct sdk_slot_info *i, double v, bool shared) SDK_COLD;
@@ -456,7 +432,8 @@ SDK_HOT void vane_histogram_observe(vane_histogram h, double v)
 
 vane_timer vane_timer_start(vane_histogram h)
 {
-    vane_timer t = { h, sdk_on() ? sdk_mono_ns() : 0 };
+    uint64_t wall;
+    vane_timer t = { h, sdk_on() ? sdk_tick_ns(&wall) : 0 };
     return t;
 }
 
@@ -464,7 +441,8 @@ double vane_timer_stop(vane_timer *t)
 {
     if (!t || !t->start_ns || !sdk_on())
         return 0;
-    double s = (double)(sdk_mono_ns() - t->start_ns) / 1e9;
+    uint64_t wall, now = sdk_tick_ns(&wall);
+    double s = now > t->start_ns ? (double)(now - t->start_ns) / 1e9 : 0;
     vane_histogram_observe(t->histogram, s);
     return s;
 }

@@ -168,11 +168,6 @@ static const char *const activity[SDK_COUNTERS_N] = {
     [SDK_PROFILE_SAMPLES] = "profile_samples", [SDK_FILES_FOLDED] = "files_folded",
 };
 
-static uint64_t counter(enum sdk_counter c)
-{
-    return atomic_load_explicit(&sdk_counters[c], memory_order_relaxed);
-}
-
 static int visit_kinds(const struct sdk_visitor *v, const char *name, const char *help, const char *const *kinds)
 {
     struct sdk_family f = {
@@ -185,7 +180,7 @@ static int visit_kinds(const struct sdk_visitor *v, const char *name, const char
         char label[64];
         struct sdk_point p = { .labels = label };
         p.labels_n = (size_t)snprintf(label, sizeof label, "kind=\"%s\"", kinds[i]);
-        p.v.u = counter((enum sdk_counter)i);
+        p.v.u = sdk_counter((enum sdk_counter)i);
         stop = v->point(v->ctx, &f, &p);
     }
     return stop ? stop : v->family_end(v->ctx, &f);
@@ -213,8 +208,8 @@ int sdk_process_collect(const struct sdk_visitor *v)
     if (!stop)
         stop = visit_kinds(v, "vane_sdk_activity", "What the library did.", activity);
     if (!stop)
-        stop = visit_gauge(v, "vane_sdk_series", "Series of this process.", "", counter(SDK_SERIES));
+        stop = visit_gauge(v, "vane_sdk_series", "Series of this process.", "", sdk_counter(SDK_SERIES));
     return stop ? stop
                 : visit_gauge(v, "vane_sdk_memory_bytes", "Memory the library holds.", "bytes",
-                              counter(SDK_MEMORY_BYTES));
+                              sdk_counter(SDK_MEMORY_BYTES));
 }

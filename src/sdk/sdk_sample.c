@@ -38,6 +38,7 @@ struct plan {
 };
 
 static struct plan *_Atomic plan;
+_Atomic bool sdk_sample_all;
 static pthread_mutex_t plan_mu = PTHREAD_MUTEX_INITIALIZER;
 static struct plan *old_plan;
 static uint64_t old_since_ns;
@@ -54,6 +55,8 @@ static uint64_t threshold_of(double ratio)
 static bool ratio_takes(uint64_t threshold, const uint8_t id[16])
 {
     uint64_t r = 0;
+    if (!threshold)
+        return true;
     for (size_t i = 9; i < 16; i++)
         r = r << 8 | id[i];
     return r >= threshold;
@@ -130,12 +133,6 @@ struct sdk_decision sdk_sample_root(const uint8_t trace_id[16], const char *name
     return (struct sdk_decision){ .sampled = false };
 }
 
-bool sdk_sample_follows(void)
-{
-    vane_sampler_kind k = sdk_cfg.sampler;
-    return k != VANE_SAMPLER_ALWAYS_ON && k != VANE_SAMPLER_ALWAYS_OFF && k != VANE_SAMPLER_RATIO;
-}
-
 /* ---- plans ---- */
 
 static void plan_free(struct plan *p)
@@ -172,9 +169,16 @@ static vane_status plan_add(struct plan *p, const vane_sampler_rule *in, double 
                : VANE_E_NOMEM;
 }
 
+static bool takes_all(const struct plan *p)
+{
+    const struct rule *r = &p->rule[0];
+    return p->n && !r->name && !r->attr_key && !r->threshold && !r->limit.cost_ns;
+}
+
 static void plan_use(struct plan *p)
 {
     pthread_mutex_lock(&plan_mu);
+    atomic_store(&sdk_sample_all, p && takes_all(p));
     struct plan *gone = atomic_exchange_explicit(&plan, p, memory_order_acq_rel), *dead = NULL;
     uint64_t now = sdk_mono_ns();
     if (old_plan && now - old_since_ns > 10000000000u) {
@@ -557,6 +561,7 @@ static vane_status sample_start(void)
 {
     plan_free(old_plan);
     old_plan = NULL;
+    atomic_store(&sdk_sample_all, false);
     plan_free(atomic_exchange(&plan, NULL));
     if (!holds && sdk_cfg.sampler == VANE_SAMPLER_RULES && !(holds = sdk_alloc(HOLDS * sizeof *holds)))
         return VANE_E_NOMEM;

@@ -9,9 +9,16 @@
  *
  * Nested current spans of a thread are numbered: `stack` has the serial number of the span at each depth, which is how an
  * end tells whether its span still is among the current ones, without touching the memory of another span. */
+#include "sdk_mem.h"
 #include "sdk_trace.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 enum span_state { IDLE, FAST, UNSAMPLED, RECORDED, OFF, ENDED };
 #define MAGIC 0x76616E655350A000u
@@ -65,29 +72,17 @@ static inline struct sdk_span *recorded(const vane_span *p)
     return k == RECORDED ? s : NULL;
 }
 
-/* ---- clock: one reading of the monotonic clock a call; its distance to the wall clock is looked up once a second ---- */
-
-static _Atomic uint64_t anchor_at, anchor_distance;
-
-static SDK_COLD uint64_t anchor_renew(uint64_t mono)
+static uint64_t unix_now(void)
 {
-    uint64_t d = sdk_unix_ns() - mono;
-    atomic_store_explicit(&anchor_distance, d, memory_order_relaxed);
-    atomic_store_explicit(&anchor_at, mono, memory_order_relaxed);
-    return mono + d;
-}
-
-static inline uint64_t unix_of(uint64_t mono)
-{
-    uint64_t at = atomic_load_explicit(&anchor_at, memory_order_relaxed);
-    if (SDK_UNLIKELY(mono - at > 1000000000u || !at))
-        return anchor_renew(mono);
-    return mono + atomic_load_explicit(&anchor_distance, memory_order_relaxed);
+    uint64_t now;
+    sdk_tick_ns(&now);
+    return now;
 }
 
 /* ---- the ring ---- */
 
-#define SLOT_BYTES 512
+#define SLOT_BYTES  512
+#define TOUCH_SLOTS 128u /* slots whose memory is asked for at once */
 struct slot {
     _Atomic uint32_t state;
     uint32_t far; /* 1: the record is in far_records[] */
@@ -96,8 +91,9 @@ struct slot {
 _Static_assert(sizeof(struct slot) == SLOT_BYTES, "slots are 512 bytes");
 
 static struct slot *_Atomic ring;
-static struct sdk_span_rec **far_records; /* one per slot; apart from the slots so that a child of fork can free them */
-static uint32_t ring_n, far_records_n;
+static uint32_t ring_max, ring_mask, ring_bits; /* spans that may wait; slots: the next power of two */
+static struct sdk_span_rec **far_records;       /* one per slot; apart, so that a child of fork can free them */
+static uint32_t far_records_n;
 static _Atomic uint64_t ring_head __attribute__((aligned(64))), ring_tail __attribute__((aligned(64)));
 static bool ring_overwrites; /* nobody takes: the black box alone reads it */
 _Atomic(sdk_wake_fn) sdk_trace_wake;
@@ -107,28 +103,40 @@ static void ignore(void *ctx, const struct sdk_span_rec *rec)
     (void)ctx, (void)rec;
 }
 
+/* The first lap goes through memory that is not there yet: many pages by one system call, not a fault for each. */
+static SDK_COLD void ring_touch(struct slot *s, uint64_t at)
+{
+    uint32_t n = ring_mask + 1 - (uint32_t)at;
+    int saved = errno;
+    uintptr_t from = (uintptr_t)s & ~(uintptr_t)4095, to = (uintptr_t)(s + (n < TOUCH_SLOTS ? n : TOUCH_SLOTS));
+    madvise((void *)from, to - from, MADV_POPULATE_WRITE); /* a kernel before 5.14 lets them fault */
+    errno = saved;
+}
+
 /* The slot to write to, NULL when all are full. *ret_pos is its position. */
-static __attribute__((noinline)) struct slot *ring_reserve(uint64_t *ret_pos)
+static inline struct slot *ring_reserve(uint64_t *ret_pos)
 {
     struct slot *r = atomic_load_explicit(&ring, memory_order_acquire);
     if (SDK_UNLIKELY(!r))
         return NULL;
     uint64_t at = atomic_load_explicit(&ring_head, memory_order_relaxed);
     for (;;) {
-        struct slot *s = &r[at % ring_n];
-        uint32_t want = (uint32_t)(at / ring_n) * 2, have = atomic_load_explicit(&s->state, memory_order_acquire);
-        if (have == want) {
-            if (atomic_compare_exchange_weak_explicit(&ring_head, &at, at + 1, memory_order_relaxed,
-                                                      memory_order_relaxed)) {
-                *ret_pos = at;
-                return s;
-            }
-        } else if ((int32_t)(have - want) < 0) {
+        struct slot *s = &r[at & ring_mask];
+        uint32_t want = (uint32_t)(at >> ring_bits) * 2, have = atomic_load_explicit(&s->state, memory_order_acquire);
+        bool full = (int64_t)(at - atomic_load_explicit(&ring_tail, memory_order_relaxed)) >= ring_max ||
+                    (int32_t)(have - want) < 0;
+        if (SDK_UNLIKELY(full)) {
             if (!ring_overwrites || !sdk_trace_take(ignore, NULL))
                 return NULL;
             at = atomic_load_explicit(&ring_head, memory_order_relaxed);
-        } else {
+        } else if (SDK_UNLIKELY(have != want)) {
             at = atomic_load_explicit(&ring_head, memory_order_relaxed);
+        } else if (atomic_compare_exchange_weak_explicit(&ring_head, &at, at + 1, memory_order_relaxed,
+                                                         memory_order_relaxed)) {
+            if (SDK_UNLIKELY(at <= ring_mask && !(at % TOUCH_SLOTS)))
+                ring_touch(s, at);
+            *ret_pos = at;
+            return s;
         }
     }
 }
@@ -140,12 +148,12 @@ static SDK_COLD void ring_wake(void)
         wake();
 }
 
-static void ring_publish(struct slot *s, uint64_t pos)
+static inline void ring_publish(struct slot *s, uint64_t pos)
 {
-    atomic_store_explicit(&s->state, (uint32_t)(pos / ring_n) * 2 + 1, memory_order_release);
-    uint32_t at = (uint32_t)(pos % ring_n);
+    atomic_store_explicit(&s->state, (uint32_t)(pos >> ring_bits) * 2 + 1, memory_order_release);
+    uint32_t at = (uint32_t)pos & ring_mask;
     /* The first one too: in a child of fork it starts the pusher. */
-    if (SDK_UNLIKELY(at == ring_n / 2 || at % sdk_cfg.batch_max == sdk_cfg.batch_max - 1 || !pos))
+    if (SDK_UNLIKELY(at == ring_max / 2 || at % sdk_cfg.batch_max == sdk_cfg.batch_max - 1 || !pos))
         ring_wake();
 }
 
@@ -154,15 +162,17 @@ SDK_COLD bool sdk_trace_take(void (*fn)(void *ctx, const struct sdk_span_rec *re
     struct slot *r = atomic_load_explicit(&ring, memory_order_acquire);
     uint64_t at = atomic_load_explicit(&ring_tail, memory_order_relaxed);
     while (r) {
-        struct slot *s = &r[at % ring_n];
-        uint32_t want = (uint32_t)(at / ring_n) * 2 + 1, have = atomic_load_explicit(&s->state, memory_order_acquire);
+        struct slot *s = &r[at & ring_mask];
+        uint32_t want = (uint32_t)(at >> ring_bits) * 2 + 1,
+                 have = atomic_load_explicit(&s->state, memory_order_acquire);
         if ((int32_t)(have - want) < 0)
             return false;
         if (have == want && atomic_compare_exchange_weak_explicit(&ring_tail, &at, at + 1, memory_order_relaxed,
                                                                   memory_order_relaxed)) {
-            struct sdk_span_rec *far = far_records[at % ring_n];
+            struct sdk_span_rec *far = s->far ? far_records[at & ring_mask] : NULL;
             fn(ctx, far ? far : (const struct sdk_span_rec *)(const void *)s->near);
-            far_records[at % ring_n] = NULL;
+            if (far)
+                far_records[at & ring_mask] = NULL;
             atomic_store_explicit(&s->state, want + 1, memory_order_release);
             sdk_free(far, far ? far->size : 0);
             return true;
@@ -193,31 +203,50 @@ SDK_COLD void sdk_trace_queue(const struct sdk_span_rec *rec)
         return;
     }
     s->far = spill;
-    far_records[pos % ring_n] = far;
+    if (spill)
+        far_records[pos & ring_mask] = far;
     memcpy(spill ? (void *)far : s->near, rec, rec->size);
     ring_publish(s, pos);
 }
 
 /* ---- text of a span ---- */
 
-/* Copy n bytes if they are valid text; quick for ASCII. */
-static bool plain_copy(char *dst, const char *p, size_t n)
+static inline uint64_t odd_bytes(uint64_t w)
 {
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        uint64_t w;
-        memcpy(&w, p + i, 8);
-        if ((w | (w - 0x0101010101010101u)) & 0x8080808080808080u) /* a high bit, or a zero byte */
-            break;
-        memcpy(dst + i, &w, 8);
+    return (w | (w - 0x0101010101010101u)) & 0x8080808080808080u; /* a high bit, or a zero byte */
+}
+
+/* Copy n bytes if they are valid text; quick for ASCII: the last word overlaps the one before. */
+static inline bool plain_copy(char *dst, const char *p, size_t n)
+{
+    uint64_t w, odd = 0;
+    uint32_t a, b;
+    if (n >= 8) {
+        for (size_t i = 0; i < n - 8; i += 8) {
+            memcpy(&w, p + i, 8);
+            odd |= odd_bytes(w);
+            memcpy(dst + i, &w, 8);
+        }
+        memcpy(&w, p + n - 8, 8);
+        odd |= odd_bytes(w);
+        memcpy(dst + n - 8, &w, 8);
+    } else if (n >= 4) {
+        memcpy(&a, p, 4);
+        memcpy(&b, p + n - 4, 4);
+        odd = odd_bytes((uint64_t)a << 32 | b);
+        memcpy(dst, &a, 4);
+        memcpy(dst + n - 4, &b, 4);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            odd |= p[i] <= 0;
+            dst[i] = p[i];
+        }
     }
-    for (; i < n && p[i] > 0; i++)
-        dst[i] = p[i];
-    if (SDK_LIKELY(i == n))
+    if (SDK_LIKELY(!odd))
         return true;
-    if (!sdk_text_valid(p + i, n - i))
+    if (!sdk_text_valid(p, n))
         return false;
-    memcpy(dst + i, p + i, n - i);
+    memcpy(dst, p, n);
     return true;
 }
 
@@ -313,64 +342,94 @@ static SDK_COLD void attr_dropped(struct sdk_span *s)
     sdk_count(SDK_SPAN_LIMITS, 1);
 }
 
-static __attribute__((noinline)) void attr_put(struct sdk_span *s, const vane_attr *a)
+/* The attribute with that key. */
+static inline struct sdk_span_attr *attr_find(const struct sdk_span *s, const char *key, size_t key_n)
 {
-    size_t key_n = a->key ? strnlen(a->key, UINT16_MAX) : 0;
-    if (SDK_UNLIKELY(!key_n || a->type == VANE_T_NONE || (unsigned)a->type > VANE_T_BYTES || key_n > VANE_NAME_MAX)) {
+    for (size_t i = 0; i < s->n_attrs; i++) {
+        struct sdk_span_attr *x = attr_at(s, i);
+        if (x->key_n == key_n && (x->key == key || !memcmp(x->key, key, key_n)))
+            return x;
+    }
+    return NULL;
+}
+
+static SDK_COLD bool bytes_keep(struct sdk_span *s, const void *p, size_t n, uint64_t *ret_at, uint32_t *ret_n)
+{
+    struct sdk_span_more *m = more_of(s);
+    size_t kept = n > sdk_cfg.attribute_bytes_max ? sdk_cfg.attribute_bytes_max : n;
+    if (!m || !sdk_buf_room(&m->text, kept ? kept : 1))
+        return false;
+    if (kept < n)
+        sdk_count(SDK_CUT_STRINGS, 1);
+    *ret_at = SDK_SPAN_TEXT + m->text.n;
+    *ret_n = (uint32_t)kept;
+    sdk_put(&m->text, p, kept);
+    return true;
+}
+
+/* value: the bits of the union in a vane_attr. */
+static inline void attr_put(struct sdk_span *s, const char *key, size_t key_n, unsigned type, size_t n, uint64_t value)
+{
+    if (!key_n)
+        key_n = key ? strnlen(key, VANE_NAME_MAX + 1) : 0;
+    if (SDK_UNLIKELY(!key_n || !key || type - 1 >= VANE_T_BYTES || key_n > VANE_NAME_MAX)) {
         sdk_count(SDK_BAD_VALUES, 1);
         return;
     }
-    struct sdk_span_attr *at = NULL, fresh = { .key = a->key, .key_n = (uint16_t)key_n, .type = (uint8_t)a->type };
-    for (size_t i = 0; i < s->n_attrs; i++) {
-        struct sdk_span_attr *x = attr_at(s, i);
-        if (x->key_n == key_n && (x->key == a->key || !memcmp(x->key, a->key, key_n))) {
-            at = x;
-            break;
-        }
-    }
-    if (!at && (s->n_attrs >= sdk_cfg.span_attributes_max || (s->n_attrs >= SDK_SPAN_ATTRS && !attrs_grow(s)))) {
-        attr_dropped(s);
-        return;
-    }
-    if (a->type == VANE_T_STR) {
-        if (!text_keep(s, a->v.s, a->n, sdk_cfg.attribute_bytes_max, &fresh.v.at, &fresh.n)) {
+    struct sdk_span_attr *at = attr_find(s, key, key_n);
+    bool fresh = !at;
+    if (SDK_LIKELY(fresh)) {
+        bool room = s->n_attrs < sdk_cfg.span_attributes_max && (s->n_attrs < SDK_SPAN_ATTRS || attrs_grow(s));
+        if (SDK_UNLIKELY(!room)) {
             attr_dropped(s);
             return;
         }
-    } else if (a->type == VANE_T_BYTES) {
-        struct sdk_span_more *m = more_of(s);
-        size_t n = a->n > sdk_cfg.attribute_bytes_max ? sdk_cfg.attribute_bytes_max : a->n;
-        if (!m || !sdk_buf_room(&m->text, n ? n : 1)) {
+        at = attr_at(s, s->n_attrs);
+    }
+    if (type == VANE_T_STR || type == VANE_T_BYTES) {
+        const char *p = (const char *)(uintptr_t)value;
+        uint64_t where = 0;
+        uint32_t len = 0;
+        if (SDK_UNLIKELY(type == VANE_T_STR ? !text_keep(s, p, n, sdk_cfg.attribute_bytes_max, &where, &len)
+                                            : !bytes_keep(s, p, n, &where, &len))) {
             attr_dropped(s);
             return;
         }
-        if (n < a->n)
-            sdk_count(SDK_CUT_STRINGS, 1);
-        fresh.v.at = SDK_SPAN_TEXT + m->text.n;
-        fresh.n = (uint32_t)n;
-        sdk_put(&m->text, a->v.p, n);
-    } else if (a->type == VANE_T_F64) {
-        fresh.v.f = a->v.f;
+        at->v.at = where;
+        at->n = len;
     } else {
-        fresh.v.i = a->type == VANE_T_BOOL ? a->v.b != 0 : a->v.i;
+        int b;
+        memcpy(&b, &value, sizeof b); /* where the union has it */
+        at->v.i = type == VANE_T_BOOL ? b != 0 : (int64_t)value;
+        at->n = 0;
     }
-    if (!at)
-        at = attr_at(s, s->n_attrs++);
-    *at = fresh;
+    at->key = key;
+    at->key_n = (uint16_t)key_n;
+    at->type = (uint8_t)type;
+    s->n_attrs = (uint16_t)(s->n_attrs + fresh);
 }
 
-SDK_HOT void vane_span_set(vane_span *p, vane_attr attr)
+SDK_HOT void vane_span_put_(vane_span *p, const char *key, uint64_t type_and_key_n, size_t n, uint64_t value)
 {
     struct sdk_span *s = recorded(p);
     if (s)
-        attr_put(s, &attr);
+        attr_put(s, key, type_and_key_n >> 32, (uint32_t)type_and_key_n, n, value);
+}
+
+SDK_COLD static void attrs_put(struct sdk_span *s, const vane_attr *attrs, size_t n)
+{
+    for (size_t i = 0; attrs && i < n; i++) {
+        uint64_t value;
+        memcpy(&value, &attrs[i].v, sizeof value);
+        attr_put(s, attrs[i].key, attrs[i].key_n, (unsigned)attrs[i].type, attrs[i].n, value);
+    }
 }
 
 void vane_span_set_all(vane_span *p, const vane_attr *attrs, size_t n)
 {
     struct sdk_span *s = recorded(p);
-    for (size_t i = 0; s && attrs && i < n; i++)
-        attr_put(s, &attrs[i]);
+    if (s)
+        attrs_put(s, attrs, n);
 }
 
 /* ---- events, links, status ---- */
@@ -412,7 +471,7 @@ SDK_COLD static uint32_t pb_attrs(struct sdk_buf *b, unsigned field, const vane_
     uint32_t dropped = 0, put = 0;
     for (size_t i = 0; attrs && i < n; i++) {
         const vane_attr *a = &attrs[i];
-        size_t key_n = a->key ? strnlen(a->key, VANE_NAME_MAX + 1) : 0;
+        size_t key_n = !a->key ? 0 : a->key_n ? a->key_n : strnlen(a->key, VANE_NAME_MAX + 1);
         bool bad = !key_n || key_n > VANE_NAME_MAX || a->type == VANE_T_NONE || (unsigned)a->type > VANE_T_BYTES;
         if (bad || put == sdk_cfg.span_attributes_max) {
             dropped++;
@@ -470,7 +529,7 @@ SDK_COLD void vane_span_event_at(vane_span *p, const char *name, uint64_t unix_n
         return;
     }
     size_t before = m->events.n, mark = sdk_pb_begin(&m->events, 11);
-    sdk_pb_fixed64(&m->events, 1, unix_ns ? unix_ns : unix_of(sdk_mono_ns()));
+    sdk_pb_fixed64(&m->events, 1, unix_ns ? unix_ns : unix_now());
     pb_text(&m->events, 2, name, SIZE_MAX, SDK_NAME_BYTES);
     uint32_t dropped = pb_attrs(&m->events, 3, attrs, n);
     if (dropped)
@@ -545,15 +604,13 @@ SDK_COLD void vane_span_rename(vane_span *p, const char *name)
 
 /* ---- start ---- */
 
-static void random_id(uint8_t *p, size_t n)
+static inline uint64_t random_id(void)
 {
-    for (size_t i = 0; i < n; i += 8) {
-        uint64_t r;
-        do
-            r = sdk_random();
-        while (!r);
-        memcpy(p + i, &r, 8);
-    }
+    uint64_t r;
+    do
+        r = sdk_random();
+    while (SDK_UNLIKELY(!r));
+    return r;
 }
 
 static inline bool ids_set(const vane_context *c)
@@ -565,7 +622,28 @@ static inline bool ids_set(const vane_context *c)
     return (a | b) && s;
 }
 
-static void make_current(struct sdk_span *s, vane_span *span)
+/* An own context in the making: kept in registers until it is stored, because a copy of what was just stored in parts
+ * waits for the stores. */
+struct identity {
+    uint64_t trace[2], span;
+    uint8_t flags;
+    uint16_t hold;
+    uint32_t extra;
+};
+
+static inline void context_put(vane_context *c, const struct identity *id)
+{
+    memcpy(c->trace_id, &id->trace[0], 8);
+    memcpy(c->trace_id + 8, &id->trace[1], 8);
+    memcpy(c->span_id, &id->span, 8);
+    c->flags = id->flags;
+    c->remote = 0;
+    c->reserved_[0] = (uint8_t)id->hold;
+    c->reserved_[1] = (uint8_t)(id->hold >> 8);
+    c->extra = id->extra;
+}
+
+static inline void make_current(struct sdk_span *s, const struct identity *id, vane_span *span)
 {
     struct sdk_tls *t = &sdk_tls;
     s->thread = t;
@@ -573,42 +651,58 @@ static void make_current(struct sdk_span *s, vane_span *span)
     s->previous_span = t->span;
     s->serial = ++here.serial;
     s->depth = here.depth;
-    if (here.depth < DEPTH)
+    if (SDK_LIKELY(here.depth < DEPTH))
         here.stack[here.depth] = s->serial;
     here.depth++;
-    t->context = s->ctx;
+    context_put(&t->context, id);
     t->span = span;
 }
 
-/* Sampled, held for the end of the root, or neither. */
-static void decide(struct sdk_span *s, const vane_context *parent, bool child, const char *name, const vane_attr *attrs,
-                   size_t n)
+/* Sampled, held for the end of the root, or neither: by the sampler's rules. */
+static SDK_COLD void decide_by_rules(struct sdk_span *s, struct identity *id, const char *name, const vane_attr *attrs,
+                                     size_t n)
 {
-    bool follows = sdk_sample_follows();
-    bool told = child ? !(parent->flags & SDK_CTX_DEFERRED) : (parent->flags & SDK_CTX_DECIDED) != 0;
-    if (parent->flags & SDK_CTX_DEBUG) {
-        s->ctx.flags |= SDK_CTX_SAMPLED | SDK_CTX_DEBUG;
-        return;
-    }
-    if (follows && told) {
-        s->ctx.flags |= parent->flags & SDK_CTX_SAMPLED;
-        if (child && !parent->remote)
-            memcpy(s->ctx.reserved_, parent->reserved_, 2);
-        return;
-    }
-    struct sdk_decision d = sdk_sample_root(s->ctx.trace_id, name, attrs, n);
+    uint8_t trace_id[16];
+    memcpy(trace_id, id->trace, 16);
+    struct sdk_decision d = sdk_sample_root(trace_id, name, attrs, n);
     if (d.sampled) {
-        s->ctx.flags |= SDK_CTX_SAMPLED;
+        id->flags |= SDK_CTX_SAMPLED;
     } else if (d.keep_errors || d.keep_slow_ns) {
-        uint16_t hold = sdk_hold_new(s->ctx.trace_id);
-        s->ctx.reserved_[0] = (uint8_t)hold;
-        s->ctx.reserved_[1] = (uint8_t)(hold >> 8);
-        s->hold_root = hold ? (uint8_t)(d.keep_errors | 2) : 0;
+        id->hold = sdk_hold_new(trace_id);
+        s->hold_root = id->hold ? (uint8_t)(d.keep_errors | 2) : 0;
         s->keep_slow_ns = d.keep_slow_ns;
     }
 }
 
-static void start_recording(struct sdk_span *s, const char *name, const vane_span_opts *o)
+static inline void decide(struct sdk_span *s, struct identity *id, const vane_context *parent, bool child,
+                          const char *name, const vane_attr *attrs, size_t n)
+{
+    bool told = child ? !(parent->flags & SDK_CTX_DEFERRED) : (parent->flags & SDK_CTX_DECIDED) != 0;
+    if (SDK_UNLIKELY(parent->flags & SDK_CTX_DEBUG)) {
+        id->flags |= SDK_CTX_SAMPLED | SDK_CTX_DEBUG;
+    } else if (told && sdk_sample_follows()) {
+        id->flags |= parent->flags & SDK_CTX_SAMPLED;
+        if (child && !parent->remote)
+            id->hold = sdk_ctx_hold(parent);
+    } else if (SDK_LIKELY(atomic_load_explicit(&sdk_sample_all, memory_order_relaxed))) {
+        id->flags |= SDK_CTX_SAMPLED;
+    } else {
+        decide_by_rules(s, id, name, attrs, n);
+    }
+}
+
+static inline void count_started(void)
+{
+    struct sdk_shard *shard = sdk_tls.shard;
+    if (SDK_UNLIKELY(!shard))
+        shard = sdk_shard_mine();
+    if (SDK_LIKELY(shard != sdk_shards))
+        sdk_own_add(&shard->spans_started, 1);
+    else
+        sdk_count(SDK_SPANS_STARTED, 1);
+}
+
+static inline void start_recording(struct sdk_span *s, const char *name, uint64_t start_unix_ns)
 {
     state_set(s, RECORDED);
     s->name = name;
@@ -617,52 +711,64 @@ static void start_recording(struct sdk_span *s, const char *name, const vane_spa
     s->code = 0;
     s->name_n = s->status_n = 0;
     s->n_events = s->n_links = s->dropped_attrs = s->dropped_events = s->dropped_links = 0;
-    s->start_mono_ns = sdk_mono_ns();
-    s->start_unix_ns = o && o->start_unix_ns ? o->start_unix_ns : unix_of(s->start_mono_ns);
-    sdk_count(SDK_SPANS_STARTED, 1);
+    s->start_mono_ns = sdk_tick_ns(&s->start_unix_ns);
+    if (SDK_UNLIKELY(start_unix_ns))
+        s->start_unix_ns = start_unix_ns;
+    count_started();
 }
 
-static void start(vane_span *span, const char *name, vane_span_kind kind, const vane_span_opts *o)
+static SDK_COLD void record_options(struct sdk_span *s, vane_span *span, const vane_span_opts *o)
+{
+    attrs_put(s, o->attrs, o->n_attrs);
+    for (size_t i = 0; o->links && i < o->n_links; i++)
+        vane_span_link(span, &o->links[i], NULL, 0);
+}
+
+static inline void start(vane_span *span, const char *name, vane_span_kind kind, const vane_span_opts *o)
 {
     struct sdk_span *s = span_of(span);
-    uint32_t on = atomic_load_explicit(&mode, memory_order_relaxed);
-    if (!on) {
+    if (SDK_UNLIKELY(!atomic_load_explicit(&mode, memory_order_relaxed))) {
         s->ctx = (vane_context){ 0 };
         state_set(s, OFF);
         return;
     }
-    const vane_context parent = o && o->parent ? *o->parent : sdk_tls.context;
-    bool child = ids_set(&parent);
+    const vane_context *parent = o && o->parent ? o->parent : &sdk_tls.context;
+    bool child = ids_set(parent);
+    struct identity id = { .span = random_id(), .flags = SDK_CTX_RANDOM, .extra = parent->extra };
     name = name ? name : "";
-    memset(&s->ctx, 0, sizeof s->ctx);
     s->hold_root = 0;
     s->kind = (unsigned)kind - 1 < VANE_SPAN_CONSUMER ? (uint8_t)kind : VANE_SPAN_INTERNAL;
-    s->parent_remote = child && parent.remote;
+    s->parent_remote = child && parent->remote;
     if (child) {
-        memcpy(s->ctx.trace_id, parent.trace_id, 16);
-        memcpy(s->parent, parent.span_id, 8);
-        s->ctx.flags = parent.flags & SDK_CTX_RANDOM;
+        memcpy(id.trace, parent->trace_id, 16);
+        memcpy(s->parent, parent->span_id, 8);
+        id.flags = parent->flags & SDK_CTX_RANDOM;
     } else {
-        random_id(s->ctx.trace_id, 16);
+        id.trace[0] = random_id();
+        id.trace[1] = random_id();
         memset(s->parent, 0, 8);
-        s->ctx.flags = SDK_CTX_RANDOM;
     }
-    random_id(s->ctx.span_id, 8);
-    s->extra_held = parent.extra && sdk_extra_hold(parent.extra);
-    s->ctx.extra = s->extra_held ? parent.extra : 0;
-    decide(s, &parent, child, name, o ? o->attrs : NULL, o && o->attrs ? o->n_attrs : 0);
-    if (s->ctx.flags & SDK_CTX_SAMPLED || sdk_ctx_hold(&s->ctx))
-        start_recording(s, name, o);
-    else
+    s->extra_held = SDK_UNLIKELY(id.extra) && sdk_extra_hold(id.extra);
+    if (!s->extra_held)
+        id.extra = 0;
+    decide(s, &id, parent, child, name, o ? o->attrs : NULL, o && o->attrs ? o->n_attrs : 0);
+    context_put(&s->ctx, &id);
+    bool recording = id.flags & SDK_CTX_SAMPLED || id.hold;
+    if (SDK_LIKELY(recording)) {
+        start_recording(s, name, o ? o->start_unix_ns : 0);
+        if (o)
+            record_options(s, span, o);
+    } else {
         state_set(s, UNSAMPLED);
-    bool recording = state_of(s) == RECORDED;
-    for (size_t i = 0; recording && o && o->attrs && i < o->n_attrs; i++)
-        attr_put(s, &o->attrs[i]);
-    for (size_t i = 0; recording && o && o->links && i < o->n_links; i++)
-        vane_span_link(span, &o->links[i], NULL, 0);
+    }
     s->thread = NULL;
     if (!o || !o->not_current)
-        make_current(s, recording ? span : NULL);
+        make_current(s, &id, recording ? span : NULL);
+}
+
+static __attribute__((noinline)) void start_plain(vane_span *span, const char *name, vane_span_kind kind)
+{
+    start(span, name, kind, NULL);
 }
 
 SDK_HOT void vane_span_start(vane_span *span, const char *name, vane_span_kind kind)
@@ -683,7 +789,7 @@ SDK_HOT void vane_span_start(vane_span *span, const char *name, vane_span_kind k
         state_set(s, FAST);
         return;
     }
-    start(span, name, kind, NULL);
+    start_plain(span, name, kind);
 }
 
 void vane_span_start_opts(vane_span *span, const char *name, const vane_span_opts *opts)
@@ -712,10 +818,27 @@ static void leave(struct sdk_span *s, vane_span *span)
     here.depth = s->depth;
 }
 
-static inline char *put_bytes(char *p, const void *from, size_t n)
+/* Short ones in words that overlap. */
+static inline char *put_bytes(char *p, const char *from, size_t n)
 {
-    if (n)
+    uint64_t a, b;
+    uint32_t c, d;
+    if (n > 16) {
         memcpy(p, from, n);
+    } else if (n >= 8) {
+        memcpy(&a, from, 8);
+        memcpy(&b, from + n - 8, 8);
+        memcpy(p, &a, 8);
+        memcpy(p + n - 8, &b, 8);
+    } else if (n >= 4) {
+        memcpy(&c, from, 4);
+        memcpy(&d, from + n - 4, 4);
+        memcpy(p, &c, 4);
+        memcpy(p + n - 4, &d, 4);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            p[i] = from[i];
+    }
     return p + n;
 }
 
@@ -770,12 +893,19 @@ static __attribute__((noinline)) void rec_write(struct sdk_span_rec *r, size_t s
         bool text = attr_is_text(a);
         char *head = p;
         p += sizeof(struct sdk_rec_attr);
-        struct sdk_rec_attr ra = { .n = text ? a->n : 8,
-                                   .type = a->type,
-                                   .key_n = (uint16_t)text_copy(p, a->key_n, a->key, a->key_n) };
-        memcpy(head, &ra, sizeof ra);
-        p += ra.key_n;
-        p = text ? put_bytes(p, text_at(s, a->v.at), a->n) : put_bytes(p, &a->v, 8);
+        uint32_t n = text ? a->n : 8;
+        uint16_t key_n = (uint16_t)text_copy(p, a->key_n, a->key, a->key_n);
+        memcpy(head + offsetof(struct sdk_rec_attr, n), &n, sizeof n);
+        memcpy(head + offsetof(struct sdk_rec_attr, key_n), &key_n, sizeof key_n);
+        head[offsetof(struct sdk_rec_attr, type)] = (char)a->type;
+        head[offsetof(struct sdk_rec_attr, unused_)] = 0;
+        p += key_n;
+        if (text) {
+            p = put_bytes(p, text_at(s, a->v.at), a->n);
+        } else {
+            memcpy(p, &a->v, 8);
+            p += 8;
+        }
     }
     if (m) {
         p = put_bytes(p, m->events.p, m->events.n);
@@ -826,7 +956,8 @@ static void export(struct sdk_span *s, uint64_t end)
         return;
     }
     slot->far = spill;
-    far_records[pos % ring_n] = far;
+    if (SDK_UNLIKELY(spill))
+        far_records[pos & ring_mask] = far;
     rec_write(spill ? far : (void *)slot->near, size, s, name, name_n, state, state_n, end);
     ring_publish(slot, pos);
 }
@@ -848,7 +979,8 @@ static uint64_t end(vane_span *span, uint64_t end_unix_ns)
     }
     leave(s, k == RECORDED ? span : NULL);
     if (k == RECORDED) {
-        took = sdk_mono_ns() - s->start_mono_ns;
+        uint64_t unused, now = sdk_tick_ns(&unused);
+        took = now > s->start_mono_ns ? now - s->start_mono_ns : 0;
         uint64_t at = s->start_unix_ns + took;
         if (end_unix_ns) {
             at = end_unix_ns > s->start_unix_ns ? end_unix_ns : s->start_unix_ns;
@@ -950,19 +1082,22 @@ SDK_COLD static vane_status trace_start(void)
     atomic_store(&ring, NULL);
     atomic_store(&ring_head, 0);
     atomic_store(&ring_tail, 0);
-    atomic_store(&anchor_at, 0);
     if (sdk_cfg.tracing != VANE_ON)
         return VANE_OK;
     bool taken = sdk_trace_pushed();
     ring_overwrites = !taken;
     if (taken || set(sdk_cfg.blackbox_dir)) {
-        ring_n = sdk_cfg.span_queue_max;
-        struct slot *r = sdk_region("span", 0, (size_t)ring_n * sizeof *r);
+        ring_max = sdk_cfg.span_queue_max;
+        for (ring_bits = 0; 1u << ring_bits < ring_max; ring_bits++)
+            ;
+        uint32_t slots = 1u << ring_bits;
+        ring_mask = slots - 1;
+        struct slot *r = sdk_region("span", 0, (size_t)slots * sizeof *r);
         sdk_free(far_records, far_records_n * sizeof *far_records);
-        far_records = sdk_alloc(ring_n * sizeof *far_records);
-        far_records_n = far_records ? ring_n : 0;
+        far_records = sdk_alloc(slots * sizeof *far_records);
+        far_records_n = far_records ? slots : 0;
         if (!r || !far_records) {
-            sdk_diag(VANE_E_NOMEM, "no room for %u finished spans (span_queue_max) in memory_max_bytes", ring_n);
+            sdk_diag(VANE_E_NOMEM, "no room for %u finished spans (span_queue_max) in memory_max_bytes", ring_max);
             return VANE_E_NOMEM;
         }
         atomic_store(&ring, r);

@@ -109,8 +109,14 @@ struct sdk_decision {
     uint64_t keep_slow_ns;
 };
 struct sdk_decision sdk_sample_root(const uint8_t trace_id[16], const char *name, const vane_attr *attrs, size_t n);
+/* The sampler takes every root: no need to ask. */
+extern _Atomic bool sdk_sample_all;
 /* Whether children follow their parent. */
-bool sdk_sample_follows(void);
+static inline bool sdk_sample_follows(void)
+{
+    return sdk_cfg.sampler != VANE_SAMPLER_ALWAYS_ON && sdk_cfg.sampler != VANE_SAMPLER_ALWAYS_OFF &&
+           sdk_cfg.sampler != VANE_SAMPLER_RATIO;
+}
 /* Jaeger's answer to GET /sampling?service=...; false: not understood, the strategy before stays. */
 bool sdk_sample_remote(const char *json, size_t n);
 

@@ -3,8 +3,10 @@
 #include "sdk_int.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +14,10 @@
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 /* ---- memory ---- */
 
@@ -585,6 +591,162 @@ uint64_t sdk_unix_ms_coarse(void)
     return (clock_ns(CLOCK_REALTIME_COARSE) + clock_offset()) / 1000000u;
 }
 
+/* Reading the processor's counter costs half of clock_gettime(), which reads it too. Time is that of an anchor, a pair of
+ * both, plus what the counter has moved since, by a rate measured from anchor to anchor. Anchors are renewed after 10 ms,
+ * then at longer and longer distances up to a second, so that the error of a pair (some 30 ns) grows by GROWS at most.
+ * Only where the kernel itself trusts the counter for its clock. A machine that was suspended or moved gets a new anchor;
+ * when the rate is another one again and again, the clock is used for good. */
+enum { GROWS = 8, STRIKES_MAX = 3, RATE_BITS = 30 };
+#define FIRST_NS 10000000u
+#define RENEW_NS 1000000000u
+static struct {
+    /* A sequence lock: odd while the others are written. They are stored with release and loaded with acquire, so that who
+     * sees one of them new also sees a new seq. */
+    _Atomic uint32_t seq;
+    _Atomic bool counter;         /* is to be used */
+    _Atomic uint64_t ticks, ns;   /* the anchor; 0: none */
+    _Atomic uint64_t rate, valid; /* (ns << RATE_BITS) per tick; ticks that the anchor is good for */
+    _Atomic uint64_t distance;    /* of the wall clock */
+    uint32_t strikes;
+} tick __attribute__((aligned(64)));
+
+#if defined(__x86_64__)
+static inline uint64_t counter_read(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+
+static SDK_COLD bool counter_trusted(void)
+{
+    unsigned a, b, c, d = 0;
+    if (!__get_cpuid(0x80000007, &a, &b, &c, &d) || !(d & 1u << 8)) /* one rate, whatever the processor does */
+        return false;
+    char name[16] = "";
+    int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, name, sizeof name - 1);
+    if (fd >= 0)
+        close(fd);
+    return n > 0 && !strcmp(name, "tsc\n");
+}
+#else
+static inline uint64_t counter_read(void)
+{
+    return 0;
+}
+
+static bool counter_trusted(void)
+{
+    return false;
+}
+#endif
+
+static inline uint64_t get(_Atomic uint64_t *p)
+{
+    return atomic_load_explicit(p, memory_order_acquire);
+}
+
+static inline void put(_Atomic uint64_t *p, uint64_t v)
+{
+    atomic_store_explicit(p, v, memory_order_release);
+}
+
+static bool tick_lock(void)
+{
+    uint32_t seq = atomic_load_explicit(&tick.seq, memory_order_relaxed);
+    return !(seq & 1) && atomic_compare_exchange_strong(&tick.seq, &seq, seq + 1);
+}
+
+static void tick_unlock(void)
+{
+    atomic_fetch_add(&tick.seq, 1);
+}
+
+/* The rate from the anchor to here; 0 when it cannot be right. */
+static uint64_t rate_measured(uint64_t ticks, uint64_t ns)
+{
+    uint64_t old = get(&tick.rate), rate = (uint64_t)(((__uint128_t)ns << RATE_BITS) / (ticks ? ticks : 1)),
+             off = rate > old ? rate - old : old - rate;
+    bool sane = rate >> (RATE_BITS - 4) && !(rate >> (RATE_BITS + 1)); /* 500 MHz to 16 GHz */
+    return sane && (!old || off < old / 500) ? rate : 0;
+}
+
+/* A new anchor. Locked. */
+static SDK_COLD void tick_renew(void)
+{
+    uint64_t before, after, ns, wall;
+    int tries = 3;
+    do { /* readings that nothing came in between */
+        before = counter_read();
+        ns = sdk_mono_ns();
+        after = counter_read();
+        wall = sdk_unix_ns();
+    } while (counter_read() - before > 2000 && --tries);
+    uint64_t at = before + (after - before) / 2, since = at - get(&tick.ticks);
+    if (get(&tick.ns) && atomic_load_explicit(&tick.counter, memory_order_relaxed)) {
+        uint64_t rate = rate_measured(since, ns - get(&tick.ns));
+        if (rate)
+            put(&tick.rate, rate);
+        tick.strikes = rate ? 0 : tick.strikes + 1;
+        if (tick.strikes == STRIKES_MAX) {
+            atomic_store_explicit(&tick.counter, false, memory_order_relaxed);
+            put(&tick.rate, 0);
+        }
+    }
+    uint64_t rate = get(&tick.rate), second = rate ? ((uint64_t)RENEW_NS << RATE_BITS) / rate : 0;
+    put(&tick.ticks, at);
+    put(&tick.ns, ns);
+    put(&tick.valid, since < second / GROWS ? since * GROWS : second);
+    put(&tick.distance, wall - ns);
+}
+
+static SDK_COLD uint64_t tick_slow(uint64_t *ret_unix)
+{
+    uint64_t ns = sdk_mono_ns();
+    bool counter = atomic_load_explicit(&tick.counter, memory_order_relaxed);
+    if (ns - get(&tick.ns) > (counter ? FIRST_NS : RENEW_NS) && tick_lock()) {
+        tick_renew();
+        tick_unlock();
+    }
+    *ret_unix = ns + get(&tick.distance);
+    return ns;
+}
+
+SDK_HOT uint64_t sdk_tick_ns(uint64_t *ret_unix)
+{
+    uint32_t seq = atomic_load_explicit(&tick.seq, memory_order_acquire);
+    uint64_t ticks = get(&tick.ticks), ns = get(&tick.ns), rate = get(&tick.rate), valid = get(&tick.valid),
+             distance = get(&tick.distance);
+    bool torn = seq & 1 || seq != atomic_load_explicit(&tick.seq, memory_order_relaxed);
+    if (SDK_UNLIKELY(torn || !valid))
+        return tick_slow(ret_unix);
+    uint64_t passed = counter_read() - ticks;
+    if (SDK_UNLIKELY(passed >= valid))
+        return tick_slow(ret_unix);
+    ns += passed * rate >> RATE_BITS;
+    *ret_unix = ns + distance;
+    return ns;
+}
+
+void sdk_tick_start(void)
+{
+    static _Atomic bool known;
+    while (!tick_lock())
+        sched_yield();
+    if (!atomic_exchange(&known, true))
+        atomic_store(&tick.counter, counter_trusted());
+    put(&tick.ns, 0);
+    tick_renew();
+    tick_unlock();
+}
+
+/* Another thread may have stood in tick_renew(). */
+void sdk_tick_fork_child(void)
+{
+    put(&tick.valid, 0);
+    put(&tick.ns, 0);
+    atomic_store(&tick.seq, 0);
+}
+
 static SDK_COLD void random_seed(struct sdk_tls *t)
 {
     if (getrandom(t->rng, sizeof t->rng, GRND_NONBLOCK) != (ssize_t)sizeof t->rng || !(t->rng[0] | t->rng[1])) {
@@ -609,25 +771,44 @@ uint64_t sdk_random(void)
 
 /* ---- threads and events ---- */
 
+/* What a thread begins with, until it has read it: static, so that a child of fork, which does not have the thread, loses
+ * nothing. */
 struct thread_arg {
     void *(*fn)(void *);
     void *arg;
     char name[16];
+    _Atomic bool used;
 };
+static struct thread_arg thread_args[32];
+
+static struct thread_arg *thread_arg_new(void)
+{
+    for (size_t i = 0; i < SDK_COUNT_OF(thread_args); i++)
+        if (!atomic_exchange(&thread_args[i].used, true))
+            return &thread_args[i];
+    return NULL;
+}
+
+void sdk_thread_fork_child(void)
+{
+    for (size_t i = 0; i < SDK_COUNT_OF(thread_args); i++)
+        atomic_store(&thread_args[i].used, false);
+}
 
 static void *thread_main(void *p)
 {
-    struct thread_arg a = *(struct thread_arg *)p;
-    sdk_free(p, sizeof a);
-    pthread_setname_np(pthread_self(), a.name);
-    return a.fn(a.arg);
+    struct thread_arg *a = p;
+    void *(*fn)(void *) = a->fn, *arg = a->arg;
+    pthread_setname_np(pthread_self(), a->name);
+    atomic_store(&a->used, false);
+    return fn(arg);
 }
 
 SDK_COLD int sdk_thread_start(pthread_t *ret, const char *name, void *(*fn)(void *), void *arg)
 {
-    struct thread_arg *a = sdk_alloc(sizeof *a);
+    struct thread_arg *a = thread_arg_new();
     if (!a)
-        return ENOMEM;
+        return EAGAIN;
     a->fn = fn;
     a->arg = arg;
     snprintf(a->name, sizeof a->name, "vane-%s", name);
@@ -641,7 +822,7 @@ SDK_COLD int sdk_thread_start(pthread_t *ret, const char *name, void *(*fn)(void
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     if (e)
-        sdk_free(a, sizeof *a);
+        atomic_store(&a->used, false);
     return e;
 }
 

@@ -281,12 +281,53 @@ static void test_self(void **state)
         assert_non_null(vane_status_text((vane_status)i));
 }
 
+/* The cheap clock goes with the dear one, over its renewals, in several threads and in a child. */
+static void *ticks_go_along(void *p)
+{
+    (void)p;
+    uint64_t end = sdk_mono_ns() + 400000000u, last = 0, back = 0, n = 0;
+    while (sdk_mono_ns() < end) {
+        uint64_t wall, before = sdk_mono_ns(), unix_before = sdk_unix_ns(), now = sdk_tick_ns(&wall),
+                       after = sdk_mono_ns(), unix_after = sdk_unix_ns();
+        if (now + 50000 < before || now > after + 50000)
+            return (void *)1;
+        if (wall + 2000000 < unix_before || wall > unix_after + 2000000)
+            return (void *)2;
+        back += now + 50000 < last;
+        last = now;
+        n++;
+    }
+    return !n || back ? (void *)3 : NULL;
+}
+
+static void test_ticks(void **state)
+{
+    (void)state;
+    vane_config c = config();
+    assert_int_equal(vane_start(&c), VANE_OK);
+    pthread_t t[4];
+    void *bad;
+    for (int i = 0; i < 4; i++)
+        pthread_create(&t[i], NULL, ticks_go_along, NULL);
+    for (int i = 0; i < 4; i++) {
+        pthread_join(t[i], &bad);
+        assert_null(bad);
+    }
+    pid_t pid = fork();
+    if (!pid)
+        _exit((int)(intptr_t)ticks_go_along(NULL));
+    int status;
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, 0);
+    vane_stop(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_life),          cmocka_unit_test(test_bad_config), cmocka_unit_test(test_environment),
         cmocka_unit_test(test_numbers),       cmocka_unit_test(test_text),       cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_self),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_self),       cmocka_unit_test(test_ticks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

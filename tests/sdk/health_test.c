@@ -16,11 +16,16 @@ static void begin(void)
     c.ignore_environment = VANE_ON;
     c.service_name = "shop";
     c.log_sinks = "none";
-    assert_int_equal(vane_start(&c), VANE_OK);
+    /* A machine may be so busy that a call of the life before is still under way after a second. */
+    vane_status st = VANE_E_STATE;
+    for (int i = 0; i < 30 && st == VANE_E_STATE; i++)
+        st = vane_start(&c);
+    assert_int_equal(st, VANE_OK);
 }
 
 struct fake {
-    _Atomic int runs, inside, overlaps, hold_ms;
+    _Atomic int runs, inside, overlaps;
+    _Atomic bool hold; /* a call does not return before this is false */
     _Atomic int state;
     const char *message;
 };
@@ -30,7 +35,7 @@ static vane_health check(void *ctx, char *message, size_t n)
     struct fake *f = ctx;
     if (atomic_fetch_add(&f->inside, 1))
         atomic_fetch_add(&f->overlaps, 1);
-    for (int i = 0; i < atomic_load(&f->hold_ms); i++)
+    while (atomic_load(&f->hold))
         usleep(1000);
     if (f->message)
         snprintf(message, n, "%s", f->message);
@@ -45,12 +50,11 @@ static vane_status add(const char *name, struct fake *f, uint32_t interval_ms, u
                                                 .interval_ms = interval_ms, .timeout_ms = timeout_ms, .flags = flags });
 }
 
-static void wait_runs(struct fake *f, int n)
+static void wait_for(_Atomic int *what, int n)
 {
-    for (int i = 0; atomic_load(&f->runs) < n && i < 10000; i++)
+    for (int i = 0; atomic_load(what) < n && i < 30000; i++)
         usleep(1000);
-    assert_true(atomic_load(&f->runs) >= n);
-    usleep(5000); /* the result is noted after the call */
+    assert_true(atomic_load(what) >= n);
 }
 
 static char body[65536];
@@ -67,13 +71,25 @@ static int view(vane_health_view v)
     return status;
 }
 
-static void has(int where, const char *part, bool wanted)
+static void has(int where, const char *part)
 {
-    if ((strstr(body, part) != NULL) != wanted)
-        fail_msg("line %d: %s \"%s\" in: %s", where, wanted ? "no" : "a", part, body);
+    if (!strstr(body, part))
+        fail_msg("line %d: no \"%s\" in: %s", where, part, body);
 }
-#define HAS(part)     has(__LINE__, part, true)
-#define HAS_NOT(part) has(__LINE__, part, false)
+#define HAS(part) has(__LINE__, part)
+
+/* Results are noted after the call, and are too old on a machine that stands still: look until it is so. */
+static void view_becomes(int where, vane_health_view v, int status, const char *part)
+{
+    int have = view(v);
+    for (int i = 0; (have != status || !strstr(body, part)) && i < 30000; i++) {
+        usleep(1000);
+        have = view(v);
+    }
+    if (have != status || !strstr(body, part))
+        fail_msg("line %d: no %d with \"%s\" but %d: %s", where, status, part, have, body);
+}
+#define BECOMES(v, status, part) view_becomes(__LINE__, v, status, part)
 
 static void test_states(void **state)
 {
@@ -84,28 +100,23 @@ static void test_states(void **state)
     HAS("{\"status\":\"HEALTHY\",\"service\":\"shop\",\"timestamp\":\"20");
     struct fake db = { .message = "3 \"idle\" \xFF" }, cache = { .state = VANE_UNHEALTHY }, live = { 0 };
     assert_int_equal(add("db", &db, 100, 1000, 0), VANE_OK);
-    wait_runs(&db, 2);
-    assert_int_equal(view(VANE_HEALTH_DETAILED), 200);
-    HAS("\"checks\":{\"db\":{\"status\":\"HEALTHY\",\"message\":\"3 \\\"idle\\\" \xEF\xBF\xBD\",\"last_run\":\"20");
+    wait_for(&db.runs, 2);
+    BECOMES(VANE_HEALTH_DETAILED, 200,
+            "\"checks\":{\"db\":{\"status\":\"HEALTHY\",\"message\":\"3 \\\"idle\\\" \xEF\xBF\xBD\",\"last_run\":\"20");
     HAS("\"interval_seconds\":0.1,\"optional\":false,\"liveness\":false,\"readiness\":true}}}\n");
     assert_int_equal(add("cache", &cache, 0, 0, VANE_HEALTH_OPTIONAL), VANE_OK);
-    wait_runs(&cache, 1);
-    assert_int_equal(vane_health_overall(), VANE_DEGRADED);
-    assert_int_equal(view(VANE_HEALTH_READY), 200);
-    HAS("{\"status\":\"DEGRADED\"");
+    wait_for(&cache.runs, 1);
+    BECOMES(VANE_HEALTH_READY, 200, "{\"status\":\"DEGRADED\"");
     HAS("\"healthy\":1,\"degraded\":0,\"unhealthy\":1}");
     atomic_store(&db.state, VANE_UNHEALTHY);
-    wait_runs(&db, atomic_load(&db.runs) + 2);
-    assert_int_equal(view(VANE_HEALTH_SUMMARY), 503);
+    BECOMES(VANE_HEALTH_SUMMARY, 503, "\"unhealthy\":2}");
+    assert_int_equal(vane_health_overall(), VANE_UNHEALTHY);
     assert_int_equal(view(VANE_HEALTH_LIVE), 200); /* no check of that kind fails */
     assert_int_equal(add("live", &live, 100, 1000, VANE_HEALTH_LIVENESS), VANE_OK);
-    wait_runs(&live, 1);
-    assert_int_equal(view(VANE_HEALTH_LIVE), 200);
+    BECOMES(VANE_HEALTH_LIVE, 200, "\"healthy\":1,");
     atomic_store(&live.state, 99); /* no state */
-    wait_runs(&live, atomic_load(&live.runs) + 2);
+    BECOMES(VANE_HEALTH_DETAILED, 503, "the check answered no state");
     assert_int_equal(view(VANE_HEALTH_LIVE), 503);
-    assert_int_equal(view(VANE_HEALTH_DETAILED), 503);
-    HAS("the check answered no state");
     /* By hand. */
     assert_int_equal(vane_health_set("queue", VANE_DEGRADED, "long"), VANE_OK);
     assert_int_equal(vane_health_set("db", VANE_HEALTHY, ""), VANE_E_EXISTS);
@@ -137,30 +148,33 @@ static void test_timeout(void **state)
     (void)state;
     begin();
     /* Both runners hang; others are still run. */
-    struct fake slow[2] = { { .hold_ms = 600 }, { .hold_ms = 600 } }, good = { 0 };
+    struct fake slow[2] = { { .hold = true }, { .hold = true } }, good = { 0 };
     assert_int_equal(add("slow0", &slow[0], 100, 150, 0), VANE_OK);
     assert_int_equal(add("slow1", &slow[1], 100, 150, 0), VANE_OK);
     view(VANE_HEALTH_DETAILED);
     HAS("not checked yet");
-    usleep(50000);
+    wait_for(&slow[0].inside, 1);
+    wait_for(&slow[1].inside, 1);
     assert_int_equal(add("good", &good, 100, 1000, 0), VANE_OK);
-    wait_runs(&good, 1);
+    wait_for(&good.runs, 1);
+    BECOMES(VANE_HEALTH_DETAILED, 503, "\"slow0\":{\"status\":\"UNHEALTHY\",\"message\":\"timed out after 0 s\"");
     assert_int_equal(atomic_load(&slow[0].runs), 0);
-    assert_int_equal(view(VANE_HEALTH_DETAILED), 503);
-    HAS("\"slow0\":{\"status\":\"UNHEALTHY\",\"message\":\"timed out after 0 s\"");
+    for (int i = 0; atomic_load(&sdk_counters[SDK_CALLBACKS_SLOW]) < 2 && i < 30000; i++)
+        usleep(1000);
     assert_true(atomic_load(&sdk_counters[SDK_CALLBACKS_SLOW]) >= 2);
-    atomic_store(&slow[0].hold_ms, 0);
-    atomic_store(&slow[1].hold_ms, 0);
-    wait_runs(&slow[0], 2);
-    wait_runs(&slow[1], 2);
-    assert_int_equal(view(VANE_HEALTH_DETAILED), 200);
+    atomic_store(&slow[0].hold, false);
+    atomic_store(&slow[1].hold, false);
+    wait_for(&slow[0].runs, 2);
+    wait_for(&slow[1].runs, 2);
+    BECOMES(VANE_HEALTH_DETAILED, 200, "\"healthy\":3,");
     assert_int_equal(atomic_load(&slow[0].overlaps) + atomic_load(&slow[1].overlaps), 0);
     /* Removal of a check that hangs. */
-    atomic_store(&slow[0].hold_ms, 500);
-    while (!atomic_load(&slow[0].inside))
-        usleep(1000);
+    atomic_store(&slow[0].hold, true);
+    wait_for(&slow[0].inside, 1);
     assert_int_equal(vane_health_remove("slow0"), VANE_E_TIMEOUT);
-    wait_runs(&slow[0], atomic_load(&slow[0].runs) + 1);
+    int before = atomic_load(&slow[0].runs);
+    atomic_store(&slow[0].hold, false);
+    wait_for(&slow[0].runs, before + 1);
     assert_int_equal(vane_stop(5000), VANE_OK);
 }
 
@@ -168,18 +182,17 @@ static void test_stop_while_stuck(void **state)
 {
     (void)state;
     begin();
-    static struct fake f = { .hold_ms = 2500 };
+    static struct fake f = { .hold = true };
     assert_int_equal(add("stuck", &f, 100, 100, 0), VANE_OK);
-    while (!atomic_load(&f.inside))
-        usleep(1000);
-    uint64_t t = sdk_mono_ns();
-    assert_int_equal(vane_stop(100), VANE_OK);
-    assert_true(sdk_mono_ns() - t < 2000000000u);
+    wait_for(&f.inside, 1);
+    assert_int_equal(vane_stop(100), VANE_OK); /* comes back while the check does not */
+    assert_int_equal(atomic_load(&f.inside), 1);
     begin(); /* a new life beside the old check */
     struct fake g = { 0 };
     assert_int_equal(add("stuck", &g, 100, 100, 0), VANE_OK);
-    wait_runs(&g, 1);
-    wait_runs(&f, 1);
+    wait_for(&g.runs, 1);
+    atomic_store(&f.hold, false);
+    wait_for(&f.runs, 1);
     assert_int_equal(vane_stop(5000), VANE_OK);
 }
 
@@ -220,8 +233,9 @@ static void test_bad_input(void **state)
         assert_int_equal(vane_health_set(long_name, VANE_HEALTHY, "m"), VANE_OK);
     }
     assert_int_equal(vane_health_set("one more", VANE_HEALTHY, ""), VANE_E_LIMIT);
-    assert_int_equal(view(VANE_HEALTH_DETAILED), view(VANE_HEALTH_SUMMARY));
-    wait_runs(&f, 1);
+    wait_for(&f.runs, 1);
+    BECOMES(VANE_HEALTH_DETAILED, 200, "\"healthy\":128,");
+    assert_int_equal(view(VANE_HEALTH_SUMMARY), 200);
     assert_int_equal(vane_stop(5000), VANE_OK);
     vane_config c = VANE_CONFIG_INIT;
     c.ignore_environment = VANE_ON;
@@ -240,22 +254,22 @@ static void test_fork(void **state)
     skip(); /* it knows no threads after fork */
 #endif
     begin();
-    struct fake f = { 0 }, slow = { .hold_ms = 300 };
+    struct fake f = { 0 }, slow = { .hold = true };
     assert_int_equal(add("f", &f, 100, 1000, 0), VANE_OK);
     assert_int_equal(add("slow", &slow, 100, 1000, 0), VANE_OK);
-    while (!atomic_load(&slow.inside))
-        usleep(1000);
+    wait_for(&slow.inside, 1);
     pid_t pid = fork(); /* while a check runs */
     if (!pid) {
         atomic_store(&f.runs, 0);
         atomic_store(&slow.runs, 0);
-        atomic_store(&slow.hold_ms, 0);
+        atomic_store(&slow.hold, false);
         vane_health_overall();
-        for (int i = 0; (atomic_load(&f.runs) < 2 || atomic_load(&slow.runs) < 1) && i < 10000; i++)
+        for (int i = 0; (atomic_load(&f.runs) < 2 || atomic_load(&slow.runs) < 1) && i < 30000; i++)
             usleep(1000);
         int bad = atomic_load(&f.runs) < 2 || atomic_load(&slow.runs) < 1;
         _exit(bad ? 2 : vane_stop(5000) == VANE_OK ? 0 : 3);
     }
+    atomic_store(&slow.hold, false);
     int status;
     waitpid(pid, &status, 0);
     assert_int_equal(status, 0);
@@ -284,6 +298,13 @@ static void *hammer(void *p)
     return NULL;
 }
 
+/* What was under way for longer than vane_stop() waits is let go: VANE_E_TIMEOUT, on a busy machine. */
+static void stop_under_fire(void)
+{
+    vane_status st = vane_stop(5000);
+    assert_true(st == VANE_OK || st == VANE_E_TIMEOUT);
+}
+
 static void test_stress(void **state)
 {
     (void)state;
@@ -292,10 +313,12 @@ static void test_stress(void **state)
     pthread_t t[8];
     for (int i = 0; i < 8; i++)
         pthread_create(&t[i], NULL, hammer, (void *)(intptr_t)i);
-    usleep(400000);
-    assert_int_equal(vane_stop(5000), VANE_OK);
-    begin();
-    usleep(300000);
+    for (int i = 0; i < 8; i++) {
+        usleep(50000);
+        stop_under_fire();
+        begin();
+    }
+    usleep(100000);
     atomic_store(&done, true);
     for (int i = 0; i < 8; i++)
         pthread_join(t[i], NULL);

@@ -333,7 +333,7 @@ static void test_bad_input(void **state)
               vane_bytes("b", NULL, 9));
     HAS(line(), "\"metadata\":{\"null\":\"\",\"short\":\"\",\"b\":\"\"}");
     HAS(last, "\"log.dropped_fields\":2");
-    vane_attr none = { "k", (vane_type)77, 0, { 0 } };
+    vane_attr none = { .key = "k", .type = (vane_type)77 };
     vane_log((vane_log_level)9999, NULL, "level", &none, 1);
     HAS(line(), "\"CRITICAL\"");
     uint64_t replaced = counter(SDK_REPLACED_STRINGS);

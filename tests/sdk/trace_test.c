@@ -138,6 +138,43 @@ static void test_span(void **state)
     vane_stop(0);
 }
 
+/* Copying goes in words that overlap: every length, and a byte that is no text at every place. */
+static void test_text_of_any_length(void **state)
+{
+    (void)state;
+    begin(config());
+    static const char bad[] = { 0, '\xFF', '\x80' };
+    for (size_t n = 0; n < 40; n++)
+        for (size_t at = 0; at <= n; at++)
+            for (size_t b = 0; b < sizeof bad; b++) {
+                char value[40], want[200], key[41];
+                for (size_t i = 0; i < n; i++)
+                    key[i] = value[i] = (char)('a' + i % 26);
+                key[n] = 0;
+                if (at < n)
+                    value[at] = bad[b];
+                size_t want_n = sdk_text(want, sizeof want, value, n);
+                vane_span s;
+                vane_span_start(&s, "s", VANE_SPAN_INTERNAL);
+                vane_span_set(&s, vane_strn("before", "12345678", 8));
+                vane_span_set(&s, vane_strn("v", value, n));
+                vane_span_set(&s, vane_str("after", "abc"));
+                vane_attr measured = { .key = key, .key_n = (uint32_t)n, .type = VANE_T_INT, .v.i = 7 };
+                if (n)
+                    vane_span_set(&s, measured);
+                vane_span_end(&s);
+                assert_true(take());
+                assert_int_equal(got.head.n_attrs, n ? 4 : 3);
+                assert_string_equal(got.attr[0].text, "12345678");
+                assert_int_equal(got.attr[1].n, want_n);
+                assert_memory_equal(got.attr[1].text, want, want_n);
+                assert_string_equal(got.attr[2].text, "abc");
+                if (n)
+                    assert_string_equal(got.attr[3].key, key);
+            }
+    vane_stop(0);
+}
+
 static void test_many_attributes_and_limits(void **state)
 {
     (void)state;
@@ -567,6 +604,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_span),
+        cmocka_unit_test(test_text_of_any_length),
         cmocka_unit_test(test_many_attributes_and_limits),
         cmocka_unit_test(test_misuse),
         cmocka_unit_test(test_threads_and_contexts),
