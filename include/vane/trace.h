@@ -9,8 +9,8 @@
  *
  * or, for a scope: VANE_SPAN(s, "charge card"); ... no end needed.
  *
- * A span that is not sampled costs one branch per call. A recorded span allocates nothing for its first 8 attributes and
- * the first 256 bytes of their values. Limits are those of the specification (128 attributes, events, links; config.h),
+ * A span that is not sampled costs one branch per call. A recorded span allocates nothing for its attributes as long as
+ * their keys and values take less than 500 bytes, 8 for each attribute included. Limits are those of the specification (128 attributes, events, links; config.h),
  * what is over them is counted in the span's dropped counts and in vane_self().span_limits.
  *
  * Life of a span: between start and end the memory of the vane_span must stay where it is; it may be moved to another
@@ -118,14 +118,18 @@ VANE_API void vane_span_end_at(vane_span *s, uint64_t end_unix_ns);
 VANE_API int vane_span_recording(const vane_span *s);
 VANE_API vane_context vane_span_context(const vane_span *s);
 
-/* Set an attribute; a key set before is replaced. Key borrowed until the end (a literal), value copied, cut at
- * attribute_bytes_max. */
+/* Set an attribute; a key set before is replaced. Key and value are copied, the value cut at attribute_bytes_max.
+ * An inline function, so that the lengths of literals are known; from other languages: vane_span_set_all(). */
 VANE_API void vane_span_put_(vane_span *s, const char *key, uint64_t type_and_key_n, size_t n, uint64_t value);
+VANE_API void vane_span_put_str_(vane_span *s, const char *key, size_t key_n, size_t n, const char *value);
 static inline void vane_span_set(vane_span *s, vane_attr attr) /* passes the attribute in registers */
 {
     uint64_t value;
     memcpy(&value, &attr.v, sizeof value);
-    vane_span_put_(s, attr.key, (uint64_t)attr.key_n << 32 | (uint32_t)attr.type, attr.n, value);
+    if (attr.type == VANE_T_STR)
+        vane_span_put_str_(s, attr.key, attr.key_n, attr.n, attr.v.s);
+    else
+        vane_span_put_(s, attr.key, (uint64_t)attr.key_n << 32 | (uint32_t)attr.type, attr.n, value);
 }
 VANE_API void vane_span_set_all(vane_span *s, const vane_attr *attrs, size_t n);
 

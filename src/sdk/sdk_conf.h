@@ -3,6 +3,8 @@
 
 #include "sdk_int.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Fill sdk_cfg and sdk_resource. given may be NULL. VANE_OK, VANE_E_ARG (told), VANE_E_NOMEM. */
 vane_status sdk_conf_load(const vane_config *given);
 void sdk_conf_free(void);
@@ -16,3 +18,5 @@ int sdk_lists(const char *list, const char *word);
 
 /* A resource attribute's value or NULL. */
 const char *sdk_resource_value(const char *key);
+
+#pragma GCC visibility pop

@@ -11,9 +11,11 @@
 #include <time.h>
 
 /* In the order of starting: lower ones are used by those behind. */
+#pragma GCC visibility push(hidden)
 extern const struct sdk_module sdk_mem_module, sdk_metric_module, sdk_collect_module, sdk_propagate_module,
     sdk_sample_module, sdk_trace_module, sdk_log_module, sdk_health_module, sdk_profile_module, sdk_push_module,
     sdk_listen_module;
+#pragma GCC visibility pop
 static const struct sdk_module *const modules[] = {
     &sdk_mem_module,
     &sdk_metric_module,

@@ -5,6 +5,8 @@
 
 #include "sdk_metric.h"
 
+#pragma GCC visibility push(hidden)
+
 struct sdk_file {
     char *p; /* n_blocks blocks */
     uint32_t n_blocks;
@@ -53,3 +55,5 @@ int sdk_expo_file(const struct sdk_file *f, struct sdk_buf *out);
 
 /* Everything a file tells, as `vane blackbox` prints it (sdk_blackbox.c). */
 void sdk_blackbox_file(const struct sdk_file *f, struct sdk_buf *b);
+
+#pragma GCC visibility pop

@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#pragma GCC visibility push(hidden)
+
 #define SDK_LIKELY(x)    __builtin_expect(!!(x), 1)
 #define SDK_UNLIKELY(x)  __builtin_expect(!!(x), 0)
 #define SDK_COUNT_OF(a)  (sizeof(a) / sizeof *(a))
@@ -192,6 +194,7 @@ extern _Atomic int64_t sdk_clock_offset_ns;
 /* ---- random numbers (xoroshiro128+, seeded by getrandom(), per thread, again after fork) ------------------------ */
 
 uint64_t sdk_random(void);
+void sdk_random_ids(uint64_t *ret, size_t n); /* of a span, which is not 0; n 3: and of a trace, which is not 0 */
 
 /* ---- memory ----------------------------------------------------------------------------------------------------- */
 
@@ -357,3 +360,5 @@ extern _Atomic(sdk_health_fn) sdk_health_hook;
 /* Read the label text of a point: the next name and unescaped value (into the caller's buffer of VANE_VALUE_MAX + 1, NUL
  * terminated). false at the end. */
 bool sdk_labels_next(const char **at, const char *end, char name[VANE_NAME_MAX + 1], char value[VANE_VALUE_MAX + 1]);
+
+#pragma GCC visibility pop

@@ -4,6 +4,8 @@
 
 #include "sdk_int.h"
 
+#pragma GCC visibility push(hidden)
+
 /* ---- the ring --------------------------------------------------------------------------------------------------- */
 
 /* A ring has one writer (its thread) and one reader (the writer thread). It is given back when its thread ends, with what
@@ -154,3 +156,5 @@ void sdk_log_writer_fork_prepare(void);
 void sdk_log_writer_fork_parent(void);
 void sdk_log_writer_fork_child(void);
 void sdk_log_writer_reopen(void);
+
+#pragma GCC visibility pop

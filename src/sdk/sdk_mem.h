@@ -3,6 +3,8 @@
 
 #include "sdk_int.h"
 
+#pragma GCC visibility push(hidden)
+
 #define SDK_BLOCK       32768u          /* bytes of a block */
 #define SDK_BLOCK_SLOTS (SDK_BLOCK / 8) /* slots of a block; the first SDK_HEAD_SLOTS are its head */
 #define SDK_HEAD_SLOTS  8u
@@ -139,3 +141,5 @@ static inline _Atomic uint64_t *sdk_slot_of(uint32_t shard, uint32_t slot)
 
 /* Append bytes (n a multiple of 8) to the META blocks. Returns where they are, NULL when not mapped or no room. */
 void *sdk_meta_append(const void *p, size_t n);
+
+#pragma GCC visibility pop

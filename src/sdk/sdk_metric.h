@@ -3,6 +3,8 @@
 
 #include "sdk_mem.h"
 
+#pragma GCC visibility push(hidden)
+
 #define SDK_INSTRUMENTS_MAX 4096u
 #define SDK_GROUPS_MAX      256u
 #define SDK_KEY_MAX         (8 + VANE_LABELS_MAX * (VANE_VALUE_MAX + 1))
@@ -157,3 +159,5 @@ struct sdk_meta_record {
     uint32_t spare2_;
 };
 _Static_assert(sizeof(struct sdk_meta_record) == 56, "docs/format/sdk-file.md, table 3");
+
+#pragma GCC visibility pop

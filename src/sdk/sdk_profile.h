@@ -3,6 +3,8 @@
 
 #include "sdk_int.h"
 
+#pragma GCC visibility push(hidden)
+
 #define SDK_PROF_FRAMES 64
 
 struct sdk_prof_label {
@@ -34,3 +36,5 @@ vane_status sdk_pprof(const struct sdk_prof_table *t, char (*endpoints)[96], uns
 vane_status sdk_pprof_write(const char *path, const char *p, size_t n);
 /* POST to http://host[:port]/path; at most ten seconds a step. VANE_E_UNAVAILABLE for other schemes. */
 vane_status sdk_pprof_post(const char *url, const char *p, size_t n);
+
+#pragma GCC visibility pop

@@ -4,6 +4,8 @@
 #include "sdk_log.h"
 #include "sdk_trace.h"
 
+#pragma GCC visibility push(hidden)
+
 /* What has an endpoint of its own. SDK_ZIPKIN are spans too. */
 enum sdk_signal { SDK_TRACES, SDK_METRICS, SDK_LOGS, SDK_ZIPKIN, SDK_SIGNALS_N };
 
@@ -48,3 +50,5 @@ struct sdk_pb_attr {
     vane_type type;
 };
 bool sdk_pb_attr(const char *p, size_t n, struct sdk_pb_attr *ret);
+
+#pragma GCC visibility pop

@@ -211,38 +211,54 @@ SDK_COLD void sdk_trace_queue(const struct sdk_span_rec *rec)
 
 /* ---- text of a span ---- */
 
+#define HIGH_BITS 0x8080808080808080u
+
+/* In HIGH_BITS of the answer: a byte with its high bit set, or a zero byte. */
 static inline uint64_t odd_bytes(uint64_t w)
 {
-    return (w | (w - 0x0101010101010101u)) & 0x8080808080808080u; /* a high bit, or a zero byte */
+    return w | (w - 0x0101010101010101u);
 }
 
-/* Copy n bytes if they are valid text; quick for ASCII: the last word overlaps the one before. */
-static inline bool plain_copy(char *dst, const char *p, size_t n)
+static inline uint64_t copy8(char *dst, const char *p)
 {
-    uint64_t w, odd = 0;
-    uint32_t a, b;
-    if (n >= 8) {
-        for (size_t i = 0; i < n - 8; i += 8) {
-            memcpy(&w, p + i, 8);
-            odd |= odd_bytes(w);
-            memcpy(dst + i, &w, 8);
-        }
-        memcpy(&w, p + n - 8, 8);
-        odd |= odd_bytes(w);
-        memcpy(dst + n - 8, &w, 8);
+    uint64_t w;
+    memcpy(&w, p, 8);
+    memcpy(dst, &w, 8);
+    return odd_bytes(w);
+}
+
+/* Copy n bytes in words, which overlap. Some of HIGH_BITS are set in the answer when they are not all plain ASCII. */
+static inline uint64_t copy_words(char *dst, const char *p, size_t n)
+{
+    uint64_t odd;
+    if (SDK_LIKELY(n >= 8)) {
+        odd = copy8(dst, p) | copy8(dst + n - 8, p + n - 8);
+        if (n > 16)
+            odd |= copy8(dst + 8, p + 8) | copy8(dst + n - 16, p + n - 16);
+        for (size_t i = 16; SDK_UNLIKELY(i + 16 < n); i += 8)
+            odd |= copy8(dst + i, p + i);
     } else if (n >= 4) {
+        uint32_t a, b;
         memcpy(&a, p, 4);
         memcpy(&b, p + n - 4, 4);
         odd = odd_bytes((uint64_t)a << 32 | b);
         memcpy(dst, &a, 4);
         memcpy(dst + n - 4, &b, 4);
     } else {
-        for (size_t i = 0; i < n; i++) {
-            odd |= p[i] <= 0;
-            dst[i] = p[i];
-        }
+        if (!n)
+            return 0;
+        char a = p[0], b = p[n / 2], c = p[n - 1];
+        odd = a > 0 && b > 0 && c > 0 ? 0 : HIGH_BITS;
+        dst[0] = a;
+        dst[n / 2] = b;
+        dst[n - 1] = c;
     }
-    if (SDK_LIKELY(!odd))
+    return odd;
+}
+
+static bool plain_copy(char *dst, const char *p, size_t n)
+{
+    if (SDK_LIKELY(!(copy_words(dst, p, n) & HIGH_BITS)))
         return true;
     if (!sdk_text_valid(p, n))
         return false;
@@ -251,7 +267,7 @@ static inline bool plain_copy(char *dst, const char *p, size_t n)
 }
 
 /* As sdk_text(). */
-static size_t text_copy(char *dst, size_t cap, const char *p, size_t n)
+static __attribute__((noinline)) size_t text_copy(char *dst, size_t cap, const char *p, size_t n)
 {
     return n <= cap && plain_copy(dst, p, n) ? n : sdk_text(dst, cap, p, n);
 }
@@ -263,19 +279,35 @@ static SDK_COLD struct sdk_span_more *more_of(struct sdk_span *s)
     struct sdk_span_more *m = sdk_alloc(sizeof *m);
     if (!m)
         return NULL;
-    sdk_buf_init(&m->text, (size_t)64 << 20);
+    sdk_buf_init(&m->attrs, (size_t)64 << 20);
     sdk_buf_init(&m->events, (size_t)64 << 20);
     sdk_buf_init(&m->links, (size_t)64 << 20);
     return s->more = m;
 }
 
+/* What may be put the quick way: nothing once attributes lie elsewhere, because what follows goes behind them, and nothing
+ * when the body has room for more than are allowed. */
+SDK_COLD static void room_set(struct sdk_span *s)
+{
+    bool quick = sdk_cfg.span_attributes_max > SDK_SPAN_BODY / 9 && !(s->more && s->more->attrs.n);
+    s->room = quick ? s->body_end - s->body_n : 0;
+}
+
+static SDK_COLD void text_drop(struct sdk_span_text *t)
+{
+    if (t->own)
+        sdk_free((void *)(uintptr_t)t->p, SDK_NAME_BYTES);
+    *t = (struct sdk_span_text){ 0 };
+}
+
 SDK_COLD static void more_free(struct sdk_span *s)
 {
     struct sdk_span_more *m = s->more;
+    text_drop(&s->name);
+    text_drop(&s->status);
     if (!m)
         return;
-    sdk_free(m->attrs, m->attrs_cap * sizeof *m->attrs);
-    sdk_buf_free(&m->text);
+    sdk_buf_free(&m->attrs);
     sdk_buf_free(&m->events);
     sdk_buf_free(&m->links);
     sdk_free(m, sizeof *m);
@@ -287,53 +319,71 @@ static size_t bounded_len(const char *p, size_t n, size_t max)
     return !p ? 0 : n == SIZE_MAX ? strnlen(p, max + 1) : n;
 }
 
-/* Keep a copy of at most max bytes. false: no memory. */
-static bool text_keep(struct sdk_span *s, const char *p, size_t n, size_t max, uint64_t *ret_at, uint32_t *ret_n)
+/* Bytes that n bytes of text may become: three for each that has to be replaced, but no more than max. */
+static size_t text_room(size_t n, size_t max)
 {
-    n = bounded_len(p, n, max);
-    if (SDK_LIKELY(n <= max && n <= (size_t)SDK_SPAN_TEXT - s->text_n && plain_copy(s->text + s->text_n, p, n))) {
-        *ret_at = s->text_n;
-        *ret_n = (uint32_t)n;
-        s->text_n = (uint16_t)(s->text_n + n);
-        return true;
+    return n < max / 3 ? 3 * n : max;
+}
+
+/* Keep a copy of a name or a description; without memory what was there stays. */
+static SDK_COLD void text_keep(struct sdk_span *s, struct sdk_span_text *t, const char *p)
+{
+    size_t n = strnlen(p, SDK_NAME_BYTES + 1), room = text_room(n, SDK_NAME_BYTES);
+    bool own = room > (size_t)s->body_end - s->body_n;
+    char *to = own ? sdk_alloc(SDK_NAME_BYTES) : s->body + s->body_end - room;
+    if (!to)
+        return;
+    n = text_copy(to, room, p, n);
+    text_drop(t);
+    *t = (struct sdk_span_text){ to, (uint32_t)n, own };
+    if (!own) {
+        memmove(s->body + s->body_end - n, to, n);
+        s->body_end = (uint16_t)(s->body_end - n);
+        t->p = s->body + s->body_end;
+        room_set(s);
     }
-    struct sdk_span_more *m = more_of(s);
-    /* Three bytes for each that may have to be replaced. */
-    size_t room = n < max / 3 ? 3 * n : max;
-    if (!m || !sdk_buf_room(&m->text, room))
-        return false;
-    *ret_at = SDK_SPAN_TEXT + m->text.n;
-    *ret_n = (uint32_t)text_copy(m->text.p + m->text.n, room, p, n);
-    m->text.n += *ret_n;
-    return true;
 }
 
-static const char *text_at(const struct sdk_span *s, uint64_t at)
+/* ---- attributes: kept as they go into the record (struct sdk_rec_attr, key, value) ---- */
+
+/* Which bit of sdk_span.seen stands for the key. */
+static inline uint8_t key_bit(const char *key, size_t n)
 {
-    return at < SDK_SPAN_TEXT ? s->text + at : s->more->text.p + (at - SDK_SPAN_TEXT);
+    uint64_t w;
+    uint32_t a, b;
+    if (SDK_LIKELY(n >= 8)) {
+        memcpy(&w, key + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(&a, key, 4);
+        memcpy(&b, key + n - 4, 4);
+        w = (uint64_t)a << 32 | b;
+    } else {
+        w = (uint64_t)(uint8_t)key[0] << 16 | (uint64_t)(uint8_t)key[n / 2] << 8 | (uint8_t)key[n - 1];
+    }
+    return (uint8_t)((w + n) * 0x9E3779B97F4A7C15u >> 56);
 }
 
-/* ---- attributes ---- */
-
-static inline struct sdk_span_attr *attr_at(const struct sdk_span *s, size_t i)
+static inline void attr_head(char *p, unsigned type, size_t key_n, size_t n)
 {
-    return (struct sdk_span_attr *)(uintptr_t)(i < SDK_SPAN_ATTRS ? &s->attrs[i] : &s->more->attrs[i - SDK_SPAN_ATTRS]);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ /* in one store, so that copying it soon does not wait */
+    uint64_t w = (uint32_t)n | (uint64_t)(uint16_t)key_n << 32 | (uint64_t)type << 48;
+    memcpy(p, &w, 8);
+#else
+    struct sdk_rec_attr h = { .n = (uint32_t)n, .key_n = (uint16_t)key_n, .type = (uint8_t)type };
+    memcpy(p, &h, sizeof h);
+#endif
 }
+_Static_assert(sizeof(struct sdk_rec_attr) == 8 && offsetof(struct sdk_rec_attr, key_n) == 4 &&
+                   offsetof(struct sdk_rec_attr, type) == 6,
+               "attr_head()");
 
-static SDK_COLD bool attrs_grow(struct sdk_span *s)
+static inline void number_put(char *p, unsigned type, uint64_t value)
 {
-    struct sdk_span_more *m = more_of(s);
-    if (!m)
-        return false;
-    if (s->n_attrs - SDK_SPAN_ATTRS < (int)m->attrs_cap)
-        return true;
-    size_t cap = m->attrs_cap ? m->attrs_cap * 2 : 16;
-    struct sdk_span_attr *p = sdk_grow(m->attrs, m->attrs_cap * sizeof *p, cap * sizeof *p);
-    if (!p)
-        return false;
-    m->attrs = p;
-    m->attrs_cap = cap;
-    return true;
+    int b;
+    memcpy(&b, &value, sizeof b); /* where the union has it */
+    if (type == VANE_T_BOOL)
+        value = b != 0;
+    memcpy(p, &value, 8);
 }
 
 static SDK_COLD void attr_dropped(struct sdk_span *s)
@@ -342,94 +392,231 @@ static SDK_COLD void attr_dropped(struct sdk_span *s)
     sdk_count(SDK_SPAN_LIMITS, 1);
 }
 
-/* The attribute with that key. */
-static inline struct sdk_span_attr *attr_find(const struct sdk_span *s, const char *key, size_t key_n)
+/* An attribute on its way: value are the bits of the union in a vane_attr. */
+struct attr {
+    const char *key;
+    size_t key_n, n;
+    uint64_t value;
+    unsigned type;
+};
+
+/* The most bytes it takes when written. */
+SDK_COLD static size_t attr_room(const struct attr *a)
 {
-    for (size_t i = 0; i < s->n_attrs; i++) {
-        struct sdk_span_attr *x = attr_at(s, i);
-        if (x->key_n == key_n && (x->key == key || !memcmp(x->key, key, key_n)))
-            return x;
+    size_t max = sdk_cfg.attribute_bytes_max,
+           n = a->type == VANE_T_STR     ? text_room(bounded_len((const char *)(uintptr_t)a->value, a->n, max), max)
+               : a->type == VANE_T_BYTES ? (a->n < max ? a->n : max)
+                                         : 8;
+    return sizeof(struct sdk_rec_attr) + a->key_n + n;
+}
+
+/* Write to memory of attr_room(); returns the bytes. What replacement makes too long for its key is cut. */
+SDK_COLD static size_t attr_write(char *to, const struct attr *a)
+{
+    const char *p = (const char *)(uintptr_t)a->value;
+    char *at = to + sizeof(struct sdk_rec_attr);
+    size_t max = sdk_cfg.attribute_bytes_max, key_n = text_copy(at, a->key_n, a->key, a->key_n), n = 8;
+    at += key_n;
+    if (a->type == VANE_T_STR) {
+        n = bounded_len(p, a->n, max);
+        n = text_copy(at, text_room(n, max), p, n);
+    } else if (a->type == VANE_T_BYTES) {
+        n = a->n < max ? a->n : max;
+        sdk_count(SDK_CUT_STRINGS, n < a->n);
+        if (n)
+            memcpy(at, p, n);
+    } else {
+        number_put(at, a->type, a->value);
+    }
+    attr_head(to, a->type, key_n, n);
+    return (size_t)(at - to) + n;
+}
+
+/* Head and key alone, to look for. */
+SDK_COLD static void attr_probe(char *to, const struct attr *a)
+{
+    attr_head(to, a->type, text_copy(to + sizeof(struct sdk_rec_attr), a->key_n, a->key, a->key_n), 0);
+}
+
+/* The attribute with the key of the one at `like` in n bytes of them, *ret_n its bytes; NULL: none. */
+SDK_COLD static char *attr_like(char *p, size_t n, const char *like, size_t *ret_n)
+{
+    struct sdk_rec_attr want, have;
+    memcpy(&want, like, sizeof want);
+    for (const char *end = p + n; p < end; p += *ret_n) {
+        memcpy(&have, p, sizeof have);
+        *ret_n = sizeof have + have.key_n + have.n;
+        if (have.key_n == want.key_n && !memcmp(p + sizeof have, like + sizeof want, want.key_n))
+            return p;
     }
     return NULL;
 }
 
-static SDK_COLD bool bytes_keep(struct sdk_span *s, const void *p, size_t n, uint64_t *ret_at, uint32_t *ret_n)
+SDK_COLD static void reverse(char *p, size_t n)
 {
-    struct sdk_span_more *m = more_of(s);
-    size_t kept = n > sdk_cfg.attribute_bytes_max ? sdk_cfg.attribute_bytes_max : n;
-    if (!m || !sdk_buf_room(&m->text, kept ? kept : 1))
-        return false;
-    if (kept < n)
-        sdk_count(SDK_CUT_STRINGS, 1);
-    *ret_at = SDK_SPAN_TEXT + m->text.n;
-    *ret_n = (uint32_t)kept;
-    sdk_put(&m->text, p, kept);
-    return true;
+    for (size_t i = 0; i + 1 < n; i++, n--) {
+        char c = p[i];
+        p[i] = p[n - 1];
+        p[n - 1] = c;
+    }
 }
 
-/* value: the bits of the union in a vane_attr. */
-static inline void attr_put(struct sdk_span *s, const char *key, size_t key_n, unsigned type, size_t n, uint64_t value)
+/* a bytes and the b bytes behind them change places. */
+SDK_COLD static void swap_parts(char *p, size_t a, size_t b)
 {
-    if (!key_n)
-        key_n = key ? strnlen(key, VANE_NAME_MAX + 1) : 0;
-    if (SDK_UNLIKELY(!key_n || !key || type - 1 >= VANE_T_BYTES || key_n > VANE_NAME_MAX)) {
+    reverse(p, a);
+    reverse(p + a, b);
+    reverse(p, a + b);
+}
+
+/* The general way: written behind the others; one that is not new then takes the place of the one before. */
+static SDK_COLD void attr_put_slow(struct sdk_span *s, const char *key, uint64_t type_and_key_n, size_t n,
+                                   uint64_t value)
+{
+    const struct attr *a = &(struct attr){ key, type_and_key_n >> 32, n, value, (uint32_t)type_and_key_n };
+    struct sdk_span_more *m = s->more;
+    size_t room = attr_room(a), old_n = 0, new_n;
+    bool in_body = !(m && m->attrs.n) && room <= (size_t)s->body_end - s->body_n;
+    if (!in_body && (!(m = more_of(s)) || !sdk_buf_room(&m->attrs, room))) {
+        attr_dropped(s);
+        return;
+    }
+    char *fresh = in_body ? s->body + s->body_n : m->attrs.p + m->attrs.n;
+    attr_probe(fresh, a);
+    char *old = attr_like(s->body, s->body_n, fresh, &old_n);
+    bool old_in_body = old;
+    if (!old && m && m->attrs.n)
+        old = attr_like(m->attrs.p, m->attrs.n, fresh, &old_n);
+    if (!old && s->n_attrs >= sdk_cfg.span_attributes_max) {
+        attr_dropped(s);
+        return;
+    }
+    new_n = attr_write(fresh, a);
+    if (in_body)
+        s->body_n += (uint32_t)new_n;
+    else
+        m->attrs.n += new_n;
+    if (!old) {
+        uint8_t bit = key_bit(a->key, a->key_n);
+        s->seen[bit / 32] |= 1u << bit % 32;
+        s->n_attrs++;
+        room_set(s);
+        return;
+    }
+    char *end = old_in_body ? s->body + s->body_n : m->attrs.p + m->attrs.n;
+    size_t others = (size_t)(end - old) - old_n - (old_in_body == in_body ? new_n : 0);
+    if (old_in_body == in_body) {
+        swap_parts(old + old_n, others, new_n);
+    } else if (sdk_buf_room(&m->attrs, others)) { /* what follows the old one in the body goes elsewhere, too */
+        memcpy(m->attrs.p + m->attrs.n, old + old_n, others);
+        swap_parts(m->attrs.p, m->attrs.n - new_n, new_n + others);
+        m->attrs.n += others;
+        s->body_n -= (uint32_t)others;
+        end -= others;
+    }
+    memmove(old, old + old_n, (size_t)(end - old) - old_n);
+    if (old_in_body)
+        s->body_n -= (uint32_t)old_n;
+    else
+        m->attrs.n -= old_n;
+    room_set(s);
+}
+
+/* Not as the quick ways below want it: not measured, too long, of another type, or refused. */
+static SDK_COLD void attr_put_any(vane_span *p, const char *key, uint64_t type_and_key_n, size_t n, uint64_t value)
+{
+    struct sdk_span *s = recorded(p);
+    unsigned type = (uint32_t)type_and_key_n;
+    size_t key_n = !key ? 0 : type_and_key_n >> 32 ? type_and_key_n >> 32 : strnlen(key, VANE_NAME_MAX + 1);
+    if (!s)
+        return;
+    if (!key_n || key_n > VANE_NAME_MAX || type - 1 >= VANE_T_BYTES) {
         sdk_count(SDK_BAD_VALUES, 1);
         return;
     }
-    struct sdk_span_attr *at = attr_find(s, key, key_n);
-    bool fresh = !at;
-    if (SDK_LIKELY(fresh)) {
-        bool room = s->n_attrs < sdk_cfg.span_attributes_max && (s->n_attrs < SDK_SPAN_ATTRS || attrs_grow(s));
-        if (SDK_UNLIKELY(!room)) {
-            attr_dropped(s);
-            return;
-        }
-        at = attr_at(s, s->n_attrs);
+    bool again = type != VANE_T_BYTES;
+    if (type == VANE_T_STR) {
+        n = bounded_len((const char *)(uintptr_t)value, n, sdk_cfg.attribute_bytes_max);
+        again = n <= s->text_max;
     }
-    if (type == VANE_T_STR || type == VANE_T_BYTES) {
-        const char *p = (const char *)(uintptr_t)value;
-        uint64_t where = 0;
-        uint32_t len = 0;
-        if (SDK_UNLIKELY(type == VANE_T_STR ? !text_keep(s, p, n, sdk_cfg.attribute_bytes_max, &where, &len)
-                                            : !bytes_keep(s, p, n, &where, &len))) {
-            attr_dropped(s);
-            return;
-        }
-        at->v.at = where;
-        at->n = len;
-    } else {
-        int b;
-        memcpy(&b, &value, sizeof b); /* where the union has it */
-        at->v.i = type == VANE_T_BOOL ? b != 0 : (int64_t)value;
-        at->n = 0;
-    }
-    at->key = key;
-    at->key_n = (uint16_t)key_n;
-    at->type = (uint8_t)type;
-    s->n_attrs = (uint16_t)(s->n_attrs + fresh);
+    if (!again)
+        attr_put_slow(s, key, (uint64_t)key_n << 32 | type, n, value);
+    else if (type == VANE_T_STR)
+        vane_span_put_str_(p, key, key_n, n, (const char *)(uintptr_t)value);
+    else
+        vane_span_put_(p, key, (uint64_t)key_n << 32 | type, n, value);
 }
 
+static inline bool is_recorded(const vane_span *p)
+{
+    return SDK_LIKELY(p && span_of(p)->magic == (MAGIC ^ (uintptr_t)p ^ (uint64_t)RECORDED));
+}
+
+/* What has been written behind the attributes becomes one, unless it must be looked at. */
+static inline bool quick_done(struct sdk_span *s, const char *key, size_t key_n, unsigned type, size_t n, uint64_t odd)
+{
+    uint8_t bit = key_bit(key, key_n);
+    uint32_t *seen = &s->seen[bit / 32], mask = 1u << bit % 32;
+    if (SDK_UNLIKELY(odd & HIGH_BITS || *seen & mask))
+        return false;
+    attr_head(s->body + s->body_n, type, key_n, n);
+    *seen |= mask;
+    size_t size = sizeof(struct sdk_rec_attr) + key_n + n;
+    s->body_n += (uint32_t)size;
+    s->room -= (uint32_t)size;
+    s->n_attrs++;
+    return true;
+}
+
+/* The quick ways: all else goes to another function in tail position. */
 SDK_HOT void vane_span_put_(vane_span *p, const char *key, uint64_t type_and_key_n, size_t n, uint64_t value)
 {
-    struct sdk_span *s = recorded(p);
-    if (s)
-        attr_put(s, key, type_and_key_n >> 32, (uint32_t)type_and_key_n, n, value);
-}
-
-SDK_COLD static void attrs_put(struct sdk_span *s, const vane_attr *attrs, size_t n)
-{
-    for (size_t i = 0; attrs && i < n; i++) {
-        uint64_t value;
-        memcpy(&value, &attrs[i].v, sizeof value);
-        attr_put(s, attrs[i].key, attrs[i].key_n, (unsigned)attrs[i].type, attrs[i].n, value);
+    struct sdk_span *s = span_of(p);
+    size_t key_n = type_and_key_n >> 32;
+    unsigned type = (uint32_t)type_and_key_n;
+    if (SDK_UNLIKELY(!is_recorded(p) || key_n - 1 >= VANE_NAME_MAX || !key ||
+                     type - VANE_T_INT > VANE_T_BOOL - VANE_T_INT)) {
+        attr_put_any(p, key, type_and_key_n, n, value);
+        return;
     }
+    if (SDK_UNLIKELY(sizeof(struct sdk_rec_attr) + key_n + 8 > s->room)) {
+        attr_put_slow(s, key, type_and_key_n, n, value);
+        return;
+    }
+    char *at = s->body + s->body_n + sizeof(struct sdk_rec_attr);
+    number_put(at + key_n, type, value);
+    if (SDK_UNLIKELY(!quick_done(s, key, key_n, type, 8, copy_words(at, key, key_n))))
+        attr_put_slow(s, key, type_and_key_n, n, value);
 }
 
-void vane_span_set_all(vane_span *p, const vane_attr *attrs, size_t n)
+SDK_HOT void vane_span_put_str_(vane_span *p, const char *key, size_t key_n, size_t n, const char *value)
+{
+    struct sdk_span *s = span_of(p);
+    if (SDK_UNLIKELY(!is_recorded(p) || key_n - 1 >= VANE_NAME_MAX || !key || n > s->text_max)) {
+        attr_put_any(p, key, (uint64_t)key_n << 32 | VANE_T_STR, n, (uintptr_t)value);
+        return;
+    }
+    if (SDK_UNLIKELY(sizeof(struct sdk_rec_attr) + key_n + n > s->room)) {
+        attr_put_slow(s, key, (uint64_t)key_n << 32 | VANE_T_STR, n, (uintptr_t)value);
+        return;
+    }
+    char *at = s->body + s->body_n + sizeof(struct sdk_rec_attr);
+    uint64_t odd = copy_words(at + key_n, value, n);
+    if (SDK_UNLIKELY(!quick_done(s, key, key_n, VANE_T_STR, n, odd | copy_words(at, key, key_n))))
+        attr_put_slow(s, key, (uint64_t)key_n << 32 | VANE_T_STR, n, (uintptr_t)value);
+}
+
+SDK_COLD static void attrs_put(vane_span *p, const vane_attr *attrs, size_t n)
+{
+    for (size_t i = 0; attrs && i < n; i++)
+        vane_span_set(p, attrs[i]);
+}
+
+SDK_COLD void vane_span_set_all(vane_span *p, const vane_attr *attrs, size_t n)
 {
     struct sdk_span *s = recorded(p);
     if (s)
-        attrs_put(s, attrs, n);
+        attrs_put(p, attrs, n);
 }
 
 /* ---- events, links, status ---- */
@@ -538,7 +725,7 @@ SDK_COLD void vane_span_event_at(vane_span *p, const char *name, uint64_t unix_n
     pb_done(&m->events, before, &s->n_events, &s->dropped_events);
 }
 
-void vane_span_event(vane_span *p, const char *name, const vane_attr *attrs, size_t n)
+SDK_COLD void vane_span_event(vane_span *p, const char *name, const vane_attr *attrs, size_t n)
 {
     vane_span_event_at(p, name, 0, attrs, n);
 }
@@ -590,28 +777,19 @@ SDK_COLD void vane_span_status(vane_span *p, vane_span_code code, const char *de
     if (!s || code == VANE_SPAN_UNSET || (unsigned)code > VANE_SPAN_ERROR || s->code == VANE_SPAN_OK)
         return;
     s->code = (uint8_t)code;
-    s->status_n = 0;
+    text_drop(&s->status);
     if (code == VANE_SPAN_ERROR && description && *description)
-        (void)text_keep(s, description, SIZE_MAX, SDK_NAME_BYTES, &s->status_at, &s->status_n);
+        text_keep(s, &s->status, description);
 }
 
 SDK_COLD void vane_span_rename(vane_span *p, const char *name)
 {
     struct sdk_span *s = recorded(p);
     if (s && name && *name)
-        (void)text_keep(s, name, SIZE_MAX, SDK_NAME_BYTES, &s->name_at, &s->name_n);
+        text_keep(s, &s->name, name);
 }
 
 /* ---- start ---- */
-
-static inline uint64_t random_id(void)
-{
-    uint64_t r;
-    do
-        r = sdk_random();
-    while (SDK_UNLIKELY(!r));
-    return r;
-}
 
 static inline bool ids_set(const vane_context *c)
 {
@@ -705,11 +883,16 @@ static inline void count_started(void)
 static inline void start_recording(struct sdk_span *s, const char *name, uint64_t start_unix_ns)
 {
     state_set(s, RECORDED);
-    s->name = name;
+    s->name = (struct sdk_span_text){ .p = name };
+    s->status = (struct sdk_span_text){ 0 };
     s->more = NULL;
-    s->text_n = s->n_attrs = 0;
+    s->n_attrs = 0;
+    s->body_n = 0;
+    s->body_end = SDK_SPAN_BODY;
+    s->room = sdk_cfg.span_attributes_max > SDK_SPAN_BODY / 9 ? SDK_SPAN_BODY : 0;
+    s->text_max = sdk_cfg.attribute_bytes_max < SDK_SPAN_BODY ? (uint16_t)sdk_cfg.attribute_bytes_max : SDK_SPAN_BODY;
+    memset(s->seen, 0, sizeof s->seen);
     s->code = 0;
-    s->name_n = s->status_n = 0;
     s->n_events = s->n_links = s->dropped_attrs = s->dropped_events = s->dropped_links = 0;
     s->start_mono_ns = sdk_tick_ns(&s->start_unix_ns);
     if (SDK_UNLIKELY(start_unix_ns))
@@ -717,9 +900,9 @@ static inline void start_recording(struct sdk_span *s, const char *name, uint64_
     count_started();
 }
 
-static SDK_COLD void record_options(struct sdk_span *s, vane_span *span, const vane_span_opts *o)
+static SDK_COLD void record_options(vane_span *span, const vane_span_opts *o)
 {
-    attrs_put(s, o->attrs, o->n_attrs);
+    attrs_put(span, o->attrs, o->n_attrs);
     for (size_t i = 0; o->links && i < o->n_links; i++)
         vane_span_link(span, &o->links[i], NULL, 0);
 }
@@ -734,7 +917,10 @@ static inline void start(vane_span *span, const char *name, vane_span_kind kind,
     }
     const vane_context *parent = o && o->parent ? o->parent : &sdk_tls.context;
     bool child = ids_set(parent);
-    struct identity id = { .span = random_id(), .flags = SDK_CTX_RANDOM, .extra = parent->extra };
+    struct identity id = { .flags = SDK_CTX_RANDOM, .extra = parent->extra };
+    uint64_t fresh[3];
+    sdk_random_ids(fresh, child ? 1 : 3);
+    id.span = fresh[0];
     name = name ? name : "";
     s->hold_root = 0;
     s->kind = (unsigned)kind - 1 < VANE_SPAN_CONSUMER ? (uint8_t)kind : VANE_SPAN_INTERNAL;
@@ -744,8 +930,8 @@ static inline void start(vane_span *span, const char *name, vane_span_kind kind,
         memcpy(s->parent, parent->span_id, 8);
         id.flags = parent->flags & SDK_CTX_RANDOM;
     } else {
-        id.trace[0] = random_id();
-        id.trace[1] = random_id();
+        id.trace[0] = fresh[1];
+        id.trace[1] = fresh[2];
         memset(s->parent, 0, 8);
     }
     s->extra_held = SDK_UNLIKELY(id.extra) && sdk_extra_hold(id.extra);
@@ -757,7 +943,7 @@ static inline void start(vane_span *span, const char *name, vane_span_kind kind,
     if (SDK_LIKELY(recording)) {
         start_recording(s, name, o ? o->start_unix_ns : 0);
         if (o)
-            record_options(s, span, o);
+            record_options(span, o);
     } else {
         state_set(s, UNSAMPLED);
     }
@@ -792,7 +978,7 @@ SDK_HOT void vane_span_start(vane_span *span, const char *name, vane_span_kind k
     start_plain(span, name, kind);
 }
 
-void vane_span_start_opts(vane_span *span, const char *name, const vane_span_opts *opts)
+SDK_COLD void vane_span_start_opts(vane_span *span, const char *name, const vane_span_opts *opts)
 {
     if (!span)
         return;
@@ -804,7 +990,7 @@ void vane_span_start_opts(vane_span *span, const char *name, const vane_span_opt
 
 /* ---- end ---- */
 
-static void leave(struct sdk_span *s, vane_span *span)
+static inline void leave(struct sdk_span *s, vane_span *span)
 {
     struct sdk_tls *t = &sdk_tls;
     if (s->thread != t)
@@ -818,62 +1004,32 @@ static void leave(struct sdk_span *s, vane_span *span)
     here.depth = s->depth;
 }
 
-/* Short ones in words that overlap. */
+/* A finished span's parts, and how long they are together. */
+struct parts {
+    const char *name, *state;
+    size_t name_n, state_n, size;
+};
+
 static inline char *put_bytes(char *p, const char *from, size_t n)
 {
-    uint64_t a, b;
-    uint32_t c, d;
-    if (n > 16) {
+    if (n)
         memcpy(p, from, n);
-    } else if (n >= 8) {
-        memcpy(&a, from, 8);
-        memcpy(&b, from + n - 8, 8);
-        memcpy(p, &a, 8);
-        memcpy(p + n - 8, &b, 8);
-    } else if (n >= 4) {
-        memcpy(&c, from, 4);
-        memcpy(&d, from + n - 4, 4);
-        memcpy(p, &c, 4);
-        memcpy(p + n - 4, &d, 4);
-    } else {
-        for (size_t i = 0; i < n; i++)
-            p[i] = from[i];
-    }
     return p + n;
 }
 
-static bool attr_is_text(const struct sdk_span_attr *a)
-{
-    return a->type == VANE_T_STR || a->type == VANE_T_BYTES;
-}
-
-/* Bytes the record needs: keys may grow by replacement, so they count three times when they are not plain. */
-static size_t rec_size(const struct sdk_span *s, size_t name_n, size_t state_n)
-{
-    size_t n = sizeof(struct sdk_span_rec) + name_n + s->status_n + state_n;
-    for (size_t i = 0; i < s->n_attrs; i++) {
-        const struct sdk_span_attr *a = attr_at(s, i);
-        n += sizeof(struct sdk_rec_attr) + a->key_n + (attr_is_text(a) ? a->n : 8);
-    }
-    if (s->more)
-        n += s->more->events.n + s->more->links.n;
-    return (n + 7) & ~(size_t)7;
-}
-
-static __attribute__((noinline)) void rec_write(struct sdk_span_rec *r, size_t size, const struct sdk_span *s,
-                                                const char *name, size_t name_n, const char *state, size_t state_n,
+static __attribute__((noinline)) void rec_write(struct sdk_span_rec *r, const struct sdk_span *s, const struct parts *x,
                                                 uint64_t end)
 {
     const struct sdk_span_more *m = s->more;
-    *r = (struct sdk_span_rec){ .size = (uint32_t)size,
+    *r = (struct sdk_span_rec){ .size = (uint32_t)x->size,
                                 .kind = s->kind,
                                 .code = s->code,
                                 .flags = s->ctx.flags & 3,
                                 .parent_remote = s->parent_remote,
                                 .start_unix_ns = s->start_unix_ns,
                                 .end_unix_ns = end,
-                                .status_n = (uint16_t)s->status_n,
-                                .state_n = (uint16_t)state_n,
+                                .status_n = (uint16_t)s->status.n,
+                                .state_n = (uint16_t)x->state_n,
                                 .n_attrs = s->n_attrs,
                                 .dropped_attrs = s->dropped_attrs,
                                 .dropped_events = s->dropped_events,
@@ -884,45 +1040,29 @@ static __attribute__((noinline)) void rec_write(struct sdk_span_rec *r, size_t s
     memcpy(r->span_id, s->ctx.span_id, 8);
     memcpy(r->parent, s->parent, 8);
     char *p = (char *)(r + 1);
-    r->name_n = (uint16_t)text_copy(p, name_n, name, name_n); /* what replacement does not fit is cut */
+    r->name_n = (uint16_t)text_copy(p, x->name_n, x->name, x->name_n); /* what replacement does not fit is cut */
     p += r->name_n;
-    p = put_bytes(p, s->status_n ? text_at(s, s->status_at) : NULL, s->status_n);
-    p = put_bytes(p, state, state_n);
-    for (size_t i = 0; i < s->n_attrs; i++) {
-        const struct sdk_span_attr *a = attr_at(s, i);
-        bool text = attr_is_text(a);
-        char *head = p;
-        p += sizeof(struct sdk_rec_attr);
-        uint32_t n = text ? a->n : 8;
-        uint16_t key_n = (uint16_t)text_copy(p, a->key_n, a->key, a->key_n);
-        memcpy(head + offsetof(struct sdk_rec_attr, n), &n, sizeof n);
-        memcpy(head + offsetof(struct sdk_rec_attr, key_n), &key_n, sizeof key_n);
-        head[offsetof(struct sdk_rec_attr, type)] = (char)a->type;
-        head[offsetof(struct sdk_rec_attr, unused_)] = 0;
-        p += key_n;
-        if (text) {
-            p = put_bytes(p, text_at(s, a->v.at), a->n);
-        } else {
-            memcpy(p, &a->v, 8);
-            p += 8;
-        }
-    }
-    if (m) {
+    if (SDK_UNLIKELY(s->status.n))
+        p = put_bytes(p, s->status.p, s->status.n);
+    if (SDK_UNLIKELY(x->state_n))
+        p = put_bytes(p, x->state, x->state_n);
+    p = put_bytes(p, s->body, s->body_n);
+    if (SDK_UNLIKELY(m != NULL)) {
+        p = put_bytes(p, m->attrs.p, m->attrs.n);
         p = put_bytes(p, m->events.p, m->events.n);
         put_bytes(p, m->links.p, m->links.n);
     }
 }
 
 /* A held span: its record goes to the hold; with the root's the hold ends. */
-static SDK_COLD void end_held(struct sdk_span *s, size_t size, const char *name, size_t name_n, const char *state,
-                              size_t state_n, uint64_t end)
+static SDK_COLD void end_held(struct sdk_span *s, const struct parts *x, uint64_t end)
 {
     uint16_t hold = sdk_ctx_hold(&s->ctx);
-    struct sdk_span_rec *r = sdk_alloc(size);
+    struct sdk_span_rec *r = sdk_alloc(x->size);
     if (r) {
-        rec_write(r, size, s, name, name_n, state, state_n, end);
+        rec_write(r, s, x, end);
         (void)sdk_hold_add(hold, s->ctx.trace_id, r);
-        sdk_free(r, size);
+        sdk_free(r, x->size);
     }
     if (!s->hold_root)
         return;
@@ -931,34 +1071,53 @@ static SDK_COLD void end_held(struct sdk_span *s, size_t size, const char *name,
     sdk_hold_end(hold, s->ctx.trace_id, keep);
 }
 
+/* A record longer than a slot. */
+static SDK_COLD void export_far(struct sdk_span *s, const struct parts *x, uint64_t end)
+{
+    struct sdk_span_rec *far = sdk_alloc(x->size);
+    uint64_t pos = 0;
+    struct slot *slot = far ? ring_reserve(&pos) : NULL;
+    if (!slot) {
+        sdk_free(far, far ? x->size : 0);
+        sdk_count(SDK_SPANS_DROPPED, 1);
+        return;
+    }
+    slot->far = 1;
+    far_records[pos & ring_mask] = far;
+    rec_write(far, s, x, end);
+    ring_publish(slot, pos);
+}
+
 static void export(struct sdk_span *s, uint64_t end)
 {
     bool sampled = s->ctx.flags & SDK_CTX_SAMPLED;
     if (sampled && !atomic_load_explicit(&ring, memory_order_relaxed))
         return;
-    const char *name = s->name_n ? text_at(s, s->name_at) : s->name;
-    size_t name_n = s->name_n ? s->name_n : strnlen(name, SDK_NAME_BYTES), state_n = 0;
     char state[VANE_TRACESTATE_MAX];
+    struct parts x = { .name = s->name.p, .state = state };
+    x.name_n = s->name.n ? s->name.n : strnlen(s->name.p, SDK_NAME_BYTES);
     if (SDK_UNLIKELY(s->extra_held))
-        state_n = sdk_extra_state(s->ctx.extra, state);
-    size_t size = rec_size(s, name_n, state_n);
-    if (!sampled) {
-        end_held(s, size, name, name_n, state, state_n, end);
+        x.state_n = sdk_extra_state(s->ctx.extra, state);
+    x.size = sizeof(struct sdk_span_rec) + x.name_n + s->status.n + x.state_n + s->body_n;
+    if (SDK_UNLIKELY(s->more != NULL))
+        x.size += s->more->attrs.n + s->more->events.n + s->more->links.n;
+    x.size = (x.size + 7) & ~(size_t)7;
+    if (SDK_UNLIKELY(!sampled)) {
+        end_held(s, &x, end);
         return;
     }
-    bool spill = size > sizeof((struct slot *)0)->near;
-    struct sdk_span_rec *far = spill ? sdk_alloc(size) : NULL;
+    if (SDK_UNLIKELY(x.size > sizeof((struct slot *)0)->near)) {
+        export_far(s, &x, end);
+        return;
+    }
     uint64_t pos = 0;
-    struct slot *slot = spill && !far ? NULL : ring_reserve(&pos);
+    struct slot *slot = ring_reserve(&pos);
     if (SDK_UNLIKELY(!slot)) {
-        sdk_free(far, far ? size : 0);
         sdk_count(SDK_SPANS_DROPPED, 1);
         return;
     }
-    slot->far = spill;
-    if (SDK_UNLIKELY(spill))
-        far_records[pos & ring_mask] = far;
-    rec_write(spill ? far : (void *)slot->near, size, s, name, name_n, state, state_n, end);
+    slot->far = 0;
+    rec_write((void *)slot->near, s, &x, end);
     ring_publish(slot, pos);
 }
 
@@ -988,7 +1147,7 @@ static uint64_t end(vane_span *span, uint64_t end_unix_ns)
         }
         if (SDK_LIKELY(atomic_load_explicit(&mode, memory_order_relaxed)))
             export(s, at);
-        if (SDK_UNLIKELY(s->more != NULL))
+        if (SDK_UNLIKELY(s->more != NULL || s->name.own || s->status.own))
             more_free(s);
     }
     state_set(s, ENDED);
@@ -1006,12 +1165,12 @@ SDK_HOT uint64_t vane_span_end(vane_span *span)
     return end(span, 0);
 }
 
-void vane_span_end_at(vane_span *span, uint64_t end_unix_ns)
+SDK_COLD void vane_span_end_at(vane_span *span, uint64_t end_unix_ns)
 {
     end(span, end_unix_ns);
 }
 
-void vane_span_cleanup_(vane_span *span)
+SDK_COLD void vane_span_cleanup_(vane_span *span)
 {
     if (span && state_of(span_of(span)) != ENDED) /* ended by hand inside its scope: fine */
         vane_span_end(span);
@@ -1019,12 +1178,12 @@ void vane_span_cleanup_(vane_span *span)
 
 /* ---- looking ---- */
 
-int vane_span_recording(const vane_span *span)
+SDK_COLD int vane_span_recording(const vane_span *span)
 {
     return span && state_of(span_of(span)) == RECORDED;
 }
 
-vane_context vane_span_context(const vane_span *span)
+SDK_COLD vane_context vane_span_context(const vane_span *span)
 {
     enum span_state k = span ? state_of(span_of(span)) : IDLE;
     return k == IDLE ? (vane_context){ 0 } : span_of(span)->ctx;

@@ -4,6 +4,8 @@
 
 #include "sdk_int.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Bits of vane_context.flags; trace.h lists them. Only the first two travel in a traceparent. */
 #define SDK_CTX_SAMPLED  1u
 #define SDK_CTX_RANDOM   2u
@@ -17,50 +19,42 @@ static inline uint16_t sdk_ctx_hold(const vane_context *c)
     return (uint16_t)(c->reserved_[0] | c->reserved_[1] << 8);
 }
 
-#define SDK_SPAN_ATTRS 8
-#define SDK_SPAN_TEXT  256
 #define SDK_NAME_BYTES 1024 /* of span and event names and status descriptions */
 
-struct sdk_span_attr {
-    const char *key;
-    uint16_t key_n;
-    uint8_t type; /* vane_type */
-    uint32_t n;   /* bytes of a string */
-    union {
-        int64_t i;
-        double f;
-        uint64_t at; /* place of a string in the span's text */
-    } v;
+/* A text that the span keeps. */
+struct sdk_span_text {
+    const char *p;
+    uint32_t n;
+    bool own; /* in memory of its own, not in the body */
 };
 
 /* What does not fit in a vane_span. */
 struct sdk_span_more {
-    struct sdk_span_attr *attrs; /* from the 9th on */
-    size_t attrs_cap;
-    struct sdk_buf text;          /* from byte SDK_SPAN_TEXT on */
+    struct sdk_buf attrs;         /* what follows the attributes in the body */
     struct sdk_buf events, links; /* fields 11 and 13 of an OTLP Span */
 };
 
+/* The body: attributes as they go into the record, from the front; name and status, when copied, from the back. */
+#define SDK_SPAN_BODY 520
 struct sdk_span {
     uint64_t magic; /* sdk_trace.c */
     uint64_t start_mono_ns;
     vane_context ctx, previous; /* own; the thread's before */
     vane_span *previous_span;
     uint8_t parent[8];
-    const char *name;
     uint64_t start_unix_ns;
     struct sdk_tls *thread; /* that it is current on; NULL: on none */
     struct sdk_span_more *more;
+    uint32_t body_n, room;       /* bytes of attributes; bytes that may be filled the quick way */
+    uint16_t body_end, text_max; /* where the texts begin; bytes of a text that is put the quick way */
+    uint16_t n_attrs, depth;
+    uint8_t kind, code, parent_remote, hold_root, extra_held;
     uint32_t serial;
-    uint16_t depth, text_n, n_attrs;
-    uint8_t kind, code, parent_remote, hold_root, extra_held, unused_;
-    uint32_t name_n;   /* of a copied name, which is at name_at; 0: `name` */
-    uint32_t status_n; /* of the description at status_at */
-    uint64_t name_at, status_at;
-    uint64_t keep_slow_ns; /* of a root with a hold; bit 0 of hold_root: keep errors */
+    struct sdk_span_text name, status; /* name.n 0: name.p is the caller's, not yet measured */
+    uint32_t seen[8];                  /* a bit of each key's: a key whose bit is not set is new */
+    uint64_t keep_slow_ns;             /* of a root with a hold; bit 0 of hold_root: keep errors */
     uint32_t n_events, n_links, dropped_attrs, dropped_events, dropped_links;
-    struct sdk_span_attr attrs[SDK_SPAN_ATTRS];
-    char text[SDK_SPAN_TEXT];
+    char body[SDK_SPAN_BODY];
 };
 _Static_assert(sizeof(struct sdk_span) <= sizeof(vane_span), "VANE_SPAN_WORDS");
 
@@ -134,3 +128,5 @@ void sdk_extra_release(uint32_t extra);
 size_t sdk_extra_state(uint32_t extra, char buf[VANE_TRACESTATE_MAX]);
 
 bool sdk_unhex(const char *s, size_t n, uint8_t *ret); /* n digits, either case; n even */
+
+#pragma GCC visibility pop

@@ -37,7 +37,7 @@ static SDK_COLD void *alloc_failed(size_t n)
     return NULL;
 }
 
-void *sdk_alloc(size_t n)
+SDK_COLD void *sdk_alloc(size_t n)
 {
     void *p = alloc_fails_now() ? NULL : calloc(1, n ? n : 1);
     if (!p)
@@ -46,7 +46,7 @@ void *sdk_alloc(size_t n)
     return p;
 }
 
-void *sdk_grow(void *p, size_t old_n, size_t n)
+SDK_COLD void *sdk_grow(void *p, size_t old_n, size_t n)
 {
     void *q = alloc_fails_now() ? NULL : realloc(p, n ? n : 1);
     if (!q)
@@ -55,7 +55,7 @@ void *sdk_grow(void *p, size_t old_n, size_t n)
     return q;
 }
 
-void sdk_free(void *p, size_t n)
+SDK_COLD void sdk_free(void *p, size_t n)
 {
     if (!p)
         return;
@@ -63,7 +63,7 @@ void sdk_free(void *p, size_t n)
     sdk_count(SDK_MEMORY_BYTES, (uint64_t)0 - n);
 }
 
-char *sdk_dup(const char *s)
+SDK_COLD char *sdk_dup(const char *s)
 {
     size_t n = s ? strlen(s) : 0;
     char *p = sdk_alloc(n + 1);
@@ -72,7 +72,7 @@ char *sdk_dup(const char *s)
     return p;
 }
 
-void sdk_free_str(char *s)
+SDK_COLD void sdk_free_str(char *s)
 {
     if (s)
         sdk_free(s, strlen(s) + 1);
@@ -80,18 +80,18 @@ void sdk_free_str(char *s)
 
 /* ---- buffer ---- */
 
-void sdk_buf_init(struct sdk_buf *b, size_t max)
+SDK_COLD void sdk_buf_init(struct sdk_buf *b, size_t max)
 {
     *b = (struct sdk_buf){ .max = max };
 }
 
-void sdk_buf_free(struct sdk_buf *b)
+SDK_COLD void sdk_buf_free(struct sdk_buf *b)
 {
     sdk_free(b->p, b->cap);
     *b = (struct sdk_buf){ .max = b->max };
 }
 
-bool sdk_buf_room_slow(struct sdk_buf *b, size_t n)
+SDK_COLD bool sdk_buf_room_slow(struct sdk_buf *b, size_t n)
 {
     if (b->failed)
         return false;
@@ -121,12 +121,12 @@ bool sdk_buf_room_slow(struct sdk_buf *b, size_t n)
     return true;
 }
 
-void sdk_puts(struct sdk_buf *b, const char *s)
+SDK_COLD void sdk_puts(struct sdk_buf *b, const char *s)
 {
     sdk_put(b, s, strlen(s));
 }
 
-void sdk_putf(struct sdk_buf *b, const char *format, ...)
+SDK_COLD void sdk_putf(struct sdk_buf *b, const char *format, ...)
 {
     char text[512];
     va_list ap;
@@ -276,7 +276,7 @@ void sdk_put_f64(struct sdk_buf *b, double v)
 
 static const char hex_digits[] = "0123456789abcdef";
 
-void sdk_put_hex(struct sdk_buf *b, const uint8_t *p, size_t n)
+SDK_COLD void sdk_put_hex(struct sdk_buf *b, const uint8_t *p, size_t n)
 {
     if (!sdk_buf_room(b, 2 * n))
         return;
@@ -336,7 +336,7 @@ bool sdk_text_valid(const char *s, size_t n)
     return true;
 }
 
-size_t sdk_text(char *dst, size_t cap, const char *s, size_t n)
+SDK_COLD size_t sdk_text(char *dst, size_t cap, const char *s, size_t n)
 {
     if (!s)
         return 0;
@@ -437,7 +437,7 @@ static int hex_value(char c)
                                   : -1;
 }
 
-static char *trim(char *s)
+SDK_COLD static char *trim(char *s)
 {
     while (*s == ' ' || *s == '\t')
         s++;
@@ -501,18 +501,18 @@ void sdk_pb_varint(struct sdk_buf *b, uint64_t v)
     b->p[b->n++] = (char)v;
 }
 
-void sdk_pb_u64(struct sdk_buf *b, unsigned field, uint64_t v)
+SDK_COLD void sdk_pb_u64(struct sdk_buf *b, unsigned field, uint64_t v)
 {
     sdk_pb_tag(b, field, 0);
     sdk_pb_varint(b, v);
 }
 
-void sdk_pb_s64(struct sdk_buf *b, unsigned field, int64_t v)
+SDK_COLD void sdk_pb_s64(struct sdk_buf *b, unsigned field, int64_t v)
 {
     sdk_pb_u64(b, field, (uint64_t)v << 1 ^ (uint64_t)(v < 0 ? -1 : 0));
 }
 
-void sdk_pb_fixed64(struct sdk_buf *b, unsigned field, uint64_t v)
+SDK_COLD void sdk_pb_fixed64(struct sdk_buf *b, unsigned field, uint64_t v)
 {
     sdk_pb_tag(b, field, 1);
     if (!sdk_buf_room(b, 8))
@@ -521,33 +521,33 @@ void sdk_pb_fixed64(struct sdk_buf *b, unsigned field, uint64_t v)
         b->p[b->n++] = (char)v;
 }
 
-void sdk_pb_f64(struct sdk_buf *b, unsigned field, double v)
+SDK_COLD void sdk_pb_f64(struct sdk_buf *b, unsigned field, double v)
 {
     uint64_t bits;
     memcpy(&bits, &v, 8);
     sdk_pb_fixed64(b, field, bits);
 }
 
-void sdk_pb_bytes(struct sdk_buf *b, unsigned field, const void *p, size_t n)
+SDK_COLD void sdk_pb_bytes(struct sdk_buf *b, unsigned field, const void *p, size_t n)
 {
     sdk_pb_tag(b, field, 2);
     sdk_pb_varint(b, n);
     sdk_put(b, p, n);
 }
 
-void sdk_pb_str(struct sdk_buf *b, unsigned field, const char *s)
+SDK_COLD void sdk_pb_str(struct sdk_buf *b, unsigned field, const char *s)
 {
     sdk_pb_bytes(b, field, s, strlen(s));
 }
 
-size_t sdk_pb_begin(struct sdk_buf *b, unsigned field)
+SDK_COLD size_t sdk_pb_begin(struct sdk_buf *b, unsigned field)
 {
     sdk_pb_tag(b, field, 2);
     sdk_put(b, "\0\0\0\0", 4);
     return b->n;
 }
 
-void sdk_pb_end(struct sdk_buf *b, size_t mark)
+SDK_COLD void sdk_pb_end(struct sdk_buf *b, size_t mark)
 {
     if (b->failed)
         return;
@@ -727,7 +727,7 @@ SDK_HOT uint64_t sdk_tick_ns(uint64_t *ret_unix)
     return ns;
 }
 
-void sdk_tick_start(void)
+SDK_COLD void sdk_tick_start(void)
 {
     static _Atomic bool known;
     while (!tick_lock())
@@ -740,7 +740,7 @@ void sdk_tick_start(void)
 }
 
 /* Another thread may have stood in tick_renew(). */
-void sdk_tick_fork_child(void)
+SDK_COLD void sdk_tick_fork_child(void)
 {
     put(&tick.valid, 0);
     put(&tick.ns, 0);
@@ -757,16 +757,40 @@ static SDK_COLD void random_seed(struct sdk_tls *t)
     t->rng_fork = atomic_load_explicit(&sdk_forks, memory_order_relaxed) + 1;
 }
 
-uint64_t sdk_random(void)
+static inline uint64_t random_next(uint64_t rng[2])
+{
+    uint64_t s0 = rng[0], s1 = rng[1];
+    rng[0] = (s0 << 24 | s0 >> 40) ^ (s1 ^ s0) ^ (s1 ^ s0) << 16;
+    rng[1] = (s1 ^ s0) << 37 | (s1 ^ s0) >> 27;
+    return s0 + s1;
+}
+
+static inline struct sdk_tls *random_ready(void)
 {
     struct sdk_tls *t = &sdk_tls;
     if (SDK_UNLIKELY(t->rng_fork != atomic_load_explicit(&sdk_forks, memory_order_relaxed) + 1))
         random_seed(t);
-    uint64_t s0 = t->rng[0], s1 = t->rng[1], r = s0 + s1;
-    s1 ^= s0;
-    t->rng[0] = (s0 << 24 | s0 >> 40) ^ s1 ^ s1 << 16;
-    t->rng[1] = s1 << 37 | s1 >> 27;
-    return r;
+    return t;
+}
+
+uint64_t sdk_random(void)
+{
+    return random_next(random_ready()->rng);
+}
+
+SDK_HOT void sdk_random_ids(uint64_t *ret, size_t n)
+{
+    struct sdk_tls *t = random_ready();
+    uint64_t rng[2] = { t->rng[0], t->rng[1] };
+    ret[0] = random_next(rng);
+    ret[0] += !ret[0];
+    if (n == 3) {
+        ret[1] = random_next(rng);
+        ret[2] = random_next(rng);
+        ret[1] += !ret[1];
+    }
+    t->rng[0] = rng[0];
+    t->rng[1] = rng[1];
 }
 
 /* ---- threads and events ---- */
@@ -789,7 +813,7 @@ static struct thread_arg *thread_arg_new(void)
     return NULL;
 }
 
-void sdk_thread_fork_child(void)
+SDK_COLD void sdk_thread_fork_child(void)
 {
     for (size_t i = 0; i < SDK_COUNT_OF(thread_args); i++)
         atomic_store(&thread_args[i].used, false);
@@ -826,7 +850,7 @@ SDK_COLD int sdk_thread_start(pthread_t *ret, const char *name, void *(*fn)(void
     return e;
 }
 
-void sdk_event_init(struct sdk_event *e)
+SDK_COLD void sdk_event_init(struct sdk_event *e)
 {
     pthread_mutex_init(&e->mu, NULL);
     pthread_condattr_t attr;
@@ -837,7 +861,7 @@ void sdk_event_init(struct sdk_event *e)
     e->set = 0;
 }
 
-void sdk_event_set(struct sdk_event *e)
+SDK_COLD void sdk_event_set(struct sdk_event *e)
 {
     pthread_mutex_lock(&e->mu);
     e->set = 1;
@@ -845,7 +869,7 @@ void sdk_event_set(struct sdk_event *e)
     pthread_mutex_unlock(&e->mu);
 }
 
-bool sdk_event_wait(struct sdk_event *e, uint64_t deadline_ns)
+SDK_COLD bool sdk_event_wait(struct sdk_event *e, uint64_t deadline_ns)
 {
     struct timespec t = { (time_t)(deadline_ns / 1000000000u), (long)(deadline_ns % 1000000000u) };
     int error = 0;

@@ -175,6 +175,43 @@ static void test_text_of_any_length(void **state)
     vane_stop(0);
 }
 
+/* A value set again stays in its place, whatever its length and wherever it and the others lie. */
+static void test_replaced_attributes(void **state)
+{
+    (void)state;
+    begin(config());
+    static const size_t lens[] = { 0, 3, 40, 300, 3000 };
+    static char big[3001];
+    memset(big, 'y', 3000);
+    static const char *const keys[] = { "a", "bb", "key.three", "dddd", "another.key.that.is.longer", "f" };
+    for (size_t first = 0; first < 5; first++)
+        for (size_t then = 0; then < 5; then++)
+            for (size_t which = 0; which < 6; which++) {
+                vane_span s;
+                vane_span_start(&s, "s", VANE_SPAN_INTERNAL);
+                for (size_t i = 0; i < 6; i++)
+                    vane_span_set(&s, i % 2 ? vane_int(keys[i], (int64_t)i) : vane_strn(keys[i], big, lens[first]));
+                vane_span_set(&s, vane_strn(keys[which], big, lens[then]));
+                vane_span_rename(&s, "renamed");
+                vane_span_set(&s, vane_bool("last", 1));
+                vane_span_end(&s);
+                assert_true(take());
+                assert_string_equal(got.name, "renamed");
+                assert_int_equal(got.head.n_attrs, 7);
+                for (size_t i = 0; i < 6; i++) {
+                    assert_string_equal(got.attr[i].key, keys[i]);
+                    assert_int_equal(got.attr[i].n, i == which ? lens[then] : i % 2 ? 8 : lens[first]);
+                    if (i % 2 && i != which)
+                        assert_int_equal(got.attr[i].i, i);
+                    else
+                        assert_memory_equal(got.attr[i].text, big, got.attr[i].n);
+                }
+                assert_string_equal(got.attr[6].key, "last");
+            }
+    assert_int_equal(SELF(span_limits), 0);
+    vane_stop(0);
+}
+
 static void test_many_attributes_and_limits(void **state)
 {
     (void)state;
@@ -605,6 +642,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_span),
         cmocka_unit_test(test_text_of_any_length),
+        cmocka_unit_test(test_replaced_attributes),
         cmocka_unit_test(test_many_attributes_and_limits),
         cmocka_unit_test(test_misuse),
         cmocka_unit_test(test_threads_and_contexts),
