@@ -22,7 +22,7 @@ const PAGES = [
   { path: '/silences?state=all', title: 'Silences', ready: '.silence, .empty' },
   { path: '/silences?new=1&m=severity%3D"page"', title: 'Silences', ready: '.silence-editor .preview-row' },
   { path: '/notifications', title: 'Notifications', ready: '.events li' },
-  { path: '/notifications?show=drills', title: 'Notifications', ready: '.events li, .log .empty' },
+  { path: '/notifications?show=drills', title: 'Notifications', ready: '.log .empty, .drill' },
   { path: '/routing', title: 'Routing', ready: '.route' },
   { path: '/routing?labels=team%3D"db",severity%3D"page"', title: 'Routing', ready: '.route.taken' },
 ]
@@ -241,6 +241,20 @@ test('the log tells what was delivered, is searched, and receivers are tested fr
   await page.waitForSelector('.receiver:has-text("broken") .test-results .state:has-text("failed")')
   assert.match(await page.textContent('.receiver:has-text("broken") .test-results'), /refused/i)
   assert.equal(await page.locator('button[aria-label="Send a test message to default"]').count(), 0)
+  await done(page)
+})
+
+test('a drill is begun and its steps are shown', async () => {
+  const page = await open('/notifications?show=drills', { ...DESK, expectStatus: [404] })
+  await page.fill('.drill-form input', 'rule:NoSuchRule')
+  await page.click('.drill-form button')
+  await page.waitForSelector('.notice.bad >> text=The drill did not begin')
+  await page.fill('.drill-form input', 'receiver:shop')
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('.drill[aria-label="Drill of receiver:shop"] .state:has-text("passed")', { timeout: 60_000 })
+  if (await page.locator('.drill .fold[aria-expanded=false]').count()) await page.click('.drill .fold')
+  await page.waitForSelector('.drill .events li:has-text("delivered"):has-text("shop")')
+  assert.match(await page.textContent('.drill-bounds'), /detected in .* of 1m.*told in .* of 5m.*1 of 1 messages delivered/)
   await done(page)
 })
 

@@ -1,7 +1,7 @@
 // Notifications: what was decided and sent, with the providers' answers; receivers and whether they work; drills and heartbeats.
 
 import { useEffect, useState } from 'preact/hooks'
-import { AlertingTabs, NotConfigured, useQuery } from '../alerting/bits'
+import { AlertingTabs, lazy, NotConfigured, useQuery } from '../alerting/bits'
 import { Events } from '../alerting/history'
 import { ifConfigured, type History, type HistoryEvent, type Receiver, type Routes, type TestResult } from '../lib/alerting'
 import { api } from '../lib/api'
@@ -11,10 +11,11 @@ import { formatAgo, formatTime } from '../lib/time'
 import { plural, utc } from '../lib/ui'
 import { Empty, ErrorBox, IconButton, PageHead, SearchField, Segmented, Skeleton } from '../parts/bits'
 
+const Drills = lazy(() => import('../alerting/drills'))
 const PAGE = 100
 const KINDS: Record<string, string> = {
   messages: 'delivered,failed,escalated,digested', failed: 'failed', quiet: 'inhibited,silenced,muted,held,flapping',
-  people: 'acknowledged,unacknowledged,silence_set,silence_expired', drills: 'drill', all: '',
+  people: 'acknowledged,unacknowledged,silence_set,silence_expired', all: '',
 }
 interface Heartbeat { name: string; state: 'ok' | 'missing' | 'waiting'; period: string; lastSeen: string | null; due: string | null }
 
@@ -130,16 +131,16 @@ export default function NotificationsPage() {
               { id: 'messages', name: 'Messages' }, { id: 'failed', name: 'Failed' }, { id: 'quiet', name: 'Kept back', title: 'Silenced, inhibited, muted, acknowledged, flapping' },
               { id: 'people', name: 'People' }, { id: 'drills', name: 'Drills' }, { id: 'all', name: 'All' },
             ]} />
-            <label class="select">Receiver
+            {q.show !== 'drills' && <label class="select">Receiver
               <select value={q.receiver} onChange={(e) => set({ receiver: e.currentTarget.value })}>
                 <option value="">all</option>
                 {[...new Set([...conf.receivers.map((r) => r.name), q.receiver])].filter(Boolean).map((r) => <option key={r} value={r}>{r}</option>)}
               </select>
-            </label>
-            <SearchField value={q.q} placeholder="Find in answers and names" focusKey onInput={(text) => set({ q: text })} />
+            </label>}
+            {q.show !== 'drills' && <SearchField value={q.q} placeholder="Find in answers and names" focusKey onInput={(text) => set({ q: text })} />}
           </div>
           <div class="notifications">
-            <div class="log"><Log q={q} set={set} tick={tick} /></div>
+            <div class="log">{q.show === 'drills' ? <Drills receivers={conf.receivers} /> : <Log q={q} set={set} tick={tick} />}</div>
             <div class="beside">
               <section class="card" aria-label="Receivers">
                 <h2>Receivers</h2>
