@@ -172,14 +172,15 @@ static bool still_wanted(void *ctx, str key, struct am_fact f)
 static void count_overdue(struct am *am, int64_t now_ms)
 {
     const struct am_policy *p = am->cfg->policy;
-    int64_t n[ARRAY_LEN(overdue)] = { 0 };
+    int64_t n[ARRAY_LEN(overdue)] = { 0 }, end_ms = p ? am_policy_last_end_ms(p, now_ms) : INT64_MIN;
     map_each (alert_map, s, &am->alerts) {
         const struct alert *al = s->value;
         const struct am_severity *v = p && !alert_resolved(al, now_ms) ? am_policy_severity(p, al->v.labels) : NULL;
         size_t i = v ? (size_t)(v - p->all) : SIZE_MAX;
         uint64_t by;
-        if (i < ARRAY_LEN(n) && am_policy_due_ms(p, v, al->v.starts_ms) < now_ms && !am_alert_acked(al, now_ms) &&
-            !am_inhibited(am->inhibitor, al->v.labels, &by, 1) && !am_silenced(am, al->v.labels, now_ms, NULL, NULL))
+        if (i < ARRAY_LEN(n) && am_policy_overdue(p, v, al->v.starts_ms, now_ms, end_ms) &&
+            !am_alert_acked(al, now_ms) && !am_inhibited(am->inhibitor, al->v.labels, &by, 1) &&
+            !am_silenced(am, al->v.labels, now_ms, NULL, NULL))
             n[i]++;
     }
     for (size_t i = 0; i < ARRAY_LEN(n); i++)

@@ -818,6 +818,26 @@ int64_t am_policy_due_ms(const struct am_policy *p, const struct am_severity *s,
     return p->hours.n ? business_end_ms(&p->hours, start_ms) : INT64_MAX;
 }
 
+int64_t am_policy_last_end_ms(const struct am_policy *p, int64_t now_ms)
+{
+    int64_t t = now_ms / 1000 / 60 * 60, from = t - 62 * DAY_S;
+    bool inside = p->hours.n && am_intervals_contain(&p->hours, t);
+    for (; p->hours.n && t > from; t -= 60) {
+        bool before = am_intervals_contain(&p->hours, t - 60);
+        if (before && !inside)
+            return t * 1000;
+        inside = before;
+    }
+    return INT64_MIN;
+}
+
+/* In business hours: the first stretch that holds or follows the beginning is over when any ended after it. */
+bool am_policy_overdue(const struct am_policy *p, const struct am_severity *s, int64_t start_ms, int64_t now_ms,
+                       int64_t last_end_ms)
+{
+    return s->response_ms == AM_BUSINESS_HOURS ? last_end_ms > start_ms : am_policy_due_ms(p, s, start_ms) < now_ms;
+}
+
 int64_t am_policy_resolve_wait_ms(const struct am_policy *p, const struct am_route *r)
 {
     if (!p)

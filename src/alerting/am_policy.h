@@ -119,6 +119,11 @@ void am_policy_attach(struct conf_ctx *cx, struct am_config *c);
 const struct am_severity *am_policy_severity(const struct am_policy *p, struct labels ls);
 /* When somebody must have responded to an alert that began at start_ms; INT64_MAX: no goal. */
 int64_t am_policy_due_ms(const struct am_policy *p, const struct am_severity *s, int64_t start_ms);
+/* Should somebody have responded by now? When the last stretch of business hours ended is asked for once for many alerts
+ * (am_policy_last_end_ms(); INT64_MIN: none has). */
+bool am_policy_overdue(const struct am_policy *p, const struct am_severity *s, int64_t start_ms, int64_t now_ms,
+                       int64_t last_end_ms);
+int64_t am_policy_last_end_ms(const struct am_policy *p, int64_t now_ms);
 /* How long a resolved alert is held back on this route. p may be NULL. */
 int64_t am_policy_resolve_wait_ms(const struct am_policy *p, const struct am_route *r);
 /* Receivers that a list of channels means, in order, without repetition; in a. */

@@ -158,7 +158,7 @@ static void count(struct http_request *rq, struct am *am, const struct am_policy
 {
     struct am_alert_view *v;
     size_t n;
-    int64_t now = api_now_ms(api_of(rq));
+    int64_t now = api_now_ms(api_of(rq)), end_ms = am_policy_last_end_ms(p, now);
     am_alerts(am, now, rq->a, &v, &n);
     for (size_t i = 0; i < n; i++) {
         const struct am_severity *s = am_policy_severity(p, v[i].alert.labels);
@@ -168,7 +168,7 @@ static void count(struct http_request *rq, struct am *am, const struct am_policy
         bool acked = am_ack_get(am, v[i].alert.fingerprint, now, rq->a, NULL);
         x->firing++;
         x->acknowledged += acked;
-        x->overdue += !acked && am_policy_due_ms(p, s, v[i].alert.starts_ms) < now;
+        x->overdue += !acked && am_policy_overdue(p, s, v[i].alert.starts_ms, now, end_ms);
     }
 }
 

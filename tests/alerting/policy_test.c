@@ -606,6 +606,11 @@ static void goals(void **state)
         assert_true(str_eq(s->name, str_c(rows[i].name)));
         assert_true(am_policy_due_ms(p, s, T0) == rows[i].due);
     }
+    /* Overdue is due and past. */
+    for (int64_t t = T0; t < T0 + 8 * D; t += 37 * M) {
+        bool want = am_policy_due_ms(p, &p->all[3], T0 + 2 * D) <= t / M * M;
+        assert_int_equal(am_policy_overdue(p, &p->all[3], T0 + 2 * D, t, am_policy_last_end_ms(p, t)), want);
+    }
     /* Saturday: the end of Monday */
     assert_true(am_policy_due_ms(p, &p->all[3], T0 + 5 * D) == INT64_C(1790010000000) + 7 * D);
     am_config_unref(c);
