@@ -208,6 +208,7 @@ static void matches_json(struct json_out *j, const struct am_config *c, struct l
         json_key(j, STR("group"));
         labels_json(j, am_route_group(r[i], ls, a));
         json_kbool(j, "muted", am_config_muted(c, r[i], now_ms));
+        policy_json(j, r[i]->policy);
         json_obj_end(j);
     }
     json_arr_end(j);

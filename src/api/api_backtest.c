@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "alerting/am.h"
+#include "alerting/am_policy.h"
 #include "rules/rules_backtest.h"
 #include "rules/rules_manager.h"
 #include "transfer/transfer.h"
@@ -147,6 +148,12 @@ static void page_add(struct arena *a, struct pages *p, size_t trial, const struc
     if (!p->am)
         avec_push(a, &p->v, one);
     for (size_t i = 0; i < n; i++) {
+        const struct am_route_policy *rp = routes[i]->policy;
+        one.from_ms = e->fired_ms + (rp ? rp->after_ms : 0); /* of an escalation that nobody stops */
+        if (one.from_ms >= one.to_ms && rp && rp->step)
+            continue; /* it was over before */
+        if (rp && (rp->digest || !am_config_receiver(p->am, routes[i]->receiver)->n_integrations))
+            continue; /* nobody is called */
         one.route = routes[i];
         one.group = labels_hash(am_route_group(routes[i], e->labels, a));
         avec_push(a, &p->v, one);
