@@ -621,12 +621,14 @@ SDK_COLD void vane_span_set_all(vane_span *p, const vane_attr *attrs, size_t n)
 
 /* ---- events, links, status ---- */
 
+static void pb_text(struct sdk_buf *b, unsigned field, const char *p, size_t n, size_t max);
+
 SDK_COLD void sdk_otlp_pair(struct sdk_buf *b, unsigned field, const char *key, size_t key_n, vane_type type,
                             const void *value, size_t n)
 {
     size_t pair = sdk_pb_begin(b, field), any;
     uint64_t bits = 0;
-    sdk_pb_bytes(b, 1, key, key_n);
+    pb_text(b, 1, key, key_n, UINT16_MAX);
     any = sdk_pb_begin(b, 2);
     if (type == VANE_T_STR || type == VANE_T_BYTES) {
         sdk_pb_bytes(b, type == VANE_T_STR ? 1 : 7, value, n);

@@ -91,7 +91,7 @@ void sdk_trace_queue(const struct sdk_span_rec *rec);
 /* Called, when set, after every batch_max spans and when the queue is half full. */
 typedef void (*sdk_wake_fn)(void);
 extern _Atomic(sdk_wake_fn) sdk_trace_wake;
-/* Encode a pair as OTLP KeyValue in `field`. Values must be valid text. */
+/* Encode a pair as OTLP KeyValue in `field`. The key is made valid text; a value must be. */
 void sdk_otlp_pair(struct sdk_buf *b, unsigned field, const char *key, size_t key_n, vane_type type, const void *value,
                    size_t n);
 

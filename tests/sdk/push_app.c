@@ -55,8 +55,10 @@ static void spans(int n)
     vane_span_set(&s, vane_f64("f64", 0.25));
     vane_span_set(&s, vane_bool("bool", 1));
     vane_span_set(&s, vane_bytes("bytes", "\1\2", 2));
-    vane_attr a = vane_int("n", 1);
+    vane_attr a = vane_int("n", 1), odd = vane_int("k\xFF", 1); /* one bad key must not cost the batch */
     vane_span_event(&s, "cache miss", &a, 1);
+    vane_span_event(&s, "odd", &odd, 1);
+    vane_span_set(&s, odd);
     vane_span_exception(&s, "Timeout", "gave up", "at main");
     vane_span_link(&s, &remote, &a, 1);
     vane_span_status(&s, VANE_SPAN_ERROR, "declined");
