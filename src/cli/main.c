@@ -22,6 +22,7 @@ static const struct cli_command *const commands[] = {
     &cli_rules_packs,
     &cli_rules_backfill,
     &cli_backtest,
+    &cli_explain_alert,
     &cli_drill,
     &cli_notify_test,
     &cli_fsck,

@@ -210,6 +210,13 @@ def rules_tell_it_by_a_call():
         patient = v.get("/api/v1/alerting/explain", alert="Patient").json["data"]
         assert patient["alerts"][0]["state"] == "unknown" and patient["rules"][0]["alerts"][0]["state"] == "pending", patient
         assert patient["rules"][0]["alerts"][0]["firesAt"] > patient["rules"][0]["alerts"][0]["activeAt"]
+        wait_for(lambda: v.get("/api/v1/alerting/history", kind="delivered").json["data"]["events"], "the answer in the history")
+        r = subprocess.run([BINARY, "explain", "alert", 'Always{severity="high"}', "--url", v.url], capture_output=True, text=True, timeout=60)
+        if os.environ.get("SHOW"):
+            print(r.stdout, subprocess.run([BINARY, "explain", "alert", "Hidden", "--url", v.url], capture_output=True, text=True).stdout)
+        assert r.returncode == 0, r.stderr
+        for part in ("rule Always (group g, ", "is firing, value 7", "It fires, since", "taken", "webhook[0]: told at", "delivered", "200"):
+            assert part in r.stdout, f"{part}: {r.stdout}"
         for _ in range(3):
             v.kill()
             v.start()
