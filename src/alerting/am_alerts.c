@@ -16,6 +16,7 @@ void am_alert_unref(struct alert *al)
     am_ack_free(al->ack);
     arena_deinit(&al->a);
     mem_free(al->flap);
+    mem_free(al->routes);
     mem_free(al);
 }
 
@@ -325,9 +326,11 @@ void am_reload(struct am *am, struct am_config *cfg, int64_t now_ms)
     am_inhibitor_free(am->inhibitor);
     am->cfg = am_config_ref(cfg);
     am->inhibitor = am_inhibitor_new(&cfg->inhibit);
-    map_each (alert_map, s, &am->alerts)
+    map_each (alert_map, s, &am->alerts) {
+        s->value->n_routes = 0;
         if (!alert_resolved(s->value, now_ms))
             am_inhibitor_fire(am->inhibitor, s->key, s->value->v.labels);
+    }
     map_each (alert_map, s, &am->alerts)
         am_dispatch_alert(am, s->value, now_ms);
     known_map_free(&am->known);
@@ -353,11 +356,11 @@ static struct am_alert copy(struct arena *a, const struct am_alert *v)
     return c;
 }
 
-static void view(struct am *am, const struct alert *al, int64_t now_ms, struct arena *a, struct am_alert_view *ret)
+static void view(struct am *am, struct alert *al, int64_t now_ms, struct arena *a, struct am_alert_view *ret)
 {
-    const struct am_route *routes[AM_ROUTES_PER_ALERT];
+    const struct am_route **routes;
     uint64_t by[64];
-    size_t n = MIN(am_config_routes(am->cfg, al->v.labels, routes, AM_ROUTES_PER_ALERT), AM_ROUTES_PER_ALERT);
+    size_t n = am_alert_routes(am, al, &routes);
     str *receivers = arena_array(a, str, n + 1), *ids = NULL;
     for (size_t i = 0; i < n; i++)
         receivers[i] = arena_str(a, routes[i]->receiver);

@@ -159,14 +159,28 @@ static void join(struct am *am, struct group *g, struct alert *al, int64_t now_m
         am_event_alert(am, AM_EV_GROUPED, al, g, STR(""), now_ms);
 }
 
+/* An alert's labels never change, so the tree is asked once for each configuration. */
+size_t am_alert_routes(const struct am *am, struct alert *al, const struct am_route ***ret)
+{
+    if (!al->n_routes) {
+        const struct am_route *routes[AM_ROUTES_PER_ALERT];
+        size_t n = am_config_routes(am->cfg, al->v.labels, routes, AM_ROUTES_PER_ALERT);
+        if (n > AM_ROUTES_PER_ALERT) {
+            stat_add(&passed_over, (int64_t)(n - AM_ROUTES_PER_ALERT));
+            n = AM_ROUTES_PER_ALERT;
+        }
+        al->routes = mem_realloc(al->routes, n * sizeof(*routes));
+        memcpy(al->routes, routes, n * sizeof(*routes));
+        al->n_routes = n;
+    }
+    *ret = al->routes;
+    return al->n_routes;
+}
+
 void am_dispatch_alert(struct am *am, struct alert *al, int64_t now_ms)
 {
-    const struct am_route *routes[AM_ROUTES_PER_ALERT];
-    size_t n = am_config_routes(am->cfg, al->v.labels, routes, AM_ROUTES_PER_ALERT);
-    if (n > AM_ROUTES_PER_ALERT) {
-        stat_add(&passed_over, (int64_t)(n - AM_ROUTES_PER_ALERT));
-        n = AM_ROUTES_PER_ALERT;
-    }
+    const struct am_route **routes;
+    size_t n = am_alert_routes(am, al, &routes);
     for (size_t i = 0; i < n; i++) {
         struct group *g = group_of(am, routes[i], al->v.labels, now_ms);
         if (g)

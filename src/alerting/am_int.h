@@ -29,8 +29,10 @@ struct alert {
     bool timed_out;       /* ends_ms is a guess: now + resolve_timeout */
     bool ended;           /* the history knows that it ended */
     unsigned refs;
-    struct ack *ack;       /* NULL: nobody took care of it */
-    int64_t saved_ends_ms; /* what is written down of v.ends_ms */
+    const struct am_route **routes; /* that take it under the configuration in use: am_alert_routes() */
+    size_t n_routes;                /* 0: not asked yet; at least one takes it */
+    struct ack *ack;                /* NULL: nobody took care of it */
+    int64_t saved_ends_ms;          /* what is written down of v.ends_ms */
 };
 static inline bool alert_resolved(const struct alert *al, int64_t now_ms)
 {
@@ -269,6 +271,7 @@ void am_silences_gc(struct am *am, int64_t now_ms);
 void am_silence_free(struct silence *s);
 /* am_dispatch.c */
 void am_dispatch_alert(struct am *am, struct alert *al, int64_t now_ms);
+size_t am_alert_routes(const struct am *am, struct alert *al, const struct am_route ***ret);
 /* "{}:{a=\"b\"}:receiver/webhook/0", in a: key of am.log and am.air */
 str am_log_key(struct arena *a, const struct group *g, const struct am_receiver *receiver,
                const struct am_integration *in);
