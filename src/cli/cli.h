@@ -22,7 +22,8 @@ struct cli_command {
 extern const struct cli_command cli_serve, cli_agent, cli_query, cli_check_config, cli_check_alertmanager,
     cli_check_rules, cli_test_rules, cli_rules_packs, cli_rules_backfill, cli_backtest, cli_fsck, cli_version,
     cli_drill, cli_notify_test, cli_backup, cli_restore, cli_import_prometheus, cli_import_openmetrics,
-    cli_import_snapshot, cli_export, cli_retention, cli_blackbox, cli_explain_alert, cli_alerts, cli_silences, cli_rules_list, cli_routes;
+    cli_import_snapshot, cli_export, cli_retention, cli_blackbox, cli_explain_alert, cli_alerts, cli_silences,
+    cli_rules_list, cli_routes;
 
 /* "vane serve: MESSAGE" and a hint at --help on stderr; returns CLI_USAGE. */
 int cli_usage(const struct cli_command *c, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -13,7 +13,7 @@ import urllib.error
 
 from vane_e2e import BINARY, Vane, http, run, wait_for
 
-ROUNDS = int(os.environ.get("ALERT_CRASH_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("ALERT_CRASH_ROUNDS", "4"))
 CONFIG = """route:
   receiver: hook
   group_by: [alertname]
