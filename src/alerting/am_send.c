@@ -8,6 +8,7 @@
 #include "alerting/am_mail.h"
 #include "alerting/am_policy.h"
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/stats.h"
@@ -15,6 +16,9 @@
 #include "tmpl/tmpl_lib.h"
 
 #define QUEUE_MAX        100000
+#define THREADS          16
+#define LANE_MAX         4
+#define CLOSE_MS         5000 /* messages on their way have so long when it ends */
 #define TIMEOUT_MS       30000
 #define TEST_TIMEOUT_MS  10000
 #define VALUES_MAX       20 /* alerts of one message whose expressions are asked for their values */
@@ -43,6 +47,17 @@ struct kept {
     str key, value; /* owned; key.p NULL: free */
     int64_t until_ms;
 };
+struct lane { /* of a receiver that is being told something */
+    str name; /* owned */
+    unsigned running;
+    struct job *first, **last; /* waiting */
+};
+#define MAP_NAME     lane_map
+#define MAP_KEY      str
+#define MAP_VALUE    struct lane *
+#define MAP_HASH(k)  hash64(k)
+#define MAP_EQ(a, b) str_eq(a, b)
+#include "base/map.h"
 struct am_sender {
     struct http_client *client;
     struct pool *pool;
@@ -51,15 +66,20 @@ struct am_sender {
     bool (*chart)(void *ctx, const struct am_alert *al, int64_t now_ms, struct arena *a, struct am_chart *ret);
     void *chart_ctx;
     struct mtx mu;
-    struct am *am;              /* mu */
-    struct kit *kit;            /* mu */
-    struct kept kept[KEPT_MAX]; /* mu */
+    atomic_bool closing, cancel; /* nothing new is begun; what is on its way ends */
+    struct lane_map lanes;       /* mu */
+    struct am *am;               /* mu */
+    struct kit *kit;             /* mu */
+    struct kept kept[KEPT_MAX];  /* mu */
     str (*value)(void *ctx, const struct am_alert *al, int64_t now_ms, struct arena *a);
     void *value_ctx;
 };
+/* A receiver that is slow may hold up LANE_MAX threads, and no other receiver. */
 struct job {
     struct am_sender *s;
     struct am_notice *n;
+    struct lane *lane;
+    struct job *next;
 };
 
 static void kit_unref(struct kit *k)
@@ -224,7 +244,8 @@ static enum err call(void *ctx, const struct am_request *rq, struct arena *a, st
                             .headers = h,
                             .n_headers = n + rq->n_headers,
                             .timeout_ms = c->timeout_ms,
-                            .body_bytes_max = ANSWER_BYTES_MAX };
+                            .body_bytes_max = ANSWER_BYTES_MAX,
+                            .cancel = &c->s->cancel };
     if (rq->basic_user.n) {
         f.basic_user = rq->basic_user;
         f.basic_password = rq->basic_password;
@@ -379,7 +400,8 @@ static enum am_outcome send_mail(struct am_sender *s, const struct am_message *m
                              .tls = implicit                    ? HTTP_MAIL_TLS
                                     : c->require_tls == AM_TRUE ? HTTP_MAIL_STARTTLS
                                                                 : HTTP_MAIL_PLAIN,
-                             .timeout_ms = MIN(TIMEOUT_MS, most_ms) };
+                             .timeout_ms = MIN(TIMEOUT_MS, most_ms),
+                             .cancel = &s->cancel };
     if (c->tls) {
         tls_of(c->tls, &tls);
         out.settings = &tls;
@@ -452,11 +474,71 @@ static int64_t wait_for_turn(struct am_sender *s, struct kit *k, const struct am
     return wait;
 }
 
+/* ---- lanes ---- */
+static bool lane_enter(struct job *j) /* false: it waits for its turn */
+{
+    struct am_sender *s = j->s;
+    bool is_new;
+    mtx_lock(&s->mu);
+    struct lane **slot = lane_map_get(&s->lanes, j->n->receiver->name), *lane = slot ? *slot : NULL;
+    if (!lane) {
+        lane = mem_zalloc(sizeof(*lane));
+        lane->name = mem_dup(j->n->receiver->name);
+        lane->last = &lane->first;
+        *lane_map_put(&s->lanes, lane->name, &is_new) = lane;
+    }
+    j->lane = lane;
+    bool enters = lane->running < LANE_MAX;
+    if (enters) {
+        lane->running++;
+    } else {
+        *lane->last = j;
+        lane->last = &j->next;
+    }
+    mtx_unlock(&s->mu);
+    return enters;
+}
+
+static struct job *lane_leave(struct am_sender *s, struct lane *lane) /* the one whose turn it is; NULL: nobody waits */
+{
+    mtx_lock(&s->mu);
+    struct job *next = lane->first;
+    if (next) {
+        lane->first = next->next;
+        lane->last = lane->first ? lane->last : &lane->first;
+    } else if (--lane->running == 0) {
+        lane_map_del(&s->lanes, lane->name);
+        mem_free((void *)(uintptr_t)lane->name.p);
+        mem_free(lane);
+    }
+    mtx_unlock(&s->mu);
+    return next;
+}
+
+static void carry_out(void *ctx);
+
+static void submit(struct job *j)
+{
+    while (j && pool_submit(j->s->pool, carry_out, j) != OK) {
+        struct am_sender *s = j->s;
+        struct am *am;
+        struct am_notice *n = j->n;
+        struct lane *lane = j->lane;
+        mem_free(j);
+        kit_unref(kit_ref(s, &am));
+        stat_add(&failed, 1);
+        n->delivery = (struct am_delivery){ .answer = "put off: too many messages are waiting to be sent" };
+        am_sent(am, n, AM_RETRY, clock_now_ms(s->clk));
+        j = lane_leave(s, lane);
+    }
+}
+
 static void carry_out(void *ctx)
 {
     struct job *j = ctx;
     struct am_sender *s = j->s;
     struct am_notice *n = j->n;
+    struct lane *lane = j->lane;
     struct am *am;
     mem_free(j);
     struct kit *k = kit_ref(s, &am);
@@ -468,24 +550,23 @@ static void carry_out(void *ctx)
                  "put off: the receiver had its %llu messages of this minute",
                  (unsigned long long)n->receiver->max_messages_per_minute);
         stat_add(&limited, 1);
+    } else if (atomic_load(&s->closing)) {
+        n->delivery = (struct am_delivery){ .answer = "put off: vane is being stopped" };
     } else {
         o = deliver(s, k, n, INT64_MAX);
     }
     am_sent(am, n, o, clock_now_ms(s->clk));
     kit_unref(k);
+    submit(lane_leave(s, lane));
 }
 
 void am_sender_send(void *sender, struct am_notice *n)
 {
-    struct am_sender *s = sender;
-    struct job *j = mem_alloc(sizeof(*j));
-    *j = (struct job){ s, n };
-    if (pool_submit(s->pool, carry_out, j) == OK)
-        return;
-    mem_free(j);
-    stat_add(&failed, 1);
-    n->delivery = (struct am_delivery){ .answer = "put off: too many messages are waiting to be sent" };
-    am_sent(s->am, n, AM_RETRY, clock_now_ms(s->clk));
+    struct job *j = mem_zalloc(sizeof(*j));
+    j->s = sender;
+    j->n = n;
+    if (lane_enter(j))
+        submit(j);
 }
 
 /* ---- tests of receivers ---- */
@@ -598,7 +679,7 @@ enum err am_sender_open(const struct am_sender_config *cfg, struct am_sender **r
     s->value_ctx = cfg->value_ctx;
     enum err e = http_client_open(&http, &s->client);
     if (!e)
-        e = pool_open("notify", cfg->threads ? cfg->threads : 8, QUEUE_MAX, &s->pool);
+        e = pool_open("notify", cfg->threads ? cfg->threads : THREADS, QUEUE_MAX, &s->pool);
     if (e) {
         am_sender_close(s);
         return e;
@@ -610,15 +691,28 @@ enum err am_sender_open(const struct am_sender_config *cfg, struct am_sender **r
     return OK;
 }
 
+static bool is_idle(struct am_sender *s)
+{
+    mtx_lock(&s->mu);
+    bool idle = s->lanes.n == 0;
+    mtx_unlock(&s->mu);
+    return idle;
+}
+
 void am_sender_close(struct am_sender *s)
 {
     if (!s)
         return;
+    atomic_store(&s->closing, true);
+    for (int i = 0; s->pool && i < CLOSE_MS / 20 && !is_idle(s); i++)
+        os_sleep_ms(20);
+    atomic_store(&s->cancel, true);
     if (s->pool)
         pool_close(s->pool);
     if (s->client)
         http_client_close(s->client);
     kit_unref(s->kit);
+    lane_map_free(&s->lanes);
     for (size_t i = 0; i < KEPT_MAX; i++)
         kept_clear(&s->kept[i]);
     mem_free((void *)(uintptr_t)s->external_url.p);

@@ -5,6 +5,7 @@
  * A template that fails does not stop a message: it is sent with the error in the text's place. What became of an attempt
  * stands in notice->delivery when am_sent() is called, without secrets. A receiver that is told more often than its
  * max_messages_per_minute, or that answered with Retry-After, is told again by the engine when that time has passed.
+ * A receiver that does not answer holds up four threads at most, and no other receiver.
  * Threads: am_sender_send and am_sender_test from any thread; the others by whoever opens and reloads. */
 #ifndef VANE_ALERTING_AM_SEND_H
 #define VANE_ALERTING_AM_SEND_H
@@ -15,7 +16,7 @@
 struct am_sender;
 struct am_sender_config {
     str external_url;  /* back links of messages; copied */
-    unsigned threads;  /* messages on their way at once; 0 = 8 */
+    unsigned threads;  /* messages on their way at once; 0 = 16 */
     struct clock *clk; /* NULL: os_clock() */
     /* What mails draw: the last hour of an alert's expression (its generator URL names it); false: nothing to draw.
      * NULL: no pictures. From any of the sender's threads. */
@@ -27,7 +28,7 @@ struct am_sender_config {
     void *value_ctx;
 };
 enum err am_sender_open(const struct am_sender_config *cfg, struct am_sender **ret) MUST_CHECK;
-/* Waits for what is on its way. Before am_close(). NULL is fine. */
+/* What is on its way has five seconds; the rest is put off. Before am_close(). NULL is fine. */
 void am_sender_close(struct am_sender *s);
 /* The templates of a configuration (at start and reload), and who is told the outcomes. On error the old ones stay. */
 enum err am_sender_serve(struct am_sender *s, struct am *am, struct am_config *cfg, struct err_text *reterr) MUST_CHECK;

@@ -261,6 +261,7 @@ struct http_fetch {          /* everything is borrowed until the callback has re
     /* The body of an answer with status 200 piece by piece, on the client's thread, instead of being gathered (so
      * body_bytes_max does not apply); false cuts it (ERR_LIMIT). NULL: gathered. */
     bool (*data)(void *ctx, str piece);
+    const atomic_bool *cancel; /* http_fetch_sync: true ends it with ERR_CANCELLED soon; may be NULL */
     bool fresh_connection; /* neither reuse a connection nor keep this one */
     void (*done)(void *ctx, const struct http_result *r);
     void *ctx;

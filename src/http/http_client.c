@@ -919,6 +919,8 @@ str http_result_header(const struct http_result *r, str name)
 
 /* ---- synchronous ---- */
 
+#define CANCEL_LOOK_MS 100
+
 struct waiter {
     struct mtx mu;
     struct cond done;
@@ -963,11 +965,23 @@ enum err http_fetch_sync(struct http_client *c, const struct http_fetch *f, stru
     *ret_body = STR("");
     mtx_init(&w.mu, 0);
     cond_init(&w.done);
-    enum err e = http_start(c, &mine, NULL);
+    uint64_t id;
+    enum err e = http_start(c, &mine, &id);
     if (e == OK) {
+        bool ended = false;
         mtx_lock(&w.mu);
-        while (!w.is_done)
-            cond_wait(&w.done, &w.mu);
+        while (!w.is_done) {
+            if (!f->cancel || ended)
+                cond_wait(&w.done, &w.mu);
+            else
+                cond_wait_ms(&w.done, &w.mu, CANCEL_LOOK_MS);
+            if (f->cancel && !ended && !w.is_done && atomic_load(f->cancel)) {
+                ended = true;
+                mtx_unlock(&w.mu);
+                http_cancel(c, id); /* its callback takes the lock */
+                mtx_lock(&w.mu);
+            }
+        }
         mtx_unlock(&w.mu);
         e = ret->err;
         if (e != OK)

@@ -71,6 +71,8 @@ static enum err verdict(CURLcode code, long reply, const char *detail, struct er
     switch (code) {
     case CURLE_OK:
         return OK;
+    case CURLE_ABORTED_BY_CALLBACK:
+        return err_fail(reterr, ERR_CANCELLED, "cancelled");
     case CURLE_OPERATION_TIMEDOUT:
         return err_fail(reterr, ERR_TIMEOUT, "%s", text);
     case CURLE_LOGIN_DENIED:
@@ -88,6 +90,13 @@ static void set_login(CURL *easy, struct arena *a, const struct http_mail *m, bo
     curl_easy_setopt(easy, CURLOPT_LOGIN_OPTIONS, by_secret ? "AUTH=CRAM-MD5" : "AUTH=PLAIN;AUTH=LOGIN");
     if (m->identity.n && !by_secret)
         curl_easy_setopt(easy, CURLOPT_SASL_AUTHZID, arena_cstr(a, m->identity));
+}
+
+static int go_on(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    const atomic_bool *cancel = ctx;
+    (void)a, (void)b, (void)c, (void)d;
+    return atomic_load(cancel);
 }
 
 static CURLcode attempt(const struct http_mail *m, struct arena *a, const struct curl_slist *to, bool by_secret,
@@ -110,6 +119,11 @@ static CURLcode attempt(const struct http_mail *m, struct arena *a, const struct
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(m->timeout_ms ? m->timeout_ms : 30000));
+    if (m->cancel) {
+        curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, go_on);
+        curl_easy_setopt(easy, CURLOPT_XFERINFODATA, m->cancel);
+    }
     if (m->user.n)
         set_login(easy, a, m, by_secret);
     set_tls(easy, a, m);

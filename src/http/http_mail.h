@@ -21,6 +21,7 @@ struct http_mail {
     enum http_mail_tls tls;
     const struct http_tls *settings; /* may be NULL */
     int64_t timeout_ms;              /* 0 = 30 s */
+    const atomic_bool *cancel;       /* true ends it with ERR_CANCELLED soon; may be NULL */
 };
 struct http_mail_result {
     int code; /* last SMTP reply: 250 when taken; 4xx may be tried again, 5xx not; 0 = none */

@@ -298,6 +298,29 @@ def providers_in_trouble():
         assert row["outcome"] == "failed" and row["status"] is None and row["answer"], row
 
 
+def a_slow_receiver_holds_up_nobody_else():
+    text = """receivers:
+- {{name: all, webhook_configs: [{{url: '{u}/good'}}]}}
+- {{name: slow, webhook_configs: [{{url: '%s/hangs', timeout: 20s}}]}}
+"""
+    with Providers() as p, Providers() as hung:
+        hung.slow = 60
+        with Site(text % hung.url, p, route=FAST + ", routes: [{matchers: [to=slow], receiver: slow}]") as vane:
+            for i in range(40):
+                fire(vane, f"Slow{i}", to="slow")
+            wait_for(lambda: len(hung.posts) >= 4, "requests that hang")
+            fire(vane, "Quick")
+            wait_for(lambda: p.to("/good"), "the other receiver", 5)
+            assert len(hung.posts) == 4, len(hung.posts)
+            begin = time.monotonic()
+            vane.stop()
+            assert time.monotonic() - begin < 15, "stopping waited for the receiver"
+            vane.start()
+            hung.slow = 0
+            hung.stopped.set()
+            wait_for(lambda: len({x.body for x in hung.posts}) >= 40, "those that waited")
+
+
 def receivers_have_limits():
     text = "receivers: [{{name: all, max_messages_per_minute: 3, webhook_configs: [{{url: '{u}/hook'}}]}}]\n"
     with Providers() as p, Site(text, p) as vane:
@@ -448,5 +471,5 @@ def calls_acknowledge():
 
 
 run([every_receiver_is_told, nothing_secret_is_told, wrong_questions, command_line,
-     providers_in_trouble, receivers_have_limits,
+     providers_in_trouble, a_slow_receiver_holds_up_nobody_else, receivers_have_limits,
      templates_that_fail, slack_updates_its_message, mails_show_a_picture, mail_servers_of_all_kinds, calls_acknowledge])
