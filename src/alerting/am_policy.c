@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "alerting/am_config_int.h"
+#include "base/num.h"
 #include "base/vec.h"
 
 #define MINUTE_MS 60000
@@ -453,6 +454,7 @@ struct writer {
     VEC(struct conf_node *) routes, receivers;
 };
 
+/* room: entries of a sequence, or pairs of a map. */
 static struct conf_node *node(struct writer *w, enum conf_node_kind kind, size_t room)
 {
     struct conf_node *n = arena_new(w->cx->a, struct conf_node);
@@ -462,7 +464,7 @@ static struct conf_node *node(struct writer *w, enum conf_node_kind kind, size_t
     n->text = STR("");
     n->n = 0;
     n->weight = 1;
-    n->items = arena_array(w->cx->a, struct conf_node *, room + 1);
+    n->items = arena_array(w->cx->a, struct conf_node *, 2 * room + 1);
     return n;
 }
 
@@ -488,7 +490,10 @@ static void put(struct writer *w, struct conf_node *map, const char *key, struct
 
 static void put_ms(struct writer *w, struct conf_node *map, const char *key, int64_t ms)
 {
-    put(w, map, key, plain(w, arena_printf(w->cx->a, "%lldms", (long long)ms)));
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    buf_duration(&b, ms);
+    put(w, map, key, plain(w, buf_str(&b)));
 }
 
 static struct conf_node *list_of(struct writer *w, struct conf_node *item)
@@ -513,7 +518,10 @@ static str severity_matcher(struct writer *w, const struct am_severity *s)
             buf_u8(&re, (unsigned char)s->match.p[i].p[k]);
         }
     }
-    buf_go_quote(&b, w->p->severity_label);
+    if (labels_valid_name(w->p->severity_label)) /* older tools know no quotes here */
+        buf_str_add(&b, w->p->severity_label);
+    else
+        buf_go_quote(&b, w->p->severity_label);
     buf_lit(&b, "=~");
     buf_go_quote(&b, buf_str(&re));
     return arena_str(w->cx->a, buf_str(&b));

@@ -583,6 +583,29 @@ static void heartbeats(void **state)
     end(&w);
 }
 
+/* As `amtool config` sees it. */
+static void prints_its_routes(void **state)
+{
+    (void)state;
+    struct am_config *c = config("alert_policy: {channels: {email: mail}, watchdog: {url: 'http://p.example/hunter2'},"
+                                 " digests: {daily: {at: '08:00', channels: [email]}}}\n");
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    am_config_print(c, &b);
+    static const char *const has[] = {
+        "  - receiver: vane-watchdog\n    matchers:\n    - alertname=\"Watchdog\"\n    continue: false\n    group_by:\n"
+        "    - alertname\n    group_wait: 0s\n    group_interval: 1m\n    repeat_interval: 30s\n",
+        "  - receiver: mail\n    matchers:\n    - severity=~\"critical|page|P1\"\n    continue: false\n",
+        "    group_by: []\n    group_interval: 6h\n    labels:\n      digest: daily\n",
+        "- name: vane-watchdog\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(has); i++)
+        if (!str_contains(buf_str(&b), str_c(has[i])))
+            fail_msg("no\n%s in\n%.*s", has[i], (int)b.n, b.p);
+    assert_false(str_contains(buf_str(&b), STR("hunter2")));
+    am_config_unref(c);
+}
+
 static void goals(void **state)
 {
     (void)state;
@@ -693,6 +716,7 @@ int main(void)
         cmocka_unit_test(drills),
         cmocka_unit_test(watchdog),
         cmocka_unit_test(heartbeats),
+        cmocka_unit_test(prints_its_routes),
         cmocka_unit_test(goals),
         cmocka_unit_test(calendars),
         cmocka_unit_test(refuses),
