@@ -20,6 +20,7 @@ const Graph = lazy(() => import('../alerting/graph'))
 const Timeline = lazy(() => import('../alerting/timeline'))
 const AckEditor = lazy(() => import('../alerting/ack-editor'))
 const ROWS_STEP = 100
+const SECTIONS_STEP = 50
 
 interface Item {
   key: string; labels: Labels; annotations: Labels; state: 'firing' | 'pending'; since: number; value?: number
@@ -167,6 +168,7 @@ function SectionCard({ s, configured, now, tick, onChange }: { s: Section; confi
 
 export default function AlertsPage() {
   useTitle('Alerts')
+  const [limit, setLimit] = useState(SECTIONS_STEP)
   const [tick, bump] = useTick(10_000)
   useShortcuts(() => [{ keys: 'r', text: 'Refresh', group: 'Alerts', run: bump }])
   const { data, error } = useLoad(async (abort) => {
@@ -209,7 +211,8 @@ export default function AlertsPage() {
           ? <Empty icon="check" title="Nothing is wrong"><p>None of {plural(rules.length, 'alerting rule')} is pending or firing. See <a href="/rules">Rules</a>.</p></Empty>
           : shown.length === 0
             ? <Empty icon="search" title="No alert matches"><p><button type="button" class="link" onClick={() => set({ state: 'all', q: '' })}>Show all alerts</button></p></Empty>
-            : shown.map((s) => <SectionCard key={s.key} s={s} configured={data.configured} now={data.now} tick={tick} onChange={bump} />))}
+            : shown.slice(0, limit).map((s) => <SectionCard key={s.key} s={s} configured={data.configured} now={data.now} tick={tick} onChange={bump} />))}
+      {data && shown.length > limit && <button type="button" class="button wide" onClick={() => setLimit(limit + SECTIONS_STEP)}>Show more of {shown.length - limit}</button>}
       {data && rules.some((r) => r.health === 'err') && <p class="muted"><Icon name="alert" size={14} /> Some rules could not be evaluated: see <a href="/rules?state=err">Rules</a>.</p>}
     </div>
   )

@@ -16,6 +16,7 @@ import { Icon } from '../parts/icons'
 const Graph = lazy(() => import('../alerting/graph'))
 const Backtest = lazy(() => import('../alerting/backtest'))
 const ROWS_STEP = 100
+const GROUPS_STEP = 50
 type Show = 'all' | 'alerting' | 'recording' | 'err'
 
 function readQuery(): { state: Show; text: string } {
@@ -95,6 +96,7 @@ function Group({ g, list, now }: { g: RuleGroup; list: Rule[]; now: number }) {
 
 export default function RulesPage() {
   useTitle('Rules')
+  const [limit, setLimit] = useState(GROUPS_STEP)
   const [tick, bump] = useTick(10_000)
   useShortcuts(() => [{ keys: 'r', text: 'Refresh', group: 'Rules', run: bump }])
   const { data, error } = useLoad(async (abort) => ({ ...(await api<Rules>('rules', { exclude_alerts: 'true' }, abort)).data, now: Date.now() }), [tick])
@@ -129,7 +131,8 @@ export default function RulesPage() {
         ? <Empty icon="book" title="No rules"><p>Rules come from the files that <code>rule_files</code> names.</p></Empty>
         : shown.length === 0
           ? <Empty icon="search" title="No rule matches"><p><button type="button" class="link" onClick={() => set({ state: 'all', text: '' })}>Show all rules</button></p></Empty>
-          : shown.map(({ g, list }) => <Group key={g.file + ';' + g.name} g={g} list={list} now={data.now} />))}
+          : shown.slice(0, limit).map(({ g, list }) => <Group key={g.file + ';' + g.name} g={g} list={list} now={data.now} />))}
+      {data && shown.length > limit && <button type="button" class="button wide" onClick={() => setLimit(limit + GROUPS_STEP)}>Show more of {shown.length - limit} groups</button>}
     </div>
   )
 }
