@@ -74,10 +74,10 @@ void vane_rating(const char *user, const char *object_kind, const char *object_i
     sdk_attr_str(&f, "user_id", user);
     sdk_attr_str(&f, "object.kind", object_kind);
     sdk_attr_str(&f, "object.id", object_id);
-    sdk_attr_add(&f, vane_f64("rating.score", score));
-    sdk_attr_add(&f, vane_f64("rating.min", min));
-    sdk_attr_add(&f, vane_f64("rating.max", max));
-    sdk_attr_add(&f, vane_f64("rating.value", scaled));
+    sdk_attr_f64(&f, "rating.score", score);
+    sdk_attr_f64(&f, "rating.min", min);
+    sdk_attr_f64(&f, "rating.max", max);
+    sdk_attr_f64(&f, "rating.value", scaled);
     sdk_attr_str(&f, "comment", comment);
     send_event(VANE_LOG_INFO, "user.rating", f.a, f.n);
     observe(M_RATINGS, scaled, VANE_LABELS(object_kind));
@@ -125,11 +125,11 @@ static void llm_fields(struct sdk_attrs *f, const vane_llm_call_info *c, const c
     if (c->cache_hit >= 0)
         sdk_attr_add(f, vane_bool("gen_ai.client.cache_hit", c->cache_hit));
     if (c->cost >= 0) {
-        sdk_attr_add(f, vane_f64("gen_ai.client.cost", c->cost));
+        sdk_attr_f64(f, "gen_ai.client.cost", c->cost);
         sdk_attr_str(f, "gen_ai.client.cost.currency", currency);
     }
     if (c->time_to_first_chunk_s >= 0)
-        sdk_attr_add(f, vane_f64("gen_ai.response.time_to_first_chunk", c->time_to_first_chunk_s));
+        sdk_attr_f64(f, "gen_ai.response.time_to_first_chunk", c->time_to_first_chunk_s);
 }
 
 static void llm_span(const vane_llm_call_info *c, const char *operation, const struct sdk_attrs *f)
@@ -192,7 +192,7 @@ vane_status vane_llm_call(const vane_llm_call_info *call)
     struct sdk_attrs f = { .n = 0 };
     llm_fields(&f, &c, operation, currency);
     llm_span(&c, operation, &f);
-    sdk_attr_add(&f, vane_f64("gen_ai.client.operation.duration", c.duration_s));
+    sdk_attr_f64(&f, "gen_ai.client.operation.duration", c.duration_s);
     sdk_attr_str(&f, "event.name", "gen_ai.client.inference.operation.details");
     sdk_attr_str(&f, "user_id", c.user);
     send_event(c.error_type && *c.error_type ? VANE_LOG_ERROR : VANE_LOG_INFO, operation, f.a, f.n);

@@ -73,6 +73,11 @@ void sdk_attr_int(struct sdk_attrs *l, const char *key, int64_t value)
         sdk_attr_add(l, vane_int(key, value));
 }
 
+void sdk_attr_f64(struct sdk_attrs *l, const char *key, double value)
+{
+    sdk_attr_add(l, vane_f64(key, value));
+}
+
 void sdk_span_begin(vane_span *s, const char *name, vane_span_kind kind, const vane_context *parent,
                     const struct sdk_attrs *l)
 {
@@ -395,7 +400,7 @@ static void log_request(const struct server *s, int status, double seconds, cons
     sdk_attr_str(&l, "url.path", s->path);
     sdk_attr_str(&l, "http.route", s->route);
     sdk_attr_int(&l, "http.response.status_code", status);
-    sdk_attr_add(&l, vane_f64("duration_ms", seconds * 1e3));
+    sdk_attr_f64(&l, "duration_ms", seconds * 1e3);
     sdk_attr_str(&l, "client.address", s->client);
     sdk_attr_int(&l, "http.response.body.size", res->body_bytes);
     sdk_attr_str(&l, "user_id", res->user);

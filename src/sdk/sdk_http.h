@@ -31,6 +31,7 @@ struct sdk_attrs {
 void sdk_attr_add(struct sdk_attrs *l, vane_attr a);
 void sdk_attr_str(struct sdk_attrs *l, const char *key, const char *value); /* NULL and "" are left out */
 void sdk_attr_int(struct sdk_attrs *l, const char *key, int64_t value);     /* negative values are left out */
+void sdk_attr_f64(struct sdk_attrs *l, const char *key, double value);
 
 /* Start a current span with attributes; end one with more, and as an error with error_type. */
 void sdk_span_begin(vane_span *s, const char *name, vane_span_kind kind, const vane_context *parent,
