@@ -106,10 +106,12 @@ check_ports "VANE_PORT=$port" "VANE_OTLP_PORT=$otlp_port" "VANE_OTLP_GRPC_PORT=$
     "DEMO_PORT=$shop_port" "DEMO_PORT=$payments_port" "DEMO_PORT=$catalog_port" \
     "DEMO_PORT=$assistant_port"
 mkdir -p "$state"
-sed -e "s/127\.0\.0\.1:9090/127.0.0.1:$port/" -e "s/127\.0\.0\.1:18080/127.0.0.1:$shop_port/" \
-    -e "s/127\.0\.0\.1:18081/127.0.0.1:$payments_port/" -e "s/127\.0\.0\.1:18082/127.0.0.1:$catalog_port/" \
-    -e "s/127\.0\.0\.1:18083/127.0.0.1:$assistant_port/" \
-    examples/prometheus.yml >"$state/prometheus.yml"
+for file in vane.yaml prometheus.yml alertmanager.yml; do
+    sed -e "s/127\.0\.0\.1:9090/127.0.0.1:$port/" -e "s/127\.0\.0\.1:18080/127.0.0.1:$shop_port/" \
+        -e "s/127\.0\.0\.1:18081/127.0.0.1:$payments_port/" -e "s/127\.0\.0\.1:18082/127.0.0.1:$catalog_port/" \
+        -e "s/127\.0\.0\.1:18083/127.0.0.1:$assistant_port/" \
+        "examples/$file" >"$state/$file"
+done
 
 export no_proxy="${no_proxy:+$no_proxy,}127.0.0.1" # a proxy of the environment is not for the demo
 stop=""
@@ -123,7 +125,7 @@ service payments "$build/examples/payments" --port "$payments_port"
 service assistant CATALOG_URL="$catalog" "$build/examples/assistant" --port "$assistant_port" --db "$state/assistant.db"
 service shop CATALOG_URL="$catalog" PAYMENTS_URL="$payments" ASSISTANT_URL="$assistant" \
     "$build/examples/shop" --port "$shop_port" --db "$state/shop.db"
-start vane "$build/vane" serve --config "$state/prometheus.yml" --data "$state/data" \
+start vane "$build/vane" serve --config "$state/vane.yaml" --data "$state/data" \
     --listen "127.0.0.1:$port" --otlp-listen "127.0.0.1:$otlp_port" \
     --otlp-grpc-listen "127.0.0.1:$grpc_port"
 until curl -fs --noproxy '*' "$url/-/ready" >/dev/null 2>&1; do # a long log may have to be read again
@@ -140,6 +142,7 @@ cat <<TEXT
 
   vane is running:            $url
   explore metrics with PromQL $url/explore
+  alerts, who is told of them $url/alerts
   scraped targets             $url/targets
   its own health              $url/status
 

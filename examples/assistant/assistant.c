@@ -1,6 +1,7 @@
 /* assistant: answers customers' questions about products with an imaginary language model.
  *   POST /chat       {"question":"Which grinder ...?","conversation":"c-12"}: 200, 429 the model is overloaded
  *   POST /feedback   {"conversation":"c-12","score":4}: 1 to 5 stars
+ *   POST /duty/{who} what vane's Alertmanager tells (its webhook): a line in the log, as a bot would write in a chat
  * A question asked before is answered from the cache; others look for products at the catalog (propagated), then ask the
  * model. Metrics: gen_ai_client_* (tokens, durations, cost), ai_retrieval_*, user_ratings, llm_cache_requests_total
  * {result}. Health: database, catalog, model (DEGRADED while many calls fail). Peer: environment CATALOG_URL. */
@@ -133,6 +134,17 @@ static int feedback(const struct demo_request *rq, json_t **ret)
     return 200;
 }
 
+static int duty(const struct demo_request *rq, json_t **ret)
+{
+    const char *status = "", *title = "";
+    if (json_unpack(rq->body, "{s:s, s?{s?s}}", "status", &status, "groupLabels", "alertname", &title))
+        return demo_error(ret, 400, "a message of an Alertmanager is needed");
+    VANE_WARN("told of an alert", vane_str("who", rq->tail), vane_str("status", status), vane_str("alert", title),
+              vane_int("alerts", (int)json_array_size(json_object_get(rq->body, "alerts"))));
+    *ret = json_pack("{s:b}", "ok", 1);
+    return 200;
+}
+
 static vane_health check_model(void *ctx, char *message, size_t n)
 {
     (void)ctx;
@@ -147,6 +159,7 @@ int main(int argc, char **argv)
     static const struct demo_route routes[] = {
         { "POST", "/chat", "/chat", chat },
         { "POST", "/feedback", "/feedback", feedback },
+        { "POST", "/duty/", "/duty/{who}", duty },
     };
     static char catalog_health[300];
     catalog_url = demo_env("CATALOG_URL", "http://127.0.0.1:18082");

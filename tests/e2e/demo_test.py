@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 
-from vane_e2e import PATIENCE, SOURCE, Vane, http, run, wait_for
+from vane_e2e import BINARY, PATIENCE, SOURCE, Vane, http, run, wait_for
 
 BUILD = os.environ["VANE_BUILD"]
 SERVICES = {"shop": 0, "payments": 1, "catalog": 2, "assistant": 3}
@@ -131,6 +131,12 @@ def the_demo():
         some('health_check_status{job="payments",check="providers"}', 1)
         detail = http("GET", demo.url("payments") + "/health/detailed")
         assert detail.status == 200 and detail.json["status"] == "DEGRADED" and detail.json["checks"]["providers"]["status"] == "UNHEALTHY"
+
+        # who is on call hears of it: the rule packs are loaded, a message goes the way of real ones
+        wait_for(lambda: any(a["labels"]["alertname"] == "Watchdog" for a in v.get("/api/v2/alerts").json), "the Watchdog", 60, 0.5)
+        r = subprocess.run([BINARY, "notify", "test", "--url", v.url, "duty-phone"], capture_output=True, text=True)
+        assert r.returncode == 0, r.stdout + r.stderr
+        wait_for(lambda: any(x["message"] == "told of an alert" and x["metadata"]["who"] == "duty-phone" for x in demo.lines("assistant")), "the message", 20)
 
         # one trace, one correlation id and one user through the logs of three services
         def mine(service):

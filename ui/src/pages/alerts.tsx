@@ -141,7 +141,7 @@ function Row({ i, configured, now, tick, onChange }: { i: Item; configured: bool
           {configured && <a class="button small" href={silenceLink(i.labels)} aria-label={`Silence ${name}`}>Silence</a>}
         </td>
       </tr>
-      {notes.length > 0 && <tr class="detail-row"><td colSpan={4}><dl class="facts">{notes.map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{/^(https?:\/)?\//.test(v) ? <a class="link" href={v} target="_blank" rel="noreferrer">{v}</a> : v}</dd></div>)}</dl></td></tr>}
+      {notes.length > 0 && <tr class="detail-row"><td colSpan={4}><dl class="facts">{notes.map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{/^(https?:\/)?\/\S*$/.test(v) ? <a class="link" href={v} target="_blank" rel="noreferrer">{v}</a> : v}</dd></div>)}</dl></td></tr>}
       {open && <tr class="detail-row"><td colSpan={4}><Details i={i} configured={configured} tick={tick} /></td></tr>}
     </>
   )
