@@ -25,6 +25,13 @@ test('a service uses its own server-side metrics', () => {
   assert.equal(list[list.length - 1].job, 'node', 'services without requests come last')
 })
 
+test('one histogram, classic in one job and native in another', () => {
+  const names = ['http_client_request_duration_seconds', 'http_client_request_duration_seconds_bucket', 'http_client_request_duration_seconds_count', 'api_request_duration_seconds', 'api_request_duration_seconds_count']
+  assert.deepEqual(serviceMetrics(names), [names[0], names[2], names[4]], 'the last is a summary')
+  const both = services([], [{ job: 'shop', name: names[2] }, { job: 'traffic', name: names[0] }], names, {})
+  assert.deepEqual(both.map((s) => [s.job, s.latency!.kind]), [['shop', 'classic'], ['traffic', 'native']])
+})
+
 test('queries', () => {
   const shop = list.find((s) => s.job === 'shop')!, otel = list.find((s) => s.job === 'otel')!, rpc = list.find((s) => s.job === 'rpc')!
   assert.equal(cellQuery('rate', shop, '60s'), 'sum by (job) (rate(http_request_duration_seconds_count{job="shop"}[60s]))')

@@ -42,7 +42,8 @@ export function serviceMetrics(names: string[]): string[] {
   return names.filter((n) =>
     (COUNTER.test(n) && !SCRAPES.test(n)) || CPU.includes(n) || MEMORY.includes(n) ||
     (n.endsWith('_count') && LATENCY.test(n.slice(0, -6))) ||
-    (LATENCY.test(n) && !set.has(n + '_count')))
+    // a native histogram, which another job may have as a classic; with a count and no buckets it is a summary
+    (LATENCY.test(n) && (!set.has(n + '_count') || set.has(n + '_bucket'))))
 }
 
 /** Labels that carry the outcome of a request, best first. */
@@ -65,7 +66,7 @@ export function services(jobs: string[], has: { job: string; name: string }[], n
     let latency: Latency | null = null
     if (base) {
       const scale = base.endsWith('_milliseconds') ? 0.001 : 1
-      const kind = all.has(base + '_bucket') ? 'classic' : mine.includes(base) ? 'native' : 'none'
+      const kind = mine.includes(base) ? 'native' : all.has(base + '_bucket') ? 'classic' : 'none'
       latency = { base, kind, scale }
     }
     const fromLatency: Requests | null = latency && (latency.kind === 'native'
