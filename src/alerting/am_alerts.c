@@ -24,6 +24,7 @@ struct alert *am_alert_new(struct am *am, uint64_t fingerprint)
 {
     struct alert *al = mem_zalloc(sizeof(*al));
     al->refs = 1;
+    al->row = ++am->last_row;
     arena_init(&al->a, 0);
     *alert_map_put(&am->alerts, fingerprint, NULL) = al;
     return al;

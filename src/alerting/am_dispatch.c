@@ -676,7 +676,7 @@ static void gc(struct am *am, int64_t now_ms)
         for (size_t i = 0; i < alerts.n; i++) {
             struct alert *al = *alert_map_get(&am->alerts, alerts.p[i]);
             alert_map_del(&am->alerts, alerts.p[i]);
-            am_row_alert_gone(am, alerts.p[i]);
+            am_row_alert_gone(am, al);
             am_alert_unref(al);
         }
     }

@@ -32,6 +32,7 @@ struct alert {
     const struct am_route **routes; /* that take it under the configuration in use: am_alert_routes() */
     size_t n_routes;                /* 0: not asked yet; at least one takes it */
     struct ack *ack;                /* NULL: nobody took care of it */
+    int64_t row;                    /* of the database */
     int64_t saved_ends_ms;          /* what is written down of v.ends_ms */
 };
 static inline bool alert_resolved(const struct alert *al, int64_t now_ms)
@@ -203,6 +204,7 @@ struct am {
     int64_t alive_ms;                              /* when it was last written down that this runs */
     struct control *own_control;                   /* NULL: it is the caller's */
     struct control *control;
+    int64_t last_row; /* of an alert */
     struct am_state *state;
     struct err_text broken;  /* "": the database was taken up; or why it was not */
     bool quiet;              /* what is taken up from before is no news */
@@ -214,7 +216,7 @@ struct am {
 /* am_rows.c: what is written down, a row for each. Under am.mu but for am_rows_attach(). */
 enum err am_rows_attach(struct control *c, struct err_text *reterr) MUST_CHECK;
 void am_row_alert(struct am *am, struct alert *al);
-void am_row_alert_gone(struct am *am, uint64_t fingerprint);
+void am_row_alert_gone(struct am *am, const struct alert *al);
 void am_row_silence(struct am *am, const struct am_silence *s);
 void am_row_silence_gone(struct am *am, str id);
 void am_row_log(struct am *am, const struct log_entry *e);

@@ -1,6 +1,6 @@
 /* The engine's facts as rows of the control database, and the way back.
  *
- *   am_alerts    by fingerprint. An alert that goes on as it was is not written again, but for its end: before the one
+ *   am_alerts    by a number that the engine gives: what comes in together lies together. An alert that goes on as it was is not written again, but for its end: before the one
  *                that is written down has passed (am_row_alive).
  *   am_silences  matchers as ["=", name, value, "=~", name, value ...]
  *   am_log       what an integration was told last about a group; fingerprints as little-endian words. tried: those that
@@ -39,6 +39,12 @@ static const char *const steps[] = {
     "CREATE INDEX am_history_fp ON am_history(fp) WHERE fp IS NOT NULL;"
     "CREATE INDEX am_history_grp ON am_history(grp) WHERE fp IS NULL",
     "ALTER TABLE am_log ADD COLUMN tried BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE am_alerts RENAME TO am_alerts_1;"
+    "CREATE TABLE am_alerts(row INTEGER PRIMARY KEY, fp INTEGER NOT NULL, starts_ms INTEGER NOT NULL,"
+    " ends_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, timed_out INTEGER NOT NULL, url TEXT NOT NULL,"
+    " labels TEXT NOT NULL, annotations TEXT NOT NULL) STRICT;"
+    "INSERT INTO am_alerts SELECT NULL, * FROM am_alerts_1;"
+    "DROP TABLE am_alerts_1",
 };
 static const struct control_tables tables = { "alerting", steps, ARRAY_LEN(steps) };
 
@@ -66,14 +72,14 @@ void am_row_alert(struct am *am, struct alert *al)
     labels_text(&labels, al->v.labels);
     labels_text(&annotations, al->v.annotations);
     al->saved_ends_ms = al->v.ends_ms;
-    RUN("INSERT OR REPLACE INTO am_alerts VALUES(?,?,?,?,?,?,?,?)", CV_INT((int64_t)al->v.fingerprint),
-        CV_INT(al->v.starts_ms), CV_INT(al->v.ends_ms), CV_INT(al->v.updated_ms), CV_INT(al->timed_out),
-        CV_TEXT(al->v.generator_url), CV_TEXT(buf_str(&labels)), CV_TEXT(buf_str(&annotations)));
+    RUN("INSERT OR REPLACE INTO am_alerts VALUES(?,?,?,?,?,?,?,?,?)", CV_INT(al->row),
+        CV_INT((int64_t)al->v.fingerprint), CV_INT(al->v.starts_ms), CV_INT(al->v.ends_ms), CV_INT(al->v.updated_ms),
+        CV_INT(al->timed_out), CV_TEXT(al->v.generator_url), CV_TEXT(buf_str(&labels)), CV_TEXT(buf_str(&annotations)));
 }
 
-void am_row_alert_gone(struct am *am, uint64_t fingerprint)
+void am_row_alert_gone(struct am *am, const struct alert *al)
 {
-    RUN("DELETE FROM am_alerts WHERE fp = ?", CV_INT((int64_t)fingerprint));
+    RUN("DELETE FROM am_alerts WHERE row = ?", CV_INT(al->row));
 }
 
 void am_row_silence(struct am *am, const struct am_silence *s)
@@ -193,7 +199,7 @@ void am_rows_all(struct am *am)
 struct load {
     struct am *am;
     struct arena a; /* of the row at hand */
-    int64_t now_ms, alive_ms;
+    int64_t now_ms, alive_ms, last_row;
     size_t n_bad;
 };
 
@@ -231,12 +237,14 @@ static bool load_alert(void *ctx, const struct control_val *c, size_t n)
 {
     struct load *l = ctx;
     struct am *am = l->am;
-    ASSERT(n == 8);
+    ASSERT(n == 9);
+    l->last_row = MAX(l->last_row, c[8].i);
     arena_reset(&l->a);
     struct am_alert v = { 0 };
     bool sound = is_int(c, 5) && is_text(c + 5, 3) && labels_read_json(&l->a, c[6].s, &v.labels) &&
                  labels_read_json(&l->a, c[7].s, &v.annotations) && v.labels.n &&
-                 am_fingerprint(v.labels) == (uint64_t)c[0].i && am->alerts.n < AM_ALERTS_MAX;
+                 am_fingerprint(v.labels) == (uint64_t)c[0].i && am->alerts.n < AM_ALERTS_MAX &&
+                 c[8].type == CONTROL_INT && !alert_map_get(&am->alerts, (uint64_t)c[0].i);
     if (bad(l, !sound))
         return true;
     struct alert *al = am_alert_new(am, (uint64_t)c[0].i);
@@ -253,6 +261,7 @@ static bool load_alert(void *ctx, const struct control_val *c, size_t n)
     al->timed_out = c[4].i != 0;
     al->ended = ended;
     al->saved_ends_ms = c[2].i;
+    al->row = c[8].i;
     return true;
 }
 
@@ -350,7 +359,8 @@ enum err am_rows_load(struct am *am, struct control *control, int64_t now_ms, st
         bool (*row)(void *ctx, const struct control_val *cols, size_t n);
     } parts[] = {
         { "SELECT at_ms FROM am_alive", load_alive },
-        { "SELECT fp, starts_ms, ends_ms, updated_ms, timed_out, url, labels, annotations FROM am_alerts", load_alert },
+        { "SELECT fp, starts_ms, ends_ms, updated_ms, timed_out, url, labels, annotations, row FROM am_alerts",
+          load_alert },
         { "SELECT id, starts_ms, ends_ms, updated_ms, created_by, comment, matchers FROM am_silences", load_silence },
         { "SELECT key, firing, resolved, sent_ms, flush_ms, expires_ms, memory, tried FROM am_log", load_log },
         { "SELECT key, next_ms, flushed FROM am_groups", load_group },
@@ -364,6 +374,7 @@ enum err am_rows_load(struct am *am, struct control *control, int64_t now_ms, st
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         IGNORE_ERR(control_query(tx, parts[i].sql, NULL, 0, parts[i].row, &l, NULL)); /* sticky: the commit tells */
     arena_deinit(&l.a);
+    am->last_row = l.last_row;
     if (l.n_bad) {
         stat_add(&unreadable, (int64_t)l.n_bad);
         LOG_WARN("rows of the alerting state make no sense and are passed over", "rows", LOG_I64(l.n_bad));

@@ -476,8 +476,18 @@ static void a_database_of_the_version_before(void **state)
     said(&w, "30s +1\n");
     assert_ok(am_post(w.am, NULL, 0, w.now, NULL, NULL));
     assert_ok(control_begin(w.control, &tx, NULL));
-    assert_ok(control_run(tx, "ALTER TABLE am_log DROP COLUMN tried", NULL, 0, NULL));
-    assert_ok(control_run(tx, "UPDATE control_tables SET version = 1 WHERE name = 'alerting'", NULL, 0, NULL));
+    static const char *const down[] = {
+        "ALTER TABLE am_log DROP COLUMN tried",
+        "CREATE TABLE old(fp INTEGER PRIMARY KEY, starts_ms INTEGER NOT NULL, ends_ms INTEGER NOT NULL,"
+        " updated_ms INTEGER NOT NULL, timed_out INTEGER NOT NULL, url TEXT NOT NULL, labels TEXT NOT NULL,"
+        " annotations TEXT NOT NULL) STRICT",
+        "INSERT INTO old SELECT fp, starts_ms, ends_ms, updated_ms, timed_out, url, labels, annotations FROM am_alerts",
+        "DROP TABLE am_alerts",
+        "ALTER TABLE old RENAME TO am_alerts",
+        "UPDATE control_tables SET version = 1 WHERE name = 'alerting'",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(down); i++)
+        assert_ok(control_run(tx, down[i], NULL, 0, NULL));
     assert_ok(control_commit(tx, NULL));
     snprintf(path, sizeof(path), "%s/before.db", dir);
     copy_file(w.path, path, "");
@@ -533,8 +543,8 @@ static void rows_without_sense(void **state)
     FIRE("a=1 g=x");
     assert_ok(control_begin(w.control, &tx, NULL));
     static const char *const bad[] = {
-        "INSERT INTO am_alerts VALUES(77, 1, 2, 3, 0, '', '{\"a\":\"1\"}', '{}')",
-        "INSERT INTO am_alerts VALUES(78, 1, 2, 3, 0, '', 'no', '{}')",
+        "INSERT INTO am_alerts VALUES(70, 77, 1, 2, 3, 0, '', '{\"a\":\"1\"}', '{}')",
+        "INSERT INTO am_alerts VALUES(71, 78, 1, 2, 3, 0, '', 'no', '{}')",
         "INSERT INTO am_silences VALUES('short', 1, 2, 3, '', '', '[]')",
         "INSERT INTO am_silences VALUES('6f4922e4-5b5d-4a0b-9f0a-2f4a4f1c1d11', 1, 2, 3, '', '', "
         "'[\"=~\",\"a\",\"(\"]')",
