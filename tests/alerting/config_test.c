@@ -151,6 +151,46 @@ static void rules(void **state)
     refused(R "recievers: []\n", "did you mean \"receivers\"");
 }
 
+/* What vane adds: calls and texts, rate limits; files beside the configuration. */
+static void additions(void **state)
+{
+    (void)state;
+    refused(R "  sms_configs: [{to: '1'}]\n", "provider of sms_configs must be twilio, vonage or http");
+    refused(R "  phone_configs: [{provider: pigeon, to: '1'}]\n", "provider of phone_configs must be");
+    refused(R "  sms_configs: [{provider: twilio, to: '1'}]\n",
+            "twilio needs account, secret (or secret_file) and from");
+    refused(R "  sms_configs: [{provider: http, to: '1'}]\n", "missing api_url in sms_configs");
+    refused(R "  sms_configs: [{provider: http, api_url: 'http://x'}]\n", "missing to in sms_configs");
+    refused(R "  sms_configs: [{provider: http, api_url: 'http://x', to: '{{ nope }}'}]\n", "to: invalid template");
+    refused(R "  phone_configs: [{provider: http, api_url: 'http://x', to: '1', times: 10}]\n", "times must be 1 to 9");
+    refused(R "  sms_configs: [{provider: http, api_url: 'http://x', to: '1', secret: a, secret_file: b}]\n",
+            "at most one of secret & secret_file");
+    refused(R "  sms_configs: [{provider: http, api_url: 'http://x', to: '1', times: 2}]\n", "times");
+    refused(R "  max_messages_per_minute: -1\n", "max_messages_per_minute");
+    struct am_config *c;
+    struct err_text why = { 0 };
+    str yaml = STR(
+        "route: {receiver: r}\nreceivers:\n- name: r\n  max_messages_per_minute: 5\n"
+        "  webhook_configs: [{url_file: u}]\n  sns_configs: [{topic_arn: t}]\n"
+        "  email_configs: [{to: a@b, from: c@d, smarthost: 'h:1', tls_config: {ca_file: ca}, "
+        "auth_password_file: /abs}]\n"
+        "  sms_configs: [{provider: twilio, account: a, secret_file: s, from: '1', to: '2', api_url: 'http://x//'}]\n");
+    if (am_config_parse(STR("/etc/vane/am.yml"), yaml, &c, NULL, &why) != OK)
+        fail_msg("%s", why.msg);
+    const struct am_receiver *r = &c->receivers.p[0];
+    assert_int_equal(r->max_messages_per_minute, 5);
+    assert_str(((const struct am_webhook *)(const void *)r->integrations[0].of)->url_file, "/etc/vane/u");
+    const struct am_email *m = (const void *)r->integrations[1].of;
+    assert_str(m->auth_password_file, "/abs");
+    assert_str(m->tls->ca_file, "/etc/vane/ca");
+    const struct am_dial *d = (const void *)r->integrations[3].of;
+    assert_int_equal(r->integrations[3].kind, AM_SMS);
+    assert_str(d->secret_file, "/etc/vane/s");
+    assert_str(d->api_url, "http://x");
+    assert_true(d->acknowledge);
+    am_config_unref(c);
+}
+
 static void secrets_are_hidden(void **state)
 {
     (void)state;
@@ -194,7 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(index_file),         cmocka_unit_test(inheritance), cmocka_unit_test(rules),
-        cmocka_unit_test(secrets_are_hidden), cmocka_unit_test(templates),
+        cmocka_unit_test(secrets_are_hidden), cmocka_unit_test(templates),   cmocka_unit_test(additions),
     };
     return cmocka_run_group_tests_name("alerting/config", tests, NULL, NULL);
 }

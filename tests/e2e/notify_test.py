@@ -110,6 +110,50 @@ def one(p, prefix, status="firing", n=1):
     return posts[0]
 
 
+def calls_through_vonage():
+    text = """receivers:
+- name: all
+  phone_configs: [{{provider: vonage, api_url: '{u}', account: app-1, secret_file: key.pem, from: '+1', to: '+4930', message: M,
+    times: 1, callback_url: 'https://v.example'}}]
+"""
+    with Providers({"/v1/calls": (201, '{"uuid":"1"}', {})}) as p:
+        site = Site(text, p)
+        key, public = site.vane.folder / "key.pem", site.vane.folder / "public.pem"
+        subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
+        subprocess.run(["openssl", "rsa", "-in", str(key), "-pubout", "-out", str(public)], check=True, capture_output=True)
+        with site as vane:
+            data = test_receiver(vane)
+            assert data["ok"] and data["results"][0]["status"] == 201, data
+            call = p.to("/v1/calls")[0]
+            body = json.loads(call.body)
+            assert body["to"] == [{"type": "phone", "number": "4930"}] and body["from"] == {"type": "phone", "number": "1"}
+            talk, keys = body["ncco"]
+            assert talk == {"action": "talk", "text": "M Press 1 to acknowledge.", "language": "en-US", "bargeIn": True}
+            assert keys["action"] == "input" and keys["type"] == ["dtmf"] and keys["dtmf"] == {"maxDigits": 1, "timeOut": 10}
+            assert re.fullmatch(r"https://v.example/api/v1/alerting/callback/phone/all/0\?code=[0-9]{6}", keys["eventUrl"][0])
+            head, claims, signature = call.headers["Authorization"].removeprefix("Bearer ").split(".")
+            decode = lambda x: base64.urlsafe_b64decode(x + "=" * (-len(x) % 4))  # noqa: E731
+            assert json.loads(decode(head)) == {"alg": "RS256", "typ": "JWT"}
+            assert json.loads(decode(claims))["application_id"] == "app-1"
+            sig = site.vane.folder / "sig"
+            sig.write_bytes(decode(signature))
+            r = subprocess.run(["openssl", "dgst", "-sha256", "-verify", str(public), "-signature", str(sig)],
+                               input=f"{head}.{claims}".encode(), capture_output=True)
+            assert r.returncode == 0, r.stdout + r.stderr
+
+
+def history_has_the_answers():
+    text = "receivers: [{{name: all, webhook_configs: [{{url: '{u}/hook/{hook}'}}]}}]\n"
+    with Providers() as p, Site(text, p) as vane:
+        p.echo = True
+        fire(vane, "Told")
+        wait_for(lambda: len(p.to("/hook")) >= 2, "attempts")
+        p.echo = False
+        wait_for(lambda: "delivered" in vane.get("/api/v1/alerting/history").body.decode(), "the delivery in the history")
+        told = vane.get("/api/v1/alerting/history").body.decode()
+        assert "unexpected status code 400" in told and SECRETS["hook"] not in told, told
+
+
 def every_receiver_is_told():
     with Providers(ANSWERS) as p, Smtp(auth="PLAIN", word=SECRETS["smtp"]) as smtp, Site(EVERYTHING, p, smtp.port) as vane:
         data = test_receiver(vane)
@@ -470,6 +514,7 @@ def calls_acknowledge():
         assert "callback refused" in vane.log_text()
 
 
-run([every_receiver_is_told, nothing_secret_is_told, wrong_questions, command_line,
+run([every_receiver_is_told, calls_through_vonage, history_has_the_answers, nothing_secret_is_told,
+     wrong_questions, command_line,
      providers_in_trouble, a_slow_receiver_holds_up_nobody_else, receivers_have_limits,
      templates_that_fail, slack_updates_its_message, mails_show_a_picture, mail_servers_of_all_kinds, calls_acknowledge])
