@@ -741,20 +741,19 @@ bool sdk_trace_pushed(void)
 static vane_status targets_build(void)
 {
     static const char *const paths[] = { "/v1/traces", "/v1/metrics", "/v1/logs" };
-    const struct {
-        const char *own;
-        const vane_otlp_signal *opts;
-        bool on;
-    } signals[] = {
-        { sdk_cfg.otlp_traces_endpoint, &sdk_cfg.otlp_traces, sdk_cfg.tracing == VANE_ON },
-        { sdk_cfg.otlp_metrics_endpoint, &sdk_cfg.otlp_metrics, sdk_cfg.metrics == VANE_ON },
-        { sdk_cfg.otlp_logs_endpoint, &sdk_cfg.otlp_logs, true },
-        { sdk_cfg.zipkin_endpoint, NULL, sdk_cfg.tracing == VANE_ON },
+    static const struct {
+        uint16_t own, opts;
+    } at[SDK_SIGNALS_N] = {
+        { offsetof(vane_config, otlp_traces_endpoint), offsetof(vane_config, otlp_traces) },
+        { offsetof(vane_config, otlp_metrics_endpoint), offsetof(vane_config, otlp_metrics) },
+        { offsetof(vane_config, otlp_logs_endpoint), offsetof(vane_config, otlp_logs) },
+        { offsetof(vane_config, zipkin_endpoint), 0 },
     };
     for (size_t i = 0; i < SDK_SIGNALS_N; i++) {
         struct target *t = &targets[i];
-        const vane_otlp_signal *o = signals[i].opts;
-        const char *own = signals[i].own;
+        const char *c = (const char *)&sdk_cfg, *own = *(const char *const *)(const void *)(c + at[i].own);
+        const vane_otlp_signal *o = at[i].opts ? (const vane_otlp_signal *)(const void *)(c + at[i].opts) : NULL;
+        vane_switch on = i == SDK_METRICS ? sdk_cfg.metrics : i == SDK_LOGS ? VANE_ON : sdk_cfg.tracing;
         sdk_free_str(t->url);
         *t = (struct target){ .type = "Content-Type: application/x-protobuf",
                               .ca_file = o && o->ca_file ? o->ca_file : sdk_cfg.otlp_ca_file,
@@ -771,7 +770,7 @@ static vane_status targets_build(void)
         }
         bool general = !own && o && set(sdk_cfg.otlp_endpoint),
              jaeger = !own && !general && i == SDK_TRACES && set(sdk_cfg.jaeger_endpoint);
-        if (!signals[i].on || (!set(own) && !general && !jaeger))
+        if (on != VANE_ON || (!set(own) && !general && !jaeger))
             continue;
         t->url = general  ? url_join(sdk_cfg.otlp_endpoint, paths[i])
                  : jaeger ? url_of_jaeger(sdk_cfg.jaeger_endpoint)

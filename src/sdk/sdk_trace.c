@@ -189,6 +189,33 @@ uint32_t sdk_trace_waiting(void)
     return (uint32_t)(atomic_load_explicit(&ring_head, memory_order_relaxed) - tail);
 }
 
+/* What fits of a long record stays in its slot, for the black box: it has the slots alone. */
+static SDK_COLD void near_write(struct slot *s, const struct sdk_span_rec *far)
+{
+    struct sdk_span_rec r = *far;
+    struct sdk_rec_attr a;
+    size_t n = sizeof r + r.name_n + r.status_n + r.state_n;
+    r.n_attrs = 0;
+    r.events_n = r.links_n = 0;
+    if (n > sizeof s->near) {
+        r.status_n = r.state_n = 0;
+        r.name_n = r.name_n < 256 ? r.name_n : 256;
+        n = sizeof r + r.name_n;
+    } else {
+        for (; r.n_attrs < far->n_attrs; r.n_attrs++) {
+            const char *at = (const char *)far + n;
+            memcpy(&a, at, sizeof a);
+            if (sizeof a + a.key_n + (size_t)a.n > sizeof s->near - n)
+                break;
+            n += sizeof a + a.key_n + a.n;
+        }
+    }
+    r.dropped_attrs += (uint32_t)(far->n_attrs - r.n_attrs);
+    r.size = (uint32_t)(n + 7) & ~7u;
+    memcpy(s->near, far, n);
+    memcpy(s->near, &r, sizeof r);
+}
+
 SDK_COLD void sdk_trace_queue(const struct sdk_span_rec *rec)
 {
     struct sdk_span_rec *far = NULL;
@@ -206,6 +233,8 @@ SDK_COLD void sdk_trace_queue(const struct sdk_span_rec *rec)
     if (spill)
         far_records[pos & ring_mask] = far;
     memcpy(spill ? (void *)far : s->near, rec, rec->size);
+    if (spill)
+        near_write(s, rec);
     ring_publish(s, pos);
 }
 
@@ -1087,6 +1116,7 @@ static SDK_COLD void export_far(struct sdk_span *s, const struct parts *x, uint6
     slot->far = 1;
     far_records[pos & ring_mask] = far;
     rec_write(far, s, x, end);
+    near_write(slot, far);
     ring_publish(slot, pos);
 }
 

@@ -261,7 +261,7 @@ void sdk_put_u64(struct sdk_buf *b, uint64_t v)
         b->n += sdk_fmt_u64(b->p + b->n, v);
 }
 
-void sdk_put_i64(struct sdk_buf *b, int64_t v)
+SDK_COLD void sdk_put_i64(struct sdk_buf *b, int64_t v)
 {
     if (v < 0)
         sdk_putc(b, '-');

@@ -188,12 +188,23 @@ static void events(struct sdk_buf *b, const char *p, size_t n)
 
 /* ---- tags ---- */
 
-static void tag(struct sdk_buf *b, const char **sep, const char *key, size_t key_n)
+static void tag_n(struct sdk_buf *b, const char **sep, const char *key, size_t key_n)
 {
     sdk_puts(b, *sep);
     *sep = ",";
     sdk_put_json_str(b, key, key_n);
     sdk_putc(b, ':');
+}
+
+static void tag(struct sdk_buf *b, const char **sep, const char *key, vane_type type, const void *value, size_t n)
+{
+    tag_n(b, sep, key, strlen(key));
+    sdk_put_json_value(b, type, value, n, true);
+}
+
+static void text_tag(struct sdk_buf *b, const char **sep, const char *key, const char *value)
+{
+    tag(b, sep, key, VANE_T_STR, value, strlen(value));
 }
 
 /* Attributes whose names this mapping uses itself are not written twice; "error" is, unless it says that there is none. */
@@ -211,40 +222,35 @@ static void tags(struct sdk_buf *b, const struct sdk_span_rec *r)
     struct sdk_rec_attr a;
     for (struct attrs at = attrs_of(r); attr_next(&at, &a, &key, &value);)
         if (!hidden(r, &a, key, value)) {
-            tag(b, &sep, key, a.key_n);
+            tag_n(b, &sep, key, a.key_n);
             sdk_put_json_value(b, (vane_type)a.type, value, a.n, true);
         }
-    const struct {
-        const char *key, *value;
-        uint64_t n;
-    } more[] = {
-        { "otel.scope.name", "libvane", 7 },
-        { "otel.scope.version", vane_version(), strlen(vane_version()) },
-        { "otel.status_code", r->code == VANE_SPAN_ERROR ? "ERROR" : "OK",
-          !r->code                  ? 0
-          : r->code == VANE_SPAN_OK ? 2
-                                    : 5 },
-        { "otel.dropped_attributes_count", NULL, r->dropped_attrs },
-        { "otel.dropped_events_count", NULL, r->dropped_events },
-        { "otel.dropped_links_count", NULL, r->dropped_links },
+    static const struct {
+        const char *key;
+        size_t at;
+    } dropped[] = {
+        { "otel.dropped_attributes_count", offsetof(struct sdk_span_rec, dropped_attrs) },
+        { "otel.dropped_events_count", offsetof(struct sdk_span_rec, dropped_events) },
+        { "otel.dropped_links_count", offsetof(struct sdk_span_rec, dropped_links) },
     };
-    for (size_t i = 0; i < SDK_COUNT_OF(more); i++)
-        if (more[i].n) {
-            int64_t n = (int64_t)more[i].n;
-            tag(b, &sep, more[i].key, strlen(more[i].key));
-            sdk_put_json_value(b, more[i].value ? VANE_T_STR : VANE_T_INT,
-                               more[i].value ? more[i].value : (const void *)&n, more[i].n, true);
-        }
-    if (r->code == VANE_SPAN_ERROR) {
-        tag(b, &sep, "error", 5);
-        sdk_put_json_str(b, status, r->status_n);
+    for (size_t i = 0; i < SDK_COUNT_OF(dropped); i++) {
+        uint32_t n;
+        memcpy(&n, (const char *)r + dropped[i].at, sizeof n);
+        int64_t value64 = n;
+        if (n)
+            tag(b, &sep, dropped[i].key, VANE_T_INT, &value64, 8);
     }
+    text_tag(b, &sep, "otel.scope.name", "libvane");
+    text_tag(b, &sep, "otel.scope.version", vane_version());
+    if (r->code)
+        text_tag(b, &sep, "otel.status_code", r->code == VANE_SPAN_ERROR ? "ERROR" : "OK");
+    if (r->code == VANE_SPAN_ERROR)
+        tag(b, &sep, "error", VANE_T_STR, status, r->status_n);
     for (size_t i = 0; i < sdk_resource_n; i++) {
         key = sdk_resource[i].key;
         if (!strncmp(key, "telemetry.", 10) || !strcmp(key, "service.name") || find(r, key, &a))
             continue;
-        tag(b, &sep, key, strlen(key));
-        sdk_put_json_str(b, sdk_resource[i].value, strlen(sdk_resource[i].value));
+        text_tag(b, &sep, key, sdk_resource[i].value);
     }
     sdk_putc(b, '}');
 }

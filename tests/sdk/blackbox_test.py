@@ -45,6 +45,7 @@ def check(text, lines_each):
     last = spans[-1]
     assert re.search(r'Z SERVER "the \\"last\\" one" \d+\.\d{3} ms trace_id=[0-9a-f]{32} span_id=[0-9a-f]{16} '
                      r'status=ERROR "declined" "user.id"="u-7" "ratio"=0.5 "hit"=true$', last), last
+    assert re.search(r' CLIENT "long" .* status=ERROR "too long" "first"="1" dropped_attributes=1$', spans[-2]), spans[-2]
     assert re.search(r'^    event \S+Z "retry" "tries"=3$', raw, re.M), raw[-500:]
     lines, _ = section(text, "log lines")
     assert "[audit] ada delete order/7: denied" in lines[-1] and "giving up ratio=0.5 trace_id=" in lines[-2], lines[-2:]
@@ -74,7 +75,7 @@ def what_was_pushed_already_is_still_there():
     app, files = box("push", "100")
     assert app.returncode == -9
     spans, _ = section(files[0], "finished spans")
-    assert len(spans) == 5001 and ' SERVER "the ' in spans[-1]
+    assert len(spans) == 5002 and ' SERVER "the ' in spans[-1]
 
 
 def a_child_has_a_box_of_its_own():

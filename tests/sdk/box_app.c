@@ -47,6 +47,14 @@ static void work(void)
         vane_counter_inc(jobs);
     }
     vane_span s;
+    vane_span_start(&s, "long", VANE_SPAN_CLIENT);
+    vane_span_set(&s, vane_str("first", "1"));
+    char text[601] = "";
+    memset(text, 'x', sizeof text - 1);
+    vane_span_set(&s, vane_str("text", text));
+    vane_span_event(&s, "lost", NULL, 0);
+    vane_span_status(&s, VANE_SPAN_ERROR, "too long");
+    vane_span_end(&s);
     vane_span_start(&s, "the \"last\" one", VANE_SPAN_SERVER);
     vane_span_set(&s, vane_str("user.id", "u-7"));
     vane_span_set(&s, vane_f64("ratio", 0.5));
