@@ -20,8 +20,8 @@ struct cli_command {
     int (*run)(const struct cli_command *self, int argc, char **argv); /* argv[0] is the last word of the name */
 };
 extern const struct cli_command cli_serve, cli_agent, cli_query, cli_check_config, cli_check_alertmanager,
-    cli_check_rules, cli_test_rules, cli_rules_packs, cli_rules_backfill, cli_backtest, cli_fsck, cli_version,
-    cli_drill, cli_notify_test, cli_backup, cli_restore, cli_import_prometheus, cli_import_openmetrics,
+    cli_check_rules, cli_test_rules, cli_rules_packs, cli_rules_baseline, cli_rules_backfill, cli_backtest, cli_fsck,
+    cli_version, cli_drill, cli_notify_test, cli_backup, cli_restore, cli_import_prometheus, cli_import_openmetrics,
     cli_import_snapshot, cli_export, cli_retention, cli_blackbox, cli_explain_alert, cli_alerts, cli_silences,
     cli_rules_list, cli_routes;
 

@@ -21,6 +21,7 @@ static const struct cli_command *const commands[] = {
     &cli_test_rules,
     &cli_rules_packs,
     &cli_rules_backfill,
+    &cli_rules_baseline,
     &cli_backtest,
     &cli_explain_alert,
     &cli_drill,

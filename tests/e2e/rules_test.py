@@ -423,6 +423,29 @@ def backtest_and_backfill():
         assert v.value("count_over_time(app:load{host='b'}[3d])") == 2880, "the same again adds nothing"
 
 
+def baseline_of_past_weeks():
+    """The rules that `vane rules baseline` prints, backfilled over five weeks: the same peak every week is normal, once it is not."""
+    end = int(time.time()) // 300 * 300
+    lines, start = ["# TYPE load gauge"], end - 35 * 86400
+    for i in range(35 * 288):
+        t = start + i * 300
+        peak = (end - t) % (7 * 86400) < 7200  # the last two hours, and those of each week before
+        strange = 2 * 7 * 86400 <= end - t < 2 * 7 * 86400 + 86400  # one week was strange
+        lines.append(f'load{{job="weekly"}} {1000 if strange else 100 if peak else 10} {t}')
+        lines.append(f'load{{job="new"}} {1000 if strange else 100 if end - t < 7200 else 10} {t}')
+    v = Vane("", args=["--web.enable-admin-api", "--storage.tsdb.retention.time", "60d"])
+    (v.folder / "load.txt").write_text("\n".join(lines + ["# EOF", ""]))
+    (v.folder / "load.yml").write_text(cli("rules", "baseline", "job:load", "sum by (job) (load)"))
+    with v:
+        cli("check", "rules", str(v.folder / "load.yml"))
+        cli("import", "openmetrics", str(v.folder / "load.txt"), "--url", v.url)
+        cli("rules", "backfill", "--url", v.url, "--interval", "5m", "--start", str(start), "--end", str(end), str(v.folder / "load.yml"))
+        assert v.value(f'max_over_time(job:load:normal{{job="new"}}[1h] @ {end})') == 10
+        assert v.value(f'job:load:ratio{{job="new"}} @ {end - 300}') == 10, "ten times what was normal, whatever the strange week"
+        assert v.value(f'job:load:ratio{{job="weekly"}} @ {end - 900}') == 1, "the same every week"
+        assert v.value(f'job:load:mad{{job="weekly"}} @ {end - 900}') == 0
+
+
 def packs_and_runbooks():
     with Vane("rule_packs: [availability, vane]\nglobal: {evaluation_interval: 200ms}\n") as v:
         [watchdog] = wait_for(lambda: [a for a in alerts(v, "firing") if a["labels"]["alertname"] == "Watchdog"], "the watchdog")
@@ -463,5 +486,5 @@ def start_refuses_bad_rules_but_not_a_damaged_database():
         v.__exit__(None, None, None)
 
 
-run([records_and_alerts, absent_data_and_failing_rules, as_a_real_prometheus_has_it, backtest_and_backfill, packs_and_runbooks, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
+run([records_and_alerts, absent_data_and_failing_rules, as_a_real_prometheus_has_it, backtest_and_backfill, baseline_of_past_weeks, packs_and_runbooks, pending_goes_on_after_kill9, reload_keeps_state_and_refuses_errors, filters_and_pages, alerts_reach_alertmanagers,
      start_refuses_bad_rules_but_not_a_damaged_database])
