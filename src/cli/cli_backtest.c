@@ -1,13 +1,11 @@
 /* vane backtest, vane rules backfill: rule files sent to a running vane, tried on or computed from what it has stored. */
 #include <getopt.h>
-#include <jansson.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/fs.h"
 #include "base/num.h"
-#include "cli/cli.h"
-#include "http/http.h"
+#include "cli/cli_http.h"
 
 enum { FILE_BYTES_MAX = 16 << 20, TIMEOUT_MS = 660000 };
 
@@ -18,63 +16,32 @@ struct asking {
 };
 
 /* ---- asking ---- */
-static const char *text_of(const json_t *o, const char *key)
+static void add(struct buf *path, const char *name, const char *value)
 {
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
-static void add_param(struct buf *b, const char *name, const char *value)
-{
-    if (!value)
-        return;
-    buf_u8(b, str_contains(buf_str(b), STR("?")) ? '&' : '?');
-    buf_str_add(b, str_c(name));
-    buf_u8(b, '=');
-    http_url_encode(b, str_c(value));
+    if (value)
+        cli_query_add(path, name, str_c(value));
 }
 
 /* The answer's data, or NULL after a message. */
-static json_t *post(const struct asking *o, const char *path, str body)
+static json_t *post(const struct asking *o, const char *route, str body)
 {
-    AUTO_ARENA struct arena a;
-    AUTO_BUF struct buf url = { 0 };
-    struct http_client *client;
-    struct http_result result;
-    struct err_text why = { 0 };
-    str answer = { 0 };
-    size_t n = strlen(o->url);
-    arena_init(&a, 0);
-    buf_printf(&url, "%.*s%s", (int)(n && o->url[n - 1] == '/' ? n - 1 : n), o->url, path);
-    add_param(&url, "last", o->last);
-    add_param(&url, "start", o->start);
-    add_param(&url, "end", o->end);
-    add_param(&url, "interval", o->interval);
-    add_param(&url, "timeout", "10m");
-    struct http_pair type = { STR("Content-Type"), STR("application/yaml") };
-    struct http_fetch fetch = { .url = buf_str(&url),
-                                .method = HTTP_POST,
-                                .body = body,
-                                .headers = &type,
-                                .n_headers = 1,
-                                .accept_encoding = STR("gzip"),
-                                .timeout_ms = TIMEOUT_MS,
-                                .body_bytes_max = 1u << 30 };
-    if (http_client_open(NULL, &client) != OK) {
-        cli_fail("cannot start an HTTP client");
-        return NULL;
-    }
-    enum err e = http_fetch_sync(client, &fetch, &a, &result, &answer, &why);
+    struct cli_http h = { .hint = cli_http_hint, .timeout_ms = TIMEOUT_MS };
+    AUTO_BUF struct buf path = { 0 };
     json_t *doc = NULL, *data = NULL;
-    json_error_t error;
-    if (e)
-        cli_fail("%s: %s", o->url, why.msg);
-    else if (!(doc = json_loadb(answer.p, answer.n, 0, &error)))
-        cli_fail("%s: status %d and no JSON: %s", o->url, result.status, error.text);
-    else if (!(data = json_incref(json_object_get(doc, "data"))))
-        cli_fail("%s", *text_of(doc, "error") ? text_of(doc, "error") : "the server did not say why");
+    int status = 0;
+    buf_str_add(&path, str_c(route));
+    add(&path, "last", o->last);
+    add(&path, "start", o->start);
+    add(&path, "end", o->end);
+    add(&path, "interval", o->interval);
+    add(&path, "timeout", "10m");
+    if (cli_http_open(&h, o->url))
+        doc = cli_http_send(&h, HTTP_POST, arena_cstr(&h.a, buf_str(&path)), STR("application/yaml"), body, &status);
+    data = json_incref(json_object_get(doc, "data"));
+    if (!data && status)
+        cli_fail("%s", cli_http_why(&h, doc, status));
     json_decref(doc);
-    http_client_close(client);
+    cli_http_close(&h);
     return data;
 }
 
@@ -98,7 +65,7 @@ static str receivers_text(struct arena *a, const json_t *list)
     struct buf b = { 0 };
     size_t i;
     json_t *r;
-    json_array_foreach(list, i, r) buf_printf(&b, "%s%s (%.3g)", i ? ", " : "", text_of(r, "name"),
+    json_array_foreach(list, i, r) buf_printf(&b, "%s%s (%.3g)", i ? ", " : "", cli_json_text(r, "name"),
                                               json_number_value(json_object_get(r, "pagesPerWeek")));
     str s = arena_str(a, buf_str(&b));
     buf_deinit(&b);
@@ -113,9 +80,9 @@ static void print_episodes(const json_t *rule)
     {
         char *labels = json_dumps(json_object_get(e, "labels"), JSON_COMPACT | JSON_SORT_KEYS);
         const char *end = json_string_value(json_object_get(e, "resolvedAt"));
-        printf("  %s .. %s  %s\n", text_of(e, "firedAt"), end ? end : "(fires still)", labels ? labels : "");
+        printf("  %s .. %s  %s\n", cli_json_text(e, "firedAt"), end ? end : "(fires still)", labels ? labels : "");
         free(labels);
-        const char *summary = text_of(json_object_get(e, "annotations"), "summary");
+        const char *summary = cli_json_text(json_object_get(e, "annotations"), "summary");
         if (*summary)
             printf("      %s\n", summary);
     }
@@ -131,17 +98,17 @@ static void print_backtest(const struct asking *o, const json_t *data)
     json_t *r;
     const json_t *rules = json_object_get(data, "rules");
     arena_init(&a, 0);
-    printf("%s .. %s\n", text_of(data, "start"), text_of(data, "end"));
+    printf("%s .. %s\n", cli_json_text(data, "start"), cli_json_text(data, "end"));
     if (!json_is_true(json_object_get(data, "complete")))
-        printf("only until %s: %s\n", text_of(data, "reached"), text_of(data, "why"));
+        printf("only until %s: %s\n", cli_json_text(data, "reached"), cli_json_text(data, "why"));
     printf("\n");
     struct cli_table *t = cli_table_new(heads, ARRAY_LEN(heads));
     json_array_foreach(rules, i, r)
     {
-        if (strcmp(text_of(r, "type"), "alerting") != 0)
+        if (strcmp(cli_json_text(r, "type"), "alerting") != 0)
             continue;
-        const str cells[] = { str_c(text_of(r, "name")),
-                              str_c(text_of(json_object_get(r, "labels"), "severity")),
+        const str cells[] = { str_c(cli_json_text(r, "name")),
+                              str_c(cli_json_text(json_object_get(r, "labels"), "severity")),
                               arena_printf(&a, "%lld", int_of(r, "fired")),
                               duration_text(&a, json_number_value(json_object_get(r, "firingSeconds"))),
                               arena_printf(&a, "%lld", int_of(r, "pages")),
@@ -158,10 +125,10 @@ static void print_backtest(const struct asking *o, const json_t *data)
     json_array_foreach(rules, i, r)
     {
         if (int_of(r, "failures"))
-            printf("\n%s: %lld of %lld evaluations failed: %s\n", text_of(r, "name"), int_of(r, "failures"),
-                   int_of(r, "evaluations"), text_of(r, "lastError"));
+            printf("\n%s: %lld of %lld evaluations failed: %s\n", cli_json_text(r, "name"), int_of(r, "failures"),
+                   int_of(r, "evaluations"), cli_json_text(r, "lastError"));
         if (o->episodes && int_of(r, "fired")) {
-            printf("\n%s\n", text_of(r, "name"));
+            printf("\n%s\n", cli_json_text(r, "name"));
             print_episodes(r);
         }
     }
@@ -174,14 +141,14 @@ static void print_backfill(const struct asking *o, const json_t *data)
     (void)o;
     json_array_foreach(json_object_get(data, "rules"), i, r)
     {
-        printf("%s: %lld samples\n", text_of(r, "name"), int_of(r, "samples"));
+        printf("%s: %lld samples\n", cli_json_text(r, "name"), int_of(r, "samples"));
         if (int_of(r, "failures"))
             printf("  %lld of %lld evaluations failed: %s\n", int_of(r, "failures"), int_of(r, "evaluations"),
-                   text_of(r, "lastError"));
+                   cli_json_text(r, "lastError"));
     }
-    printf("%lld samples stored, up to %s\n", int_of(data, "samples"), text_of(data, "end"));
+    printf("%lld samples stored, up to %s\n", int_of(data, "samples"), cli_json_text(data, "end"));
     if (!json_is_true(json_object_get(data, "complete")))
-        printf("not all of it: %s\n", text_of(data, "why"));
+        printf("not all of it: %s\n", cli_json_text(data, "why"));
 }
 
 /* ---- commands ---- */
@@ -268,7 +235,7 @@ static bool read_options(const struct cli_command *self, int argc, char **argv, 
 
 static int run_backtest(const struct cli_command *self, int argc, char **argv)
 {
-    struct asking o = { .url = "http://127.0.0.1:9090" };
+    struct asking o = { .url = CLI_HTTP_URL };
     int code = CLI_OK;
     if (!read_options(self, argc, argv, &o, &code))
         return code;
@@ -280,7 +247,7 @@ static int run_backtest(const struct cli_command *self, int argc, char **argv)
 
 static int run_backfill(const struct cli_command *self, int argc, char **argv)
 {
-    struct asking o = { .url = "http://127.0.0.1:9090" };
+    struct asking o = { .url = CLI_HTTP_URL };
     int code = CLI_OK;
     if (!read_options(self, argc, argv, &o, &code))
         return code;

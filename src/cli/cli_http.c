@@ -41,14 +41,13 @@ static size_t add_headers(const struct cli_http *h, struct http_pair *ret)
     return n;
 }
 
-json_t *cli_http_fetch(struct cli_http *h, enum http_method method, const char *path, const json_t *body,
-                       int *ret_status)
+json_t *cli_http_send(struct cli_http *h, enum http_method method, const char *path, str type, str body,
+                      int *ret_status)
 {
     struct http_result result;
     struct err_text why = { 0 };
     str text = { 0 };
     json_error_t error;
-    char *dump = body ? json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     struct http_pair *headers = arena_array(&h->a, struct http_pair, h->n_headers + 1);
     struct http_fetch f = { .url = arena_printf(&h->a, "%s%s", h->url, path),
                             .method = method,
@@ -58,16 +57,15 @@ json_t *cli_http_fetch(struct cli_http *h, enum http_method method, const char *
                             .timeout_ms = h->timeout_ms,
                             .body_bytes_max = 1u << 30,
                             .follow_redirects = true };
-    if (dump) {
-        f.body = str_c(dump);
-        headers[f.n_headers++] = (struct http_pair){ STR("Content-Type"), STR("application/json") };
+    if (body.p) {
+        f.body = body;
+        headers[f.n_headers++] = (struct http_pair){ STR("Content-Type"), type };
     }
     enum err e = OK;
     if (h->config && !http_config_apply(h->config, &h->a, &f, why.msg, sizeof(why.msg)))
         e = ERR_INVALID;
     if (!e)
         e = http_fetch_sync(h->client, &f, &h->a, &result, &text, &why);
-    free(dump);
     *ret_status = e ? 0 : result.status;
     if (!e)
         return json_loadb(text.p, text.n, JSON_DECODE_ANY, &error);
@@ -75,6 +73,15 @@ json_t *cli_http_fetch(struct cli_http *h, enum http_method method, const char *
     if (h->hint)
         fprintf(stderr, "%s\n", h->hint);
     return NULL;
+}
+
+json_t *cli_http_fetch(struct cli_http *h, enum http_method method, const char *path, const json_t *body,
+                       int *ret_status)
+{
+    char *dump = body ? json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    json_t *doc = cli_http_send(h, method, path, STR("application/json"), dump ? str_c(dump) : STR_NONE, ret_status);
+    free(dump);
+    return doc;
 }
 
 const char *cli_http_why(struct cli_http *h, const json_t *doc, int status)

@@ -28,6 +28,9 @@ void cli_http_close(struct cli_http *h);
  * reference; *ret_status is 0 after a message that the server could not be asked. */
 json_t *cli_http_fetch(struct cli_http *h, enum http_method method, const char *path, const json_t *body,
                        int *ret_status);
+/* The same with a body of another type; body.p NULL: none. */
+json_t *cli_http_send(struct cli_http *h, enum http_method method, const char *path, str type, str body,
+                      int *ret_status);
 /* Why, of an answer that says no: a JSON string, {"message"}, {"error"} or the status. In h->a. */
 const char *cli_http_why(struct cli_http *h, const json_t *doc, int status);
 /* As cli_http_fetch(), but false after a message with the server's words if the status is not 2xx. *ret may be NULL. */
