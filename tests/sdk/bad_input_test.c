@@ -203,7 +203,7 @@ static void traces(const char *t, const char *u)
                           vane_bytes(t, u, u ? strlen(u) : 9),
                           vane_f64(t, NAN),
                           vane_int("n", INT64_MIN),
-                          { "odd", (vane_type)77, 1, { 0 } },
+                          { .key = "odd", .type = (vane_type)77, .n = 1 },
                           { 0 } };
     vane_context c = { .trace_id = { 1 }, .span_id = { 2 }, .extra = 0xFFFFFF };
     vane_context links[] = { c, { .flags = 1 } };
@@ -221,6 +221,11 @@ static void traces(const char *t, const char *u)
     CALL(vane_span_set, &s, attrs[0]);
     CALL(vane_span_set_all, &s, attrs, SDK_COUNT_OF(attrs));
     CALL(vane_span_set_all, &s, NULL, 5);
+    CALL(vane_span_put_, &s, t, 77, SIZE_MAX, UINT64_MAX); /* what vane_span_set() becomes */
+    CALL(vane_span_put_, &s, u, VANE_T_F64, 0, UINT64_MAX);
+    CALL(vane_span_put_, NULL, u, VANE_T_INT, 0, 1);
+    CALL(vane_span_put_str_, &s, t, 0, SIZE_MAX, u);
+    CALL(vane_span_put_str_, NULL, t, 0, SIZE_MAX, u);
     CALL(vane_span_rename, &s, t);
     CALL(vane_span_status, &s, (vane_span_code)9, t);
     CALL(vane_span_status, &s, VANE_SPAN_ERROR, u);
@@ -299,8 +304,8 @@ static void logs(const char *t, const char *u)
                           vane_strn("b", t, t ? strlen(t) : 7),
                           vane_bytes(u, t, t ? strlen(t) : 7),
                           vane_f64("inf", INFINITY),
-                          { NULL, VANE_T_STR, SIZE_MAX, { 0 } },
-                          { "odd", (vane_type)-5, 0, { 0 } } };
+                          { .type = VANE_T_STR, .n = SIZE_MAX },
+                          { .key = "odd", .type = (vane_type)-5 } };
     static vane_log_site site = { NULL, -1, { 0 } };
     vane_log_level level;
     CALL(vane_log, (vane_log_level)999, NULL, t, attrs, SDK_COUNT_OF(attrs));
