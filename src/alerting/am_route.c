@@ -238,7 +238,7 @@ struct labels am_route_group(const struct am_route *r, struct labels ls, struct 
     struct label *p = arena_array(a, struct label, ls.n + 1);
     size_t n = 0;
     labels_each (x, ls)
-        if (r->group_by_all || bsearch(&x->name, r->group_by, r->n_group_by, sizeof(str), cmp_str) ||
+        if (r->group_by_all || (r->n_group_by && bsearch(&x->name, r->group_by, r->n_group_by, sizeof(str), cmp_str)) ||
             (str_eq(x->name, STR("drill")) && str_eq(x->value, STR("true")))) /* never in the group of a real alert */
             p[n++] = *x;
     return (struct labels){ p, n };

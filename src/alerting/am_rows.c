@@ -304,6 +304,12 @@ static bool load_silence(void *ctx, const struct control_val *c, size_t n)
     return true;
 }
 
+static void read_words(uint64_t *to, str blob)
+{
+    if (blob.n) /* an empty one points nowhere */
+        memcpy(to, blob.p, blob.n);
+}
+
 static bool load_log(void *ctx, const struct control_val *c, size_t n)
 {
     struct load *l = ctx;
@@ -317,9 +323,9 @@ static bool load_log(void *ctx, const struct control_val *c, size_t n)
     struct log_entry *e = log_map_put(&l->am->log, key, NULL);
     size_t n_firing = c[1].s.n / 8, n_resolved = c[2].s.n / 8, n_tried = c[7].s.n / 8;
     uint64_t *block = mem_alloc((n_firing + n_resolved + n_tried + 1) * sizeof(*block));
-    memcpy(block, c[1].s.p, c[1].s.n);
-    memcpy(block + n_firing, c[2].s.p, c[2].s.n);
-    memcpy(block + n_firing + n_resolved, c[7].s.p, c[7].s.n);
+    read_words(block, c[1].s);
+    read_words(block + n_firing, c[2].s);
+    read_words(block + n_firing + n_resolved, c[7].s);
     *e = (struct log_entry){ .key = key,
                              .firing = { block, n_firing },
                              .resolved = { block + n_firing, n_resolved },
