@@ -201,9 +201,9 @@ size_t am_inhibited(const struct am_inhibitor *x, struct labels ls, uint64_t *re
         for (const struct source *p = s ? *s : NULL; p; p = p->next) {
             if ((two_sided && p->is_target) || !same_equal(r, p->labels, ls))
                 continue;
-            if (n < max)
-                ret_by[n] = p->fingerprint;
-            n++;
+            ret_by[n++] = p->fingerprint;
+            if (n == max) /* thousands may be in one bucket: as many as are wanted will do */
+                return n;
         }
     }
     return n;

@@ -24,7 +24,8 @@ void am_inhibitor_free(struct am_inhibitor *x);
 /* fingerprint identifies the alert; labels are copied. */
 void am_inhibitor_fire(struct am_inhibitor *x, uint64_t fingerprint, struct labels ls);
 void am_inhibitor_resolve(struct am_inhibitor *x, uint64_t fingerprint);
-/* Is an alert with these labels inhibited? ret_by: fingerprints of sources, at most max; returns how many (0: it is not). */
+/* Is an alert with these labels inhibited? ret_by: fingerprints of sources, at most max (1 or more); returns how many are
+ * in it (0: it is not). */
 size_t am_inhibited(const struct am_inhibitor *x, struct labels ls, uint64_t *ret_by, size_t max);
 
 #endif

@@ -19,8 +19,8 @@ import { Icon } from '../parts/icons'
 const Graph = lazy(() => import('../alerting/graph'))
 const Timeline = lazy(() => import('../alerting/timeline'))
 const AckEditor = lazy(() => import('../alerting/ack-editor'))
-const ROWS_STEP = 100
-const SECTIONS_STEP = 50
+const ROWS_STEP = 25
+const SECTIONS_STEP = 20
 
 interface Item {
   key: string; labels: Labels; annotations: Labels; state: 'firing' | 'pending'; since: number; value?: number
