@@ -11,10 +11,19 @@
 #include <time.h>
 #include <unistd.h>
 
-static double now_s(void) /* CPU time of the thread */
+/* CPU time of the thread. Not for windows under some milliseconds: a virtual machine that takes time from us, which the
+ * kernel takes off a little later, makes some of them too short. */
+static double now_s(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double wall_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
@@ -162,9 +171,9 @@ static int spans(void)
     if (vane_start(&cfg))
         return 1;
     for (int k = 0; spent < 2; k++) {
-        double t = now_s();
+        double t = wall_s();
         run_span_recorded(100);
-        t = now_s() - t;
+        t = wall_s() - t;
         spent += t;
         best = k > 40 && t < best ? t : best;
         while (sdk_trace_take(away, NULL))
@@ -175,9 +184,9 @@ static int spans(void)
     for (int k = 0; k < 100; k++) { /* the first 900 of a process, into memory that is touched for the first time */
         if (vane_start(&cfg))
             return 1;
-        double t = now_s();
+        double t = wall_s();
         run_span_recorded(900); /* under half: the pusher sleeps */
-        t = (now_s() - t) * 1e9 / 900;
+        t = (wall_s() - t) * 1e9 / 900;
         first = t < first ? t : first;
         vane_stop(0);
     }
@@ -212,9 +221,9 @@ static double best_of(void (*run)(long), long n)
 {
     double best = 1e9, spent = 0;
     for (n /= 1000; spent < 1;) {
-        double t = now_s();
+        double t = wall_s();
         run(n);
-        t = now_s() - t;
+        t = wall_s() - t;
         spent += t;
         best = t < best ? t : best;
     }
@@ -244,7 +253,7 @@ static double all_cores(void (*run)(long), long n, int threads)
     pthread_t t[64];
     struct job j[64];
     double best = 1e9;
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < 10; round++) {
         pthread_barrier_t go;
         pthread_barrier_init(&go, NULL, (unsigned)threads);
         double worst = 0;
@@ -289,10 +298,10 @@ static void log_line(void)
 {
     double best = 1e9;
     for (int k = 0; k < 200; k++) {
-        double t = now_s();
+        double t = wall_s();
         for (int i = 0; i < 150; i++)
             VANE_INFO("processing payment", vane_f64("amount", 12.5), vane_str("currency", "EUR"));
-        t = (now_s() - t) * 1e9 / 150;
+        t = (wall_s() - t) * 1e9 / 150;
         best = t < best ? t : best;
         vane_flush(1000);
     }
@@ -311,12 +320,12 @@ static void scrape(vane_format f, const char *name)
 {
     double best = 1e9;
     size_t bytes = 0;
-    for (int k = 0; k < 20; k++) {
+    for (int k = 0; k < 100; k++) {
         char *body;
-        double t = now_s();
+        double t = wall_s();
         if (vane_render(f, &body, &bytes))
             exit(1);
-        t = now_s() - t;
+        t = wall_s() - t;
         vane_render_free(body);
         best = t < best ? t : best;
     }
@@ -355,7 +364,7 @@ int main(void)
         long n = strstr(rows[i].name, "timer") ? 1000000 : 10000000;
         printf("{\"bench\":\"sdk\",\"name\":\"%s\",\"ns\":%.2f,\"target_ns\":%g,\"threads\":%d,\"all_cores_ns\":%.2f,"
                "\"all_cores_target_ns\":%g}\n",
-               rows[i].name, best_of(rows[i].run, n), rows[i].one, cores, all_cores(rows[i].run, n / 20, cores),
+               rows[i].name, best_of(rows[i].run, n), rows[i].one, cores, all_cores(rows[i].run, n / 4, cores),
                rows[i].all);
         fflush(stdout);
     }

@@ -308,6 +308,17 @@ static int pb_begin(void *ctx, const struct sdk_family *f)
 
 static void pb_label(struct sdk_buf *b, const char *name, const char *value)
 {
+    size_t n = strlen(name), v = strlen(value), all = n + v + 4;
+    if (all < 128 && sdk_buf_room(b, all + 2)) { /* lengths of one byte: most labels, and most of a rendering */
+        char *p = b->p + b->n, heads[4] = { 1 << 3 | 2, (char)all, 1 << 3 | 2, (char)n };
+        memcpy(p, heads, 4);
+        memcpy(p + 4, name, n);
+        p[4 + n] = 2 << 3 | 2;
+        p[5 + n] = (char)v;
+        memcpy(p + 6 + n, value, v);
+        b->n += all + 2;
+        return;
+    }
     size_t mark = sdk_pb_begin(b, 1);
     sdk_pb_str(b, 1, name);
     sdk_pb_str(b, 2, value);

@@ -451,12 +451,13 @@ int vane_health_render(vane_health_view view, char **ret_body, size_t *ret_n)
     struct sdk_buf b;
     sdk_buf_init(&b, 1 << 20);
     vane_health w = VANE_UNHEALTHY;
-    if (running) {
+    bool on = running;
+    if (on) {
         need_threads(true);
         w = put_body(&b, view);
     }
     leave();
-    if (!running || b.failed) {
+    if (!on || b.failed) {
         sdk_buf_free(&b);
         return 503;
     }

@@ -224,7 +224,7 @@ void vane_gauge_add(vane_gauge g, double v)
     gauge_stamp(i, p);
 }
 
-static void gauge_extreme(vane_gauge g, double v, bool larger)
+static SDK_COLD void gauge_extreme(vane_gauge g, double v, bool larger)
 {
     const struct sdk_slot_info *i;
     _Atomic uint64_t *p = gauge_slot(g.id, &i);
@@ -250,12 +250,12 @@ void vane_gauge_min(vane_gauge g, double v)
     gauge_extreme(g, v, false);
 }
 
-void vane_gauge_set_to_now(vane_gauge g)
+SDK_COLD void vane_gauge_set_to_now(vane_gauge g)
 {
     vane_gauge_set(g, (double)(sdk_unix_ns() / 1000000u) / 1000);
 }
 
-void vane_stateset_set(vane_stateset s, uint32_t state)
+SDK_COLD void vane_stateset_set(vane_stateset s, uint32_t state)
 {
     const struct sdk_slot_info *i;
     _Atomic uint64_t *p = gauge_slot(s.id, &i);

@@ -889,7 +889,7 @@ static inline void decide(struct sdk_span *s, struct identity *id, const vane_co
     bool told = child ? !(parent->flags & SDK_CTX_DEFERRED) : (parent->flags & SDK_CTX_DECIDED) != 0;
     if (SDK_UNLIKELY(parent->flags & SDK_CTX_DEBUG)) {
         id->flags |= SDK_CTX_SAMPLED | SDK_CTX_DEBUG;
-    } else if (told && sdk_sample_follows()) {
+    } else if (told && atomic_load_explicit(&mode, memory_order_relaxed) & 2) {
         id->flags |= parent->flags & SDK_CTX_SAMPLED;
         if (child && !parent->remote)
             id->hold = sdk_ctx_hold(parent);

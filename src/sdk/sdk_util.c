@@ -501,7 +501,7 @@ void sdk_pb_varint(struct sdk_buf *b, uint64_t v)
     b->p[b->n++] = (char)v;
 }
 
-SDK_COLD void sdk_pb_u64(struct sdk_buf *b, unsigned field, uint64_t v)
+void sdk_pb_u64(struct sdk_buf *b, unsigned field, uint64_t v)
 {
     sdk_pb_tag(b, field, 0);
     sdk_pb_varint(b, v);
@@ -528,7 +528,7 @@ SDK_COLD void sdk_pb_f64(struct sdk_buf *b, unsigned field, double v)
     sdk_pb_fixed64(b, field, bits);
 }
 
-SDK_COLD void sdk_pb_bytes(struct sdk_buf *b, unsigned field, const void *p, size_t n)
+void sdk_pb_bytes(struct sdk_buf *b, unsigned field, const void *p, size_t n)
 {
     sdk_pb_tag(b, field, 2);
     sdk_pb_varint(b, n);
@@ -540,14 +540,14 @@ SDK_COLD void sdk_pb_str(struct sdk_buf *b, unsigned field, const char *s)
     sdk_pb_bytes(b, field, s, strlen(s));
 }
 
-SDK_COLD size_t sdk_pb_begin(struct sdk_buf *b, unsigned field)
+size_t sdk_pb_begin(struct sdk_buf *b, unsigned field)
 {
     sdk_pb_tag(b, field, 2);
     sdk_put(b, "\0\0\0\0", 4);
     return b->n;
 }
 
-SDK_COLD void sdk_pb_end(struct sdk_buf *b, size_t mark)
+void sdk_pb_end(struct sdk_buf *b, size_t mark)
 {
     if (b->failed)
         return;
