@@ -663,7 +663,8 @@ static const struct conf_node *with_list(struct writer *w, const struct conf_nod
         list->items[in_front ? i : n_old + i] = more[i];
     *copy = *map;
     copy->items = arena_array(w->cx->a, struct conf_node *, 2 * map->n + 2);
-    memcpy(copy->items, map->items, 2 * map->n * sizeof(*copy->items));
+    if (map->n)
+        memcpy(copy->items, map->items, 2 * map->n * sizeof(*copy->items));
     for (size_t i = 0; i < map->n; i++)
         if (str_eq(map->items[2 * i]->text, key))
             at = i;
@@ -681,7 +682,8 @@ static const struct conf_node *with_value(struct writer *w, const struct conf_no
     struct conf_node *copy = arena_new(w->cx->a, struct conf_node);
     *copy = *map;
     copy->items = arena_array(w->cx->a, struct conf_node *, 2 * map->n + 2);
-    memcpy(copy->items, map->items, 2 * map->n * sizeof(*copy->items));
+    if (map->n)
+        memcpy(copy->items, map->items, 2 * map->n * sizeof(*copy->items));
     for (size_t i = 0; i < map->n; i++)
         if (str_eq(map->items[2 * i]->text, key))
             copy->items[2 * i + 1] = (struct conf_node *)(uintptr_t)value;

@@ -54,7 +54,7 @@ static inline bool str_has_suffix(str s, str suffix)
 }
 static inline str str_skip(str s, size_t k)
 {
-    return k >= s.n ? (str){ s.p + s.n, 0 } : (str){ s.p + k, s.n - k };
+    return k >= s.n ? (str){ str_end(s), 0 } : (str){ s.p + k, s.n - k };
 }
 static inline str str_take(str s, size_t k)
 {
