@@ -152,15 +152,10 @@ struct am_pushover {
     int64_t retry_ms, expire_ms, ttl_ms;
     bool html, monospace;
 };
-struct am_sigv4 {
-    str region, access_key, profile, role_arn, external_id;
-    struct conf_secret secret_key;
-    bool use_fips;
-};
 struct am_sns {
     struct am_common c;
     str api_url, topic_arn, phone_number, target_arn, subject, message; /* templates */
-    struct am_sigv4 sigv4;
+    struct sigv4_config sigv4;
     CONF_DICT_OF(str) attributes;
     bool use_aws_http_client;
 };

@@ -533,24 +533,6 @@ static const struct am_pushover pushover_defaults = {
 ONE(struct am_pushover, pushover, "pushover", .defaults = &pushover_defaults, .check = check_pushover);
 
 /* ---- SNS ---- */
-static void check_sigv4(struct conf_ctx *cx, const struct conf_node *n, void *obj)
-{
-    const struct am_sigv4 *c = obj;
-    if ((c->access_key.n == 0) != (c->secret_key.value.n == 0))
-        FAIL("must provide a AWS SigV4 Access key and Secret Key if credentials are specified in the SigV4 config");
-}
-#define F(m, key, t, ...) CF(struct am_sigv4, m, key, t, ##__VA_ARGS__)
-static const struct conf_field sigv4_fields[] = {
-    F(region, "region", CONF_STR),
-    F(access_key, "access_key", CONF_STR),
-    F(secret_key, "secret_key", CONF_SECRET),
-    F(profile, "profile", CONF_STR),
-    F(role_arn, "role_arn", CONF_STR),
-    F(external_id, "external_id", CONF_STR),
-    F(use_fips, "use_fips_sts_endpoint", CONF_BOOL),
-};
-#undef F
-static CONF_SCHEMA(am_sigv4_schema, struct am_sigv4, "sigv4.plain", sigv4_fields, .check = check_sigv4);
 static void check_sns(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 {
     const struct am_sns *c = obj;
@@ -561,7 +543,7 @@ static void check_sns(struct conf_ctx *cx, const struct conf_node *n, void *obj)
 static const struct conf_field sns_fields[] = {
     COMMON,
     F(api_url, "api_url", CONF_STR),
-    F(sigv4, "sigv4", CONF_STRUCT, .schema = &am_sigv4_schema),
+    F(sigv4, "sigv4", CONF_STRUCT, .schema = &sigv4_config_schema),
     F(topic_arn, "topic_arn", CONF_STR),
     F(phone_number, "phone_number", CONF_STR),
     F(target_arn, "target_arn", CONF_STR),

@@ -28,36 +28,6 @@ static str env(const char *name)
 }
 
 /* ---- credentials ---- */
-/* [profile] with lines "name = value", as Amazon's tools write it. */
-static void read_profile(struct arena *a, str text, str profile, struct http_aws_key *ret, str *region)
-{
-    str line, name;
-    bool here = false;
-    while (str_cut(&text, '\n', &line)) {
-        line = str_trim(line);
-        if (line.n && line.p[0] == '[') {
-            str in = str_trim(str_take(str_skip(line, 1), str_find_char(line, ']') - 1));
-            if (str_has_prefix(in, STR("profile ")))
-                in = str_trim(str_skip(in, 8));
-            here = str_eq(in, profile);
-            continue;
-        }
-        str value = line;
-        if (!here || !str_cut(&value, '=', &name))
-            continue;
-        name = str_trim(name);
-        value = arena_str(a, str_trim(value));
-        if (str_eq(name, STR("aws_access_key_id")))
-            ret->id = value;
-        else if (str_eq(name, STR("aws_secret_access_key")))
-            ret->secret = value;
-        else if (str_eq(name, STR("aws_session_token")))
-            ret->token = value;
-        else if (str_eq(name, STR("region")) && !region->n)
-            *region = value;
-    }
-}
-
 static void of_file(struct sns *x, const char *variable, const char *name, str profile)
 {
     struct arena *a = x->b->a;
@@ -65,12 +35,12 @@ static void of_file(struct sns *x, const char *variable, const char *name, str p
     if (!path.n)
         path = arena_printf(a, STR_FMT "/.aws/%s", STR_ARG(env("HOME")), name);
     if (fs_read_file(x->b->m->fs, arena_cstr(a, path), PROFILE_MAX, a, &text, NULL) == OK)
-        read_profile(a, text, profile, &x->key, &x->region);
+        http_aws_profile(a, text, profile, &x->key, &x->region);
 }
 
 static bool find_key(struct sns *x)
 {
-    const struct am_sigv4 *s = &x->c->sigv4;
+    const struct sigv4_config *s = &x->c->sigv4;
     struct am_build *b = x->b;
     str profile = s->profile.n ? s->profile : env("AWS_PROFILE");
     x->region = s->region.n ? s->region : env("AWS_REGION");
@@ -112,8 +82,7 @@ static void sign(struct sns *x, struct am_request *rq, str service)
 
 static str endpoint(struct sns *x, const char *service)
 {
-    return arena_printf(x->b->a, "https://%s." STR_FMT ".amazonaws.com%s/", service, STR_ARG(x->region),
-                        str_has_prefix(x->region, STR("cn-")) ? ".cn" : "");
+    return arena_printf(x->b->a, "https://" STR_FMT "/", STR_ARG(http_aws_host(x->b->a, service, x->region)));
 }
 
 static enum am_outcome post(struct sns *x, str url, str service, struct buf *form, struct am_answer *ret)
@@ -126,15 +95,6 @@ static enum am_outcome post(struct sns *x, str url, str service, struct buf *for
     enum am_outcome o = am_call(x->b, &rq, ret, x->d);
     bool busy = str_contains(ret->body, STR("<Code>Throttling")) || str_contains(ret->body, STR("<Code>Throttled"));
     return o == AM_REFUSED && busy ? AM_RETRY : o;
-}
-
-static str element(struct arena *a, str xml, const char *name)
-{
-    str open = arena_printf(a, "<%s>", name), close = arena_printf(a, "</%s>", name);
-    size_t at = str_find(xml, open);
-    str rest = at == SIZE_MAX ? STR("") : str_skip(xml, at + open.n);
-    size_t end = str_find(rest, close);
-    return end == SIZE_MAX ? STR("") : arena_str(a, str_trim(str_take(rest, end)));
 }
 
 /* "id secret token", kept until shortly before they end. */
@@ -150,7 +110,7 @@ static bool kept_role(struct sns *x, str cache)
 
 static enum am_outcome assume_role(struct sns *x)
 {
-    const struct am_sigv4 *s = &x->c->sigv4;
+    const struct sigv4_config *s = &x->c->sigv4;
     struct am_answer answer;
     AUTO_BUF struct buf form;
     buf_init(&form, 0);
@@ -169,8 +129,12 @@ static enum am_outcome assume_role(struct sns *x)
     if (o != AM_SENT)
         return o;
     struct arena *a = x->b->a;
-    struct http_aws_key k = { element(a, answer.body, "AccessKeyId"), element(a, answer.body, "SecretAccessKey"),
-                              element(a, answer.body, "SessionToken") };
+    struct http_aws_xml *doc = NULL;
+    const struct http_aws_xml *c = http_aws_xml_parse(a, answer.body, &doc, NULL)
+                                       ? http_aws_xml_at(doc, STR("AssumeRoleResult/Credentials"))
+                                       : NULL;
+    struct http_aws_key k = { http_aws_xml_text(c, STR("AccessKeyId")), http_aws_xml_text(c, STR("SecretAccessKey")),
+                              http_aws_xml_text(c, STR("SessionToken")) };
     int64_t until;
     am_build_hide(x->b, k.secret);
     am_build_hide(x->b, k.token);
@@ -179,7 +143,7 @@ static enum am_outcome assume_role(struct sns *x)
         return AM_RETRY;
     }
     x->key = k;
-    if (x->b->line->keep && num_parse_time(element(a, answer.body, "Expiration"), &until))
+    if (x->b->line->keep && num_parse_time(http_aws_xml_text(c, STR("Expiration")), &until))
         x->b->line->keep(
             x->b->line->ctx, cache,
             arena_printf(a, STR_FMT " " STR_FMT " " STR_FMT, STR_ARG(k.id), STR_ARG(k.secret), STR_ARG(k.token)),

@@ -332,6 +332,7 @@ static enum verdict message_send(struct fwd_shard *s, str body, str tenant, uint
         c->confirmed = false;
         enum verdict v = V_RETRY;
         uint64_t t0 = os_mono_ns();
+        http_sigv4_apply(cfg->sigv4, "aps", &a, &f);
         if (!http_config_apply(&cfg->http, &a, &f, c->text, sizeof(c->text)))
             c->err = ERR_IO; /* credentials cannot be read now */
         else

@@ -237,6 +237,16 @@ struct http_oauth2 {
     const struct http_pair *proxy_headers;
     size_t n_proxy_headers;
 };
+/* Amazon's signature version 4. The client finds the credentials: the keys given here, those of the environment, a web
+ * identity, the profile's, a container's, the instance's (in this order; a profile named here comes first), exchanges them
+ * by STS for role_arn's if there is one, keeps them for all requests with equal settings and renews them before they end.
+ * A request waits for them within its own timeout_ms; without any it ends with ERR_PERMISSION. */
+struct http_sigv4 {
+    str region;  /* "": AWS_REGION, the profile's, the instance's */
+    str service; /* "aps", "ec2" */
+    str access_key, secret_key, profile, role_arn, external_id;
+    bool use_fips_sts;
+};
 struct http_result;
 struct http_fetch {          /* everything is borrowed until the callback has returned */
     str url;                 /* http or https only */
@@ -247,6 +257,7 @@ struct http_fetch {          /* everything is borrowed until the callback has re
     str basic_user, basic_password;   /* basic auth if basic_user.p != NULL */
     str bearer;                       /* "Authorization: Bearer ..." if not empty */
     const struct http_oauth2 *oauth2; /* may be NULL */
+    const struct http_sigv4 *sigv4;   /* may be NULL; sets Authorization, instead of the above */
     str accept_encoding;              /* "gzip", "gzip, zstd": sent, and the body decoded; empty = identity */
     int64_t timeout_ms;               /* whole request, connect included; 0 = 30 s */
     size_t body_bytes_max;            /* decoded; beyond: ERR_LIMIT, the transfer is cut at once; 0 = 64 MiB */
@@ -262,13 +273,13 @@ struct http_fetch {          /* everything is borrowed until the callback has re
      * body_bytes_max does not apply); false cuts it (ERR_LIMIT). NULL: gathered. */
     bool (*data)(void *ctx, str piece);
     const atomic_bool *cancel; /* http_fetch_sync: true ends it with ERR_CANCELLED soon; may be NULL */
-    bool fresh_connection; /* neither reuse a connection nor keep this one */
+    bool fresh_connection;     /* neither reuse a connection nor keep this one */
     void (*done)(void *ctx, const struct http_result *r);
     void *ctx;
 };
 struct http_result { /* valid during the callback */
     enum err
-        err; /* OK: an answer came, whatever its status. ERR_TIMEOUT, ERR_LIMIT, ERR_CANCELLED, ERR_INVALID (bad URL), ERR_PERMISSION (no OAuth2 token), ERR_IO */
+        err; /* OK: an answer came, whatever its status. ERR_TIMEOUT, ERR_LIMIT, ERR_CANCELLED, ERR_INVALID (bad URL), ERR_PERMISSION (no OAuth2 token, no AWS credentials), ERR_IO */
     const char *error; /* text for people: "connection refused", ...; "" if OK */
     int status;
     struct buf *body;                /* the callback may keep the bytes with buf_detach() */
@@ -284,6 +295,10 @@ str http_result_header(const struct http_result *r, str name); /* p == NULL if a
 /* ERR_BUSY, ERR_CLOSED: not started, no callback. Otherwise done() comes exactly once, on the client's thread
  * (it must not block: hand work to a pool). ret_id may be NULL. */
 enum err http_start(struct http_client *c, const struct http_fetch *f, uint64_t *ret_id) MUST_CHECK;
+/* The region that a request with these settings is signed for, in a; ret_why for people unless it is there. */
+enum http_region { HTTP_REGION_READY, HTTP_REGION_WAIT /* ask again */, HTTP_REGION_FAILED };
+enum http_region http_sigv4_region(struct http_client *c, const struct http_sigv4 *s, struct arena *a, str *ret,
+                                   str *ret_why);
 void http_cancel(struct http_client *c, uint64_t id); /* done() comes soon with ERR_CANCELLED, unless it came already */
 
 /* Start and wait. Copies the result into a; done and ctx of f are ignored. Returns ret->err. Not from a callback. */

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/check.h"
+#include "base/vec.h"
 
 #define SHA256_BYTES 32
 
@@ -55,20 +56,70 @@ static int by_name(const void *x, const void *y)
     return str_cmp(((const struct http_pair *)x)->name, ((const struct http_pair *)y)->name);
 }
 
-/* "https://host/path?query" */
+/* "https://user@host:443/path?query": the host as it stands in the Host header. */
 static void parts(str url, str *host, str *path, str *query)
 {
-    str rest = str_skip(url, str_find(url, STR("://")) + 3);
-    size_t end = 0;
+    bool tls = str_has_prefix(url, STR("https:"));
+    str rest = str_skip(url, str_find(url, STR("://")) + 3), port = tls ? STR(":443") : STR(":80");
+    size_t end = 0, at;
     while (end < rest.n && rest.p[end] != '/' && rest.p[end] != '?')
         end++;
     *host = str_take(rest, end);
     rest = str_skip(rest, end);
+    while ((at = str_find_char(*host, '@')) != SIZE_MAX)
+        *host = str_skip(*host, at + 1);
+    if (str_has_suffix(*host, port))
+        host->n -= port.n;
     size_t q = str_find_char(rest, '?');
     *path = str_take(rest, q);
     *query = q == SIZE_MAX ? STR("") : str_skip(rest, q + 1);
     if (!path->n)
         *path = STR("/");
+}
+
+/* What is sent, encoded once more (only S3 does not do so). */
+static str canonical_path(struct arena *a, str path)
+{
+    AUTO_BUF struct buf b;
+    str rest = path, part;
+    buf_init(&b, 0);
+    while (rest.n) {
+        size_t slash = str_find_char(rest, '/');
+        part = str_take(rest, slash);
+        http_url_encode(&b, part);
+        rest = str_skip(rest, part.n);
+        if (rest.n) {
+            buf_u8(&b, '/');
+            rest = str_skip(rest, 1);
+        }
+    }
+    return arena_str(a, buf_str(&b));
+}
+
+static int by_text(const void *x, const void *y)
+{
+    return str_cmp(*(const str *)x, *(const str *)y);
+}
+
+/* Sorted, every name with its "=". */
+static str canonical_query(struct arena *a, str query)
+{
+    VEC(str) params = { 0 };
+    AUTO_BUF struct buf b;
+    str one;
+    buf_init(&b, 0);
+    while (str_cut(&query, '&', &one)) {
+        if (!one.n)
+            continue;
+        if (str_find_char(one, '=') == SIZE_MAX)
+            one = arena_printf(a, STR_FMT "=", STR_ARG(one));
+        avec_push(a, &params, one);
+    }
+    if (params.n)
+        qsort(params.p, params.n, sizeof(*params.p), by_text);
+    vec_each (str, p, &params)
+        buf_printf(&b, "%s" STR_FMT, b.n ? "&" : "", STR_ARG(*p));
+    return arena_str(a, buf_str(&b));
 }
 
 size_t http_aws_sign(const struct http_aws_request *rq, const struct http_aws_key *key, struct arena *a,
@@ -85,6 +136,8 @@ size_t http_aws_sign(const struct http_aws_request *rq, const struct http_aws_ke
     gmtime_r(&now, &tm);
     strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
     parts(rq->url, &host, &path, &query);
+    path = canonical_path(a, path);
+    query = canonical_query(a, query);
 
     /* Task 1: a canonical request */
     struct http_pair *h = arena_array(a, struct http_pair, rq->n_headers + 3);
@@ -125,4 +178,39 @@ size_t http_aws_sign(const struct http_aws_request *rq, const struct http_aws_ke
     if (key->token.n)
         ret[m++] = (struct http_pair){ STR("X-Amz-Security-Token"), key->token };
     return m;
+}
+
+void http_aws_profile(struct arena *a, str text, str profile, struct http_aws_key *ret, str *region)
+{
+    str line, name;
+    bool here = false;
+    while (str_cut(&text, '\n', &line)) {
+        line = str_trim(line);
+        if (line.n && line.p[0] == '[') {
+            str in = str_trim(str_skip(str_take(line, str_find_char(line, ']')), 1));
+            if (str_has_prefix(in, STR("profile ")))
+                in = str_trim(str_skip(in, 8));
+            here = str_eq(in, profile);
+            continue;
+        }
+        str value = line;
+        if (!here || !str_cut(&value, '=', &name))
+            continue;
+        name = str_trim(name);
+        value = arena_str(a, str_trim(value));
+        if (str_eq(name, STR("aws_access_key_id")))
+            ret->id = value;
+        else if (str_eq(name, STR("aws_secret_access_key")))
+            ret->secret = value;
+        else if (str_eq(name, STR("aws_session_token")))
+            ret->token = value;
+        else if (str_eq(name, STR("region")) && !region->n)
+            *region = value;
+    }
+}
+
+str http_aws_host(struct arena *a, const char *service, str region)
+{
+    return arena_printf(a, "%s." STR_FMT ".amazonaws.com%s", service, STR_ARG(region),
+                        str_has_prefix(region, STR("cn-")) ? ".cn" : "");
 }

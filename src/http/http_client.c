@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "base/vec.h"
+#include "http/http_aws_keys.h"
 #include "http/http_int.h"
 #include "http/http_oauth2.h"
 
@@ -51,6 +52,8 @@ struct call {
     struct curl_slist *send_headers, *proxy_headers, *connect_to;
     int pem_fds[3];
     str authorization; /* of oauth2 */
+    struct http_aws_found aws;
+    str url; /* as libcurl sends it */
     uint64_t begin_ns, token_ns;
     bool body_over, headers_over, cancelled;
     char error[CURL_ERROR_SIZE];
@@ -81,7 +84,7 @@ struct loop {
     struct shard *shards;
     unsigned n_shards;
     struct callmap calls;
-    VEC(struct call *) waiting; /* for an OAuth2 token */
+    VEC(struct call *) waiting; /* for an OAuth2 token or AWS credentials */
     struct mtx mu;              /* guards inbox, closed */
     VEC(struct order) inbox;
     bool closed;
@@ -91,6 +94,7 @@ struct http_client {
     struct loop *loops;
     unsigned n_loops;
     struct http_tokens *tokens;
+    struct http_aws_keys *aws_keys;
     atomic_uint inflight;
     atomic_uint_least64_t next_id;
     char user_agent[128];
@@ -266,6 +270,11 @@ static bool set_url(struct call *c)
     bool ok = u && curl_url_set(u, CURLUPART_URL, arena_cstr(&c->a, c->f.url), CURLU_URLENCODE) == CURLUE_OK &&
               curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
               (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+    ok = ok && curl_url_get(u, CURLUPART_URL, &url, 0) == CURLUE_OK;
+    if (ok)
+        c->url = arena_str(&c->a, str_c(url));
+    curl_free(url);
+    url = NULL;
     if (ok && c->f.tls && c->f.tls->server_name.n)
         ok = rename_host(c, u);
     ok = ok && curl_url_get(u, CURLUPART_URL, &url, 0) == CURLUE_OK &&
@@ -317,9 +326,32 @@ static bool headers_clean(const struct http_pair *headers, size_t n)
     return true;
 }
 
+/* The type of the body must be signed; of the rest proxies may make what they like. */
+static void set_signature(struct call *c)
+{
+    const struct http_fetch *f = &c->f;
+    struct http_pair *h = arena_array(&c->a, struct http_pair, f->n_headers + 1), more[HTTP_AWS_HEADERS];
+    str url = str_take(c->url, str_find_char(c->url, '#'));
+    struct http_aws_request rq = { .method = http_method_name(f->method),
+                                   .url = url,
+                                   .region = c->aws.region,
+                                   .service = f->sigv4->service,
+                                   .headers = h,
+                                   .body = f->body,
+                                   .now_ms = os_now_ms() };
+    for (size_t i = 0; i < f->n_headers; i++)
+        if (str_ieq(f->headers[i].name, STR("Content-Type")))
+            h[rq.n_headers++] = f->headers[i];
+    size_t n = http_aws_sign(&rq, &c->aws.key, &c->a, more);
+    for (size_t i = 0; i < n; i++)
+        send_header(c, arena_printf(&c->a, STR_FMT ": " STR_FMT, STR_ARG(more[i].name), STR_ARG(more[i].value)).p);
+}
+
 static void set_headers(struct call *c)
 {
     bool has_type = false;
+    if (c->f.sigv4)
+        set_signature(c);
     if (c->authorization.n)
         send_header(c, arena_printf(&c->a, "Authorization: " STR_FMT, STR_ARG(c->authorization)).p);
     for (size_t i = 0; i < c->f.n_headers; i++) {
@@ -446,7 +478,9 @@ static const char *error_text(struct call *c, enum err e, CURLcode code)
         return "cancelled";
     case ERR_TIMEOUT:
         return arena_printf(&c->a, "timed out after %lld ms%s", (long long)timeout_ms_of(c),
-                            c->f.oauth2 && !c->authorization.n ? " waiting for an OAuth2 token" : "")
+                            c->f.oauth2 && !c->authorization.n ? " waiting for an OAuth2 token"
+                            : c->f.sigv4 && !c->aws.issued_ns  ? " waiting for AWS credentials"
+                                                               : "")
             .p;
     case ERR_LIMIT:
         if (c->headers_over)
@@ -527,6 +561,8 @@ static void call_end(struct call *c, enum err e, CURLcode code)
         stat_add(&cut_size, 1);
     if (status == 401 && c->authorization.n)
         http_tokens_refused(client->tokens, c->f.oauth2, c->token_ns);
+    if ((status == 401 || status == 403) && c->aws.issued_ns)
+        http_aws_keys_refused(client->aws_keys, c->f.sigv4, c->aws.issued_ns);
     c->f.done(c->f.ctx, &r);
     call_free(c);
     atomic_fetch_sub(&client->inflight, 1);
@@ -561,8 +597,14 @@ static void call_go(struct call *c)
 static enum http_token_state call_token(struct call *c)
 {
     str text = STR_NONE;
-    enum http_token_state state =
-        http_tokens_take(c->shard->loop->client->tokens, c->f.oauth2, &c->a, &text, &c->token_ns);
+    enum http_token_state state;
+    if (c->f.sigv4) {
+        state = http_aws_keys_take(c->shard->loop->client->aws_keys, c->f.sigv4, &c->a, &c->aws);
+        if (state == HTTP_TOKEN_FAILED)
+            snprintf(c->error, sizeof(c->error), STR_FMT, STR_ARG(c->aws.why));
+        return state;
+    }
+    state = http_tokens_take(c->shard->loop->client->tokens, c->f.oauth2, &c->a, &text, &c->token_ns);
     if (state == HTTP_TOKEN_READY)
         c->authorization = text;
     else if (state == HTTP_TOKEN_FAILED)
@@ -591,7 +633,7 @@ static void call_begin(struct call *c)
     }
     stat_add(&started, 1);
     c->begin_ns = os_mono_ns();
-    enum http_token_state state = c->f.oauth2 ? call_token(c) : HTTP_TOKEN_READY;
+    enum http_token_state state = c->f.oauth2 || c->f.sigv4 ? call_token(c) : HTTP_TOKEN_READY;
     if (state == HTTP_TOKEN_WAIT)
         vec_push(&sh->loop->waiting, c);
     else
@@ -819,6 +861,7 @@ enum err http_client_open(const struct http_client_config *cfg, struct http_clie
     c->cfg.inflight_max = c->cfg.inflight_max ? c->cfg.inflight_max : 20000;
     snprintf(c->user_agent, sizeof(c->user_agent), "%s", c->cfg.user_agent ? c->cfg.user_agent : "vane/" VANE_VERSION);
     c->tokens = http_tokens_open(c);
+    c->aws_keys = http_aws_keys_open(c);
     c->loops = mem_zalloc(threads * sizeof(*c->loops));
     c->n_loops = threads;
     for (unsigned i = 0; i < threads; i++) {
@@ -842,6 +885,8 @@ void http_client_close(struct http_client *c)
         loop_close(&c->loops[i]);
     if (c->tokens)
         http_tokens_close(c->tokens);
+    if (c->aws_keys)
+        http_aws_keys_close(c->aws_keys);
     mem_free(c->loops);
     mem_free(c);
 }
@@ -902,6 +947,18 @@ enum err http_start(struct http_client *c, const struct http_fetch *f, uint64_t 
         atomic_fetch_sub(&c->inflight, 1);
     }
     return e;
+}
+
+enum http_region http_sigv4_region(struct http_client *c, const struct http_sigv4 *s, struct arena *a, str *ret,
+                                   str *ret_why)
+{
+    struct http_aws_found found;
+    enum http_token_state state = http_aws_keys_take(c->aws_keys, s, a, &found);
+    *ret = found.region;
+    *ret_why = found.why;
+    return state == HTTP_TOKEN_READY  ? HTTP_REGION_READY
+           : state == HTTP_TOKEN_WAIT ? HTTP_REGION_WAIT
+                                      : HTTP_REGION_FAILED;
 }
 
 void http_cancel(struct http_client *c, uint64_t id)

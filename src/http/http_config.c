@@ -128,6 +128,28 @@ static const struct conf_field oauth2_fields[] = {
 #undef F
 static CONF_SCHEMA(oauth2_schema, struct oauth2_config, "config.plain", oauth2_fields);
 
+/* ---- Amazon's signature ---- */
+
+static void check_sigv4(struct conf_ctx *cx, const struct conf_node *n, void *obj)
+{
+    const struct sigv4_config *c = obj;
+    if ((c->access_key.n == 0) != (c->secret_key.value.n == 0))
+        FAIL("must provide a AWS SigV4 Access key and Secret Key if credentials are specified in the SigV4 config");
+}
+#define F(m, key, t, ...) CF(struct sigv4_config, m, key, t, ##__VA_ARGS__)
+static const struct conf_field sigv4_fields[] = {
+    F(region, "region", CONF_STR),
+    F(access_key, "access_key", CONF_STR),
+    F(secret_key, "secret_key", CONF_SECRET),
+    F(profile, "profile", CONF_STR),
+    F(role_arn, "role_arn", CONF_STR),
+    F(external_id, "external_id", CONF_STR),
+    F(service, "service", CONF_STR),
+    F(use_fips, "use_fips_sts_endpoint", CONF_BOOL),
+};
+#undef F
+CONF_SCHEMA(sigv4_config_schema, struct sigv4_config, "sigv4.plain", sigv4_fields, .check = check_sigv4);
+
 /* ---- headers ---- */
 
 #define F(m, key, t, ...) CF(struct header_config, m, key, t, ##__VA_ARGS__)

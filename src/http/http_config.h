@@ -50,7 +50,12 @@ struct http_config {
     const struct conf_node *proxy_connect_header; /* name -> list of secrets */
     CONF_DICT_OF(struct header_config) headers;   /* http_headers */
 };
-extern const struct conf_schema tls_config_schema, http_config_schema;
+struct sigv4_config { /* sigv4 of remote_write, of an Alertmanager, of SNS */
+    str region, access_key, profile, role_arn, external_id, service;
+    struct conf_secret secret_key;
+    bool use_fips;
+};
+extern const struct conf_schema tls_config_schema, http_config_schema, sigv4_config_schema;
 extern const struct conf_schema http_config_rw_schema; /* of remote_write: HTTP/2 is off unless asked for */
 
 /* Relative paths of files are relative to dir from now on. */
@@ -60,5 +65,7 @@ str http_join_dir(struct arena *a, str dir, str file); /* "dir/file" for relativ
  * False: credentials cannot be read (error). */
 bool http_config_apply(const struct http_config *c, struct arena *a, struct http_fetch *f, char *error,
                        size_t error_size);
+/* To be signed for the service, unless c (NULL: not to be signed) names another. */
+void http_sigv4_apply(const struct sigv4_config *c, const char *service, struct arena *a, struct http_fetch *f);
 
 #endif

@@ -144,3 +144,19 @@ bool http_config_apply(const struct http_config *c, struct arena *a, struct http
     f->n_headers = pairs.v.n;
     return true;
 }
+
+void http_sigv4_apply(const struct sigv4_config *c, const char *service, struct arena *a, struct http_fetch *f)
+{
+    if (!c)
+        return;
+    struct http_sigv4 *s = arena_new(a, struct http_sigv4);
+    *s = (struct http_sigv4){ .region = c->region,
+                              .service = c->service.n ? c->service : str_c(service),
+                              .access_key = c->access_key,
+                              .secret_key = c->secret_key.value,
+                              .profile = c->profile,
+                              .role_arn = c->role_arn,
+                              .external_id = c->external_id,
+                              .use_fips_sts = c->use_fips };
+    f->sigv4 = s;
+}

@@ -89,6 +89,7 @@ static enum err post(struct target *t, str body, struct err_text *reterr)
         .done = flight_done,
         .ctx = &f,
     };
+    http_sigv4_apply(t->am->sigv4, "aps", &a, &rq);
     if (!http_config_apply(&t->am->http, &a, &rq, error, sizeof(error)))
         return err_fail(reterr, ERR_PERMISSION, "%s", error);
     enum err e = http_start(t->n->http, &rq, &id);

@@ -100,7 +100,7 @@ struct alertmanager_config {
     str scheme, path_prefix, api_version;
     int64_t timeout_ms;
     struct relabel_rules relabel, alert_relabel;
-    const struct conf_node *sigv4;
+    struct sigv4_config *sigv4;
 };
 struct queue_config {
     int64_t capacity, max_shards, min_shards, max_samples_per_send;
@@ -120,7 +120,8 @@ struct remote_write_config {
     struct http_config http;
     struct queue_config queue;
     struct metadata_config metadata;
-    const struct conf_node *sigv4, *azuread, *google_iam;
+    struct sigv4_config *sigv4;
+    const struct conf_node *azuread, *google_iam;
 };
 struct remote_read_config {
     str url, name;

@@ -25,7 +25,7 @@ static void check_alertmanager(struct conf_ctx *cx, const struct conf_node *n, v
 #define F(m, key, t, ...) CF(struct alertmanager_config, m, key, t, ##__VA_ARGS__)
 static const struct conf_field alertmanager_fields[] = {
     F(http, "", CONF_INLINE, .schema = &http_config_schema),
-    F(sigv4, "sigv4", CONF_NODE),
+    F(sigv4, "sigv4", CONF_PTR, .schema = &sigv4_config_schema),
     F(scheme, "scheme", CONF_STR),
     F(path_prefix, "path_prefix", CONF_STR),
     F(timeout_ms, "timeout", CONF_DURATION),
@@ -181,7 +181,7 @@ static void check_remote_write(struct conf_ctx *cx, const struct conf_node *n, v
     if (auths > 1)
         FAIL("at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam must be configured");
     check_headers(cx, n, c->headers.keys, c->headers.n, HEADERS_ONLY_BY_AUTH);
-    const struct conf_node *clouds[] = { c->sigv4, c->azuread, c->google_iam };
+    const struct conf_node *clouds[] = { c->azuread, c->google_iam };
     for (size_t i = 0; i < ARRAY_LEN(clouds); i++)
         if (clouds[i])
             conf_warn(cx, clouds[i], "this way to sign requests is not supported: they are sent without credentials");
@@ -207,7 +207,7 @@ static const struct conf_field remote_write_fields[] = {
     F(http, "", CONF_INLINE, .schema = &http_config_rw_schema),
     F(queue, "queue_config", CONF_STRUCT, .schema = &queue_schema),
     F(metadata, "metadata_config", CONF_STRUCT, .schema = &metadata_schema),
-    F(sigv4, "sigv4", CONF_NODE, .flags = CONF_HIDDEN),
+    F(sigv4, "sigv4", CONF_PTR, .schema = &sigv4_config_schema),
     F(azuread, "azuread", CONF_NODE, .flags = CONF_HIDDEN),
     F(google_iam, "google_iam", CONF_NODE, .flags = CONF_HIDDEN),
 };

@@ -361,8 +361,9 @@ static void sns(void **state)
         "SK, role_arn: 'arn:r', external_id: e}}]\n",
         "v", true);
     s.answers[0] =
-        "<R><AccessKeyId>TK</AccessKeyId><SecretAccessKey>TS</SecretAccessKey><SessionToken>TT</SessionToken>"
-        "<Expiration>2030-01-01T00:00:00Z</Expiration></R>";
+        "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>TK</AccessKeyId><SecretAccessKey>TS"
+        "</SecretAccessKey><SessionToken>TT</SessionToken><Expiration>2030-01-01T00:00:00Z</Expiration></Credentials>"
+        "</AssumeRoleResult></AssumeRoleResponse>";
     s.answers[1] = "<PublishResponse/>";
     assert_int_equal(talk(&w, &s), AM_SENT);
     has(s.asked[0], "POST https://sts.us-east-1.amazonaws.com/\nAction=AssumeRole&Version=2011-06-15&RoleArn=arn%3Ar&"
@@ -588,6 +589,10 @@ static void signatures(void **state)
     assert_int_equal(http_aws_sign(&rq, &key, &a, h), 2); /* of Amazon's test suite: get-vanilla */
     has(h[0].value.p, "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31");
     assert_string_equal(arena_cstr(&a, h[1].value), "20150830T123600Z");
+    rq.url = STR("https://user@example.amazonaws.com:443/?Param2=value2&Param1=value1");
+    assert_int_equal(http_aws_sign(&rq, &key, &a, h), 2); /* get-vanilla-query-order-key-case */
+    has(h[0].value.p, "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500");
+    rq.url = STR("https://example.amazonaws.com/");
     rq.method = STR("POST");
     rq.body = STR("Param1=value1");
     rq.headers = &type;
