@@ -52,19 +52,25 @@ def rss_mb(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1)) / 1024
 
 
+def environment(on, sink, folder, sample_rate):
+    """Of a service with these parts on."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "LOG_", "VANE_", "METRICS_", "TRACING_", "HEALTH_", "PROFILING_"))}
+    for part, off in OFF.items():
+        env |= {} if part in on else off
+    if not on:
+        env["OTEL_SDK_DISABLED"] = "true"
+    if "logging" in on:
+        env["VANE_LOG_SINKS"] = f"file:{folder}/requests.json"
+    if "tracing" in on:
+        env |= {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{sink}/v1/traces", "TRACING_SAMPLE_RATE": str(sample_rate)}
+    return env
+
+
 class Service:
     """The catalog with these parts on."""
 
     def __init__(self, args, on, sink, folder, name):
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "LOG_", "VANE_", "METRICS_", "TRACING_", "HEALTH_", "PROFILING_"))}
-        for part, off in OFF.items():
-            env |= {} if part in on else off
-        if not on:
-            env["OTEL_SDK_DISABLED"] = "true"
-        if "logging" in on:
-            env["VANE_LOG_SINKS"] = f"file:{folder}/requests.json"
-        if "tracing" in on:
-            env |= {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{sink}/v1/traces", "TRACING_SAMPLE_RATE": str(args.sample_rate)}
+        env = environment(on, sink, folder, args.sample_rate)
         self.port, self.args = free_port(), args
         self.p = subprocess.Popen([args.build / "examples/catalog", "--port", str(self.port), "--db", folder / f"{name}.db"], env=env, stdout=subprocess.DEVNULL)
 
@@ -138,4 +144,5 @@ def main():
     print(json.dumps({"over_budget": over}))
 
 
-main()
+if __name__ == "__main__":
+    main()
