@@ -456,15 +456,15 @@ void sdk_uuid(char buf[37])
     memcpy(b, r, 16);
     b[6] = (uint8_t)((b[6] & 0x0F) | 0x40);
     b[8] = (uint8_t)((b[8] & 0x3F) | 0x80);
-    static const char hex[] = "0123456789abcdef";
-    char *p = buf;
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *p++ = '-';
-        *p++ = hex[b[i] >> 4];
-        *p++ = hex[b[i] & 15];
-    }
-    *p = 0;
+    char hex[32];
+    sdk_hex(hex, b, 16);
+    memcpy(buf, hex, 8);
+    memcpy(buf + 9, hex + 8, 4);
+    memcpy(buf + 14, hex + 12, 4);
+    memcpy(buf + 19, hex + 16, 4);
+    memcpy(buf + 24, hex + 20, 12);
+    buf[8] = buf[13] = buf[18] = buf[23] = '-';
+    buf[36] = 0;
 }
 
 /* In a child: a new instance id of the same length is written in place, so that nothing is allocated. One the host chose

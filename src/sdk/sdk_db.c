@@ -15,10 +15,9 @@ static struct sdk_own_metric instruments[M_N] = {
       0, 0 },
 };
 
-static vane_metric instrument(unsigned which)
-{
-    return sdk_own_metric(&instruments[which]);
-}
+#define COLLECTION_MAX 64u
+#define NAME_MAX_      128u
+#define SYSTEM_MAX     32u
 
 /* ---- reading SQL ---- */
 
@@ -316,99 +315,153 @@ static const char *summary(const char *s, size_t n, bool mysql, char *collection
 
 /* ---- queries ---- */
 
-#define MAGIC_DB 0x76616e654442515fu
-struct query {
-    uint64_t magic;
-    vane_span span;
-    uint64_t start_ns;
+/* What its text says of a statement: the same each time, so it is read twice at most. */
+struct statement {
     const char *operation;
-    uint32_t run;
-    bool spanned;
-    char system[32], collection[64], name[128];
+    char collection[COLLECTION_MAX], name[NAME_MAX_];
 };
-_Static_assert(sizeof(struct query) <= sizeof(vane_db_query), "VANE_HTTP_WORDS");
 
-void vane_db_begin(vane_db_query *q, const char *system, const char *name, const char *text)
+#define KEPT_TEXT_MAX 448u
+struct kept {
+    struct sdk_kept kept;
+    char key[KEPT_TEXT_MAX];
+    struct statement s;
+    struct sdk_bound seconds;
+    char clean[KEPT_TEXT_MAX + 1]; /* never longer than the text */
+};
+static struct kept kept[128];
+
+static void read_statement(struct statement *s, const char *text, size_t n, bool mysql)
 {
-    if (!q)
-        return;
-    struct query *s = (struct query *)(void *)q;
-    memset(s, 0, offsetof(struct query, span) + 16);
-    if (!sdk_on())
-        return;
-    memset(&s->start_ns, 0, sizeof *s - offsetof(struct query, start_ns));
-    s->run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
-    sdk_copy(s->system, sizeof s->system, system && system[0] ? system : "other_sql");
-    bool mysql = !strcmp(s->system, "mysql") || !strcmp(s->system, "mariadb");
-    size_t n = text ? text_length(text) : 0;
-    s->operation = summary(text ? text : "", n, mysql, s->collection, sizeof s->collection);
+    s->operation = summary(text, n, mysql, s->collection, sizeof s->collection);
     size_t at = sdk_copy(s->name, sizeof s->name, s->operation);
     if (s->collection[0]) {
         s->name[at++] = ' ';
         sdk_copy(s->name + at, sizeof s->name - at, s->collection);
     }
-    if (sdk_has_tracing()) {
-        struct sdk_attrs l;
-        l.n = 0;
-        sdk_attr_str(&l, "db.system.name", s->system);
-        sdk_attr_str(&l, "db.operation.name", s->operation);
-        sdk_attr_str(&l, "db.namespace", name);
-        sdk_attr_str(&l, "db.collection.name", s->collection);
-        sdk_span_begin(&s->span, s->name, VANE_SPAN_CLIENT, NULL, &l);
-        s->spanned = true;
-        if (n && vane_span_recording(&s->span)) {
-            char clean[2048];
-            sanitize(text, n, clean, sizeof clean, mysql);
-            vane_attr b = vane_str("db.query.text", clean);
-            vane_span_set_all(&s->span, &b, 1);
-        }
-    }
-    s->start_ns = sdk_mono_ns();
-    s->magic = MAGIC_DB;
 }
 
-void vane_db_end(vane_db_query *q, const char *error_type, int64_t rows)
+#define MAGIC_DB 0x76616e654442515fu
+struct query {
+    uint64_t magic;
+    vane_span span;
+    uint64_t start_ns;
+    struct kept *kept; /* NULL: own */
+    const struct statement *s;
+    uint32_t run;
+    bool spanned;
+    char system[SYSTEM_MAX];
+    struct statement own;
+};
+_Static_assert(sizeof(struct query) <= sizeof(vane_db_query), "VANE_HTTP_WORDS");
+
+static void begin_span(struct query *q, const char *name, const char *text, size_t n, bool mysql)
 {
-    struct query *s = (struct query *)(void *)q;
-    if (!s)
+    struct sdk_attrs l;
+    l.n = 0;
+    sdk_attr_str(&l, "db.system.name", q->system);
+    sdk_attr_str(&l, "db.operation.name", q->s->operation);
+    sdk_attr_str(&l, "db.namespace", name);
+    sdk_attr_str(&l, "db.collection.name", q->s->collection);
+    sdk_span_begin(&q->span, q->s->name, VANE_SPAN_CLIENT, NULL, &l);
+    q->spanned = true;
+    if (n && vane_span_recording(&q->span)) {
+        char own[2048], *clean = q->kept ? q->kept->clean : own;
+        if (!q->kept)
+            sanitize(text, n, own, sizeof own, mysql);
+        vane_attr b = vane_str("db.query.text", clean);
+        vane_span_set_all(&q->span, &b, 1);
+    }
+}
+
+void vane_db_begin(vane_db_query *x, const char *system, const char *name, const char *text)
+{
+    if (!x)
         return;
-    if (s->magic != MAGIC_DB) {
+    struct query *q = (struct query *)(void *)x;
+    memset(q, 0, offsetof(struct query, span) + 16);
+    if (!sdk_on())
+        return;
+    memset(&q->start_ns, 0, offsetof(struct query, system) - offsetof(struct query, start_ns));
+    q->run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
+    size_t system_n = sdk_copy(q->system, sizeof q->system, system && system[0] ? system : "other_sql");
+    bool mysql = q->system[0] == 'm' && (!strcmp(q->system, "mysql") || !strcmp(q->system, "mariadb"));
+    text = text ? text : "";
+    size_t n = text_length(text);
+    static const struct sdk_kept_table table = { kept, SDK_COUNT_OF(kept), sizeof *kept, KEPT_TEXT_MAX };
+    uint64_t add;
+    struct kept *k = q->kept = sdk_kept(&table, q->system, system_n, text, n, &add);
+    q->s = k ? &k->s : &q->own;
+    if (!k)
+        read_statement(&q->own, text, n, mysql);
+    if (k && add) {
+        read_statement(&k->s, text, n, mysql);
+        sanitize(text, n, k->clean, sizeof k->clean, mysql);
+        sdk_kept_added(k, add);
+    }
+    if (sdk_has_tracing())
+        begin_span(q, name, text, n, mysql);
+    q->start_ns = sdk_mono_ns();
+    q->magic = MAGIC_DB;
+}
+
+void vane_db_end(vane_db_query *x, const char *error_type, int64_t rows)
+{
+    struct query *q = (struct query *)(void *)x;
+    if (!q)
+        return;
+    if (q->magic != MAGIC_DB) {
         if (sdk_on())
             sdk_count(SDK_SPAN_MISUSE, 1);
         return;
     }
-    s->magic = 0;
+    q->magic = 0;
     bool failed = error_type && error_type[0];
-    if (s->run == atomic_load_explicit(&sdk_run, memory_order_relaxed)) {
-        vane_histogram_observe_to(instrument(M_SECONDS), (double)(sdk_mono_ns() - s->start_ns) / 1e9,
-                                  VANE_LABELS(s->system, s->operation, s->collection));
+    if (q->run == atomic_load_explicit(&sdk_run, memory_order_relaxed) && sdk_has_metrics()) {
+        vane_histogram h = { sdk_bound(q->kept ? &q->kept->seconds : NULL, &instruments[M_SECONDS],
+                                       VANE_LABELS(q->system, q->s->operation, q->s->collection)) };
+        vane_histogram_observe(h, (double)(sdk_mono_ns() - q->start_ns) / 1e9);
         if (failed)
-            vane_counter_add_to(instrument(M_ERRORS), 1, VANE_LABELS(s->system, s->operation, error_type));
+            vane_counter_add_to(sdk_own_metric(&instruments[M_ERRORS]), 1,
+                                VANE_LABELS(q->system, q->s->operation, error_type));
     }
-    if (!s->spanned)
+    if (!q->spanned)
         return;
     struct sdk_attrs l;
     l.n = 0;
     sdk_attr_int(&l, "db.response.returned_rows", rows);
     sdk_attr_str(&l, "error.type", error_type);
-    vane_span_set_all(&s->span, l.a, l.n);
+    vane_span_set_all(&q->span, l.a, l.n);
     if (failed)
-        vane_span_status(&s->span, VANE_SPAN_ERROR, NULL);
-    vane_span_end(&s->span);
+        vane_span_status(&q->span, VANE_SPAN_ERROR, NULL);
+    vane_span_end(&q->span);
 }
 
 void vane_db_pool(const char *pool, int64_t active, int64_t idle, int64_t max)
 {
-    if (!sdk_on())
+    static struct pool {
+        struct sdk_kept kept;
+        char key[64];
+        struct sdk_bound bound[3];
+    } pools[16];
+    static const struct sdk_kept_table table = { pools, SDK_COUNT_OF(pools), sizeof *pools, sizeof pools->key };
+    if (!sdk_on() || !sdk_has_metrics())
         return;
+    pool = pool ? pool : "";
+    uint64_t add;
+    struct pool *p = sdk_kept(&table, "", 0, pool, strlen(pool), &add);
+    if (p && add)
+        sdk_kept_added(p, add);
     const int64_t v[3] = { active, idle, max };
     for (unsigned i = 0; i < 3; i++)
         if (v[i] >= 0)
-            vane_gauge_set_to(instrument(M_POOL_ACTIVE + i), (double)v[i], VANE_LABELS(pool));
+            vane_gauge_set(
+                (vane_gauge){ sdk_bound(p ? p->bound + i : NULL, &instruments[M_POOL_ACTIVE + i], VANE_LABELS(pool)) },
+                (double)v[i]);
 }
 
 void vane_db_connect_failed(const char *pool)
 {
-    if (sdk_on())
-        vane_counter_add_to(instrument(M_POOL_FAILED), 1, VANE_LABELS(pool));
+    if (sdk_on() && sdk_has_metrics())
+        vane_counter_add_to(sdk_own_metric(&instruments[M_POOL_FAILED]), 1, VANE_LABELS(pool));
 }

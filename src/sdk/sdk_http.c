@@ -5,6 +5,7 @@
  * Instruments are made at the first request of a start: making one twice gives the same, so no lock is needed. */
 #include "sdk_http.h"
 #include "sdk_conf.h"
+#include "sdk_metric.h"
 #include "sdk_trace.h"
 
 #include <stdlib.h>
@@ -32,11 +33,6 @@ static struct sdk_own_metric instruments[M_N] = {
 };
 #undef SECONDS
 
-static vane_metric instrument(unsigned which)
-{
-    return sdk_own_metric(&instruments[which]);
-}
-
 vane_metric sdk_own_metric(struct sdk_own_metric *i)
 {
     uint32_t run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
@@ -51,6 +47,58 @@ vane_metric sdk_own_metric(struct sdk_own_metric *i)
     }
     vane_metric m = { atomic_load_explicit(&i->id, memory_order_relaxed) };
     return m;
+}
+
+uint64_t sdk_bound(struct sdk_bound *b, struct sdk_own_metric *i, vane_labels values)
+{
+    if (!b)
+        return sdk_series_cached(sdk_own_metric(i), values, i->kind);
+    uint32_t run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
+    if (SDK_LIKELY(atomic_load_explicit(&b->run, memory_order_acquire) == run)) {
+        uint64_t id = atomic_load_explicit(&b->id, memory_order_relaxed);
+        if (SDK_LIKELY(atomic_load_explicit(&sdk_slots.info[(uint32_t)id & sdk_slots.mask].gen, memory_order_acquire) ==
+                       id >> 32))
+            return id;
+    }
+    uint64_t id = sdk_series_bind(sdk_own_metric(i), values, i->kind);
+    atomic_store_explicit(&b->id, id, memory_order_relaxed);
+    atomic_store_explicit(&b->run, run, memory_order_release);
+    return id;
+}
+
+/* ---- what is kept ---- */
+
+void *sdk_kept(const struct sdk_kept_table *t, const void *a, size_t a_n, const void *b, size_t b_n, uint64_t *ret_add)
+{
+    *ret_add = 0;
+    if (a_n + b_n > t->key_max)
+        return NULL;
+    uint64_t hash = (sdk_hash(a, a_n) + sdk_hash(b, b_n) * 3) | 2;
+    for (uint32_t i = 0; i < 8; i++) {
+        struct sdk_kept *e =
+            (struct sdk_kept *)(void *)((char *)t->entries +
+                                        (size_t)(((uint32_t)(hash >> 32) + i) & (t->n - 1)) * t->entry_size);
+        char *key = (char *)(e + 1);
+        uint64_t have = atomic_load_explicit(&e->hash, memory_order_acquire);
+        if (have == hash && e->a_n == a_n && e->b_n == b_n && !memcmp(key, a, a_n) && !memcmp(key + a_n, b, b_n))
+            return e;
+        if (have)
+            continue;
+        if (atomic_exchange_explicit(&e->missed, (uint32_t)hash, memory_order_relaxed) != (uint32_t)hash ||
+            !atomic_compare_exchange_strong_explicit(&e->hash, &have, 1, memory_order_acquire, memory_order_relaxed))
+            return NULL;
+        e->a_n = (uint16_t)a_n, e->b_n = (uint16_t)b_n;
+        memcpy(key, a, a_n);
+        memcpy(key + a_n, b, b_n);
+        *ret_add = hash;
+        return e;
+    }
+    return NULL;
+}
+
+void sdk_kept_added(void *entry, uint64_t add)
+{
+    atomic_store_explicit(&((struct sdk_kept *)entry)->hash, add, memory_order_release);
 }
 
 /* ---- attributes ---- */
@@ -87,14 +135,16 @@ void sdk_span_begin(vane_span *s, const char *name, vane_span_kind kind, const v
 
 /* ---- small texts ---- */
 
-static const char *known_method(const char *method)
+static const char methods[][8] = { "GET",   "POST",    "PUT",     "DELETE", "HEAD",  "PATCH",
+                                   "TRACE", "OPTIONS", "CONNECT", "QUERY",  "_OTHER" };
+enum { METHOD_OTHER = SDK_COUNT_OF(methods) - 1 };
+
+static uint8_t method_number(const char *method)
 {
-    static const char *const known[] = { "GET",   "POST",  "PUT",     "DELETE",  "HEAD",
-                                         "PATCH", "TRACE", "OPTIONS", "CONNECT", "QUERY" };
-    for (size_t i = 0; method && i < SDK_COUNT_OF(known); i++)
-        if (!strcmp(method, known[i]))
-            return known[i];
-    return "_OTHER";
+    uint8_t i = 0;
+    while (i < METHOD_OTHER && strcmp(method, methods[i]))
+        i++;
+    return i;
 }
 
 static const char *status_text(char buf[4], int status)
@@ -208,9 +258,10 @@ struct server {
     vane_context previous, remote;
     vane_log_scope scope;
     bool spanned, scoped, here, moved, secure, profiled;
+    uint8_t method_number;
     uint32_t run;
+    char name[96], path[120], client[46]; /* from here on: written before they are read */
     char correlation[CORRELATION_MAX];
-    char name[96], path[120], client[46];
 };
 _Static_assert(sizeof(struct server) <= sizeof(vane_http_server), "VANE_HTTP_WORDS");
 _Static_assert(_Alignof(struct server) <= _Alignof(vane_http_server), "the caller's memory is aligned for it");
@@ -222,6 +273,54 @@ static struct server *of_server(const vane_http_server *x)
         struct server *out;
     } u = { x };
     return u.out;
+}
+
+/* Requests in progress, by method and scheme. */
+static void active_add(const struct server *s, int64_t n)
+{
+    static struct sdk_bound bound[SDK_COUNT_OF(methods)][2];
+    vane_updown u = { sdk_bound(&bound[s->method_number][s->secure], &instruments[M_ACTIVE],
+                                VANE_LABELS(s->method, s->secure ? "https" : "http")) };
+    vane_updown_add(u, n);
+}
+
+/* The series of a method, a route and a status; error_type is the status from 500 on. */
+struct red {
+    struct sdk_kept kept;
+    char key[96];
+    struct sdk_bound bound[M_N];
+};
+static struct red reds[256];
+
+static void count_request(const struct server *s, int status, double seconds, int64_t body_bytes, const char *route,
+                          const char *text, const char *error, bool plain)
+{
+    static const struct sdk_kept_table table = { reds, SDK_COUNT_OF(reds), sizeof *reds, sizeof reds->key };
+    uint64_t add;
+    const uint32_t a = (uint32_t)status << 8 | s->method_number;
+    struct red *r = plain ? sdk_kept(&table, &a, sizeof a, route, strlen(route), &add) : NULL;
+    struct sdk_bound *bound = r ? r->bound : NULL;
+    if (r && add)
+        sdk_kept_added(r, add);
+    vane_labels labels = VANE_LABELS(s->method, route, text, error);
+    const struct {
+        unsigned which, n_labels;
+        double v;
+    } observed[] = { { M_DURATION, 4, seconds },
+                     { M_REQUEST_SIZE, 3, (double)s->body_bytes },
+                     { M_RESPONSE_SIZE, 3, (double)body_bytes },
+                     { M_ENDPOINT_DURATION, 2, seconds } };
+    for (size_t i = 0; i < SDK_COUNT_OF(observed); i++)
+        if (observed[i].v >= 0) {
+            unsigned w = observed[i].which;
+            labels.n = observed[i].n_labels;
+            vane_histogram_observe((vane_histogram){ sdk_bound(bound ? bound + w : NULL, &instruments[w], labels) },
+                                   observed[i].v);
+        }
+    labels.n = 3;
+    vane_counter_add((vane_counter){ sdk_bound(bound ? bound + M_REQUESTS : NULL, &instruments[M_REQUESTS], labels) },
+                     1);
+    active_add(s, -1);
 }
 
 /* The id of the request this thread is in, for requests it makes itself. */
@@ -310,15 +409,17 @@ void vane_http_server_begin(vane_http_server *x, const vane_http_request *req)
     memset(&r, 0, sizeof r);
     r.body_bytes = -1;
     memcpy(&r, req, req->size < sizeof r ? req->size : sizeof r);
-    memset(&s->start_ns, 0, sizeof *s - offsetof(struct server, start_ns));
+    memset(&s->start_ns, 0, offsetof(struct server, name) - offsetof(struct server, start_ns));
     s->run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
-    s->method = known_method(r.method);
+    s->method_number = method_number(r.method);
+    s->method = methods[s->method_number];
     s->route = r.route;
     s->secure = r.scheme && !strcmp(r.scheme, "https");
     s->body_bytes = r.body_bytes;
     sdk_copy(s->path, sizeof s->path, r.path);
     sdk_copy(s->client, sizeof s->client, r.client);
     name_span(s);
+    s->correlation[0] = 0;
     if (sdk_cfg.correlation == VANE_ON) {
         size_t n = 0;
         const char *got = r.get_header ? r.get_header(r.carrier, sdk_cfg.correlation_header, 0, &n) : NULL;
@@ -333,7 +434,8 @@ void vane_http_server_begin(vane_http_server *x, const vane_http_request *req)
     if (sdk_has_tracing())
         begin_span(s, &r);
     begin_scope(s);
-    vane_updown_add_to(instrument(M_ACTIVE), 1, VANE_LABELS(s->method, s->secure ? "https" : "http"));
+    if (sdk_has_metrics())
+        active_add(s, 1);
     if (sdk_cfg.profiling == VANE_ON) {
         vane_profile_request_begin(s->route && s->route[0] ? s->route : s->name);
         s->profiled = true;
@@ -391,24 +493,26 @@ void vane_http_server_resume(vane_http_server *x)
     s->here = true;
 }
 
-static void log_request(const struct server *s, int status, double seconds, const vane_http_response *res,
+static void log_request(const struct server *s, int status, uint64_t ns, const vane_http_response *res,
                         const char *error)
 {
+    vane_log_level level = status >= 500 || status == 0 ? VANE_LOG_ERROR
+                           : status >= 400              ? VANE_LOG_WARN
+                                                        : VANE_LOG_INFO;
+    if (!vane_log_on(level))
+        return;
     struct sdk_attrs l;
     l.n = 0;
     sdk_attr_str(&l, "http.request.method", s->method);
     sdk_attr_str(&l, "url.path", s->path);
     sdk_attr_str(&l, "http.route", s->route);
     sdk_attr_int(&l, "http.response.status_code", status);
-    sdk_attr_f64(&l, "duration_ms", seconds * 1e3);
+    sdk_attr_f64(&l, "duration_ms", (double)((ns + 500) / 1000) / 1e3); /* microseconds: few digits to print */
     sdk_attr_str(&l, "client.address", s->client);
     sdk_attr_int(&l, "http.response.body.size", res->body_bytes);
     sdk_attr_str(&l, "user_id", res->user);
     sdk_attr_str(&l, "error.type", error);
-    vane_log(status >= 500 || status == 0 ? VANE_LOG_ERROR
-             : status >= 400              ? VANE_LOG_WARN
-                                          : VANE_LOG_INFO,
-             NULL, s->name, l.a, l.n);
+    vane_log(level, NULL, s->name, l.a, l.n);
 }
 
 void vane_http_server_end(vane_http_server *x, const vane_http_response *res)
@@ -428,7 +532,8 @@ void vane_http_server_end(vane_http_server *x, const vane_http_response *res)
     if (res && res->size >= sizeof(size_t) + sizeof(int))
         memcpy(&r, res, res->size < sizeof r ? res->size : sizeof r);
     int status = r.status >= 100 && r.status <= 599 ? r.status : 0;
-    double seconds = (double)(sdk_mono_ns() - s->start_ns) / 1e9;
+    uint64_t ns = sdk_mono_ns() - s->start_ns;
+    double seconds = (double)ns / 1e9;
     bool renamed = r.route && r.route[0] && r.route != s->route;
     if (r.route)
         s->route = r.route;
@@ -439,17 +544,9 @@ void vane_http_server_end(vane_http_server *x, const vane_http_response *res)
         name_span(s);
     if (s->run == atomic_load_explicit(&sdk_run, memory_order_relaxed)) {
         /* Metrics first: the span is still current and gives their exemplars. */
-        vane_labels red = VANE_LABELS(s->method, route, text, error);
-        vane_histogram_observe_to(instrument(M_DURATION), seconds, red);
-        vane_updown_add_to(instrument(M_ACTIVE), -1, VANE_LABELS(s->method, s->secure ? "https" : "http"));
-        red.n = 3;
-        if (s->body_bytes >= 0)
-            vane_histogram_observe_to(instrument(M_REQUEST_SIZE), (double)s->body_bytes, red);
-        if (r.body_bytes >= 0)
-            vane_histogram_observe_to(instrument(M_RESPONSE_SIZE), (double)r.body_bytes, red);
-        vane_counter_add_to(instrument(M_REQUESTS), 1, VANE_LABELS(s->method, route, text));
-        vane_histogram_observe_to(instrument(M_ENDPOINT_DURATION), seconds, VANE_LABELS(s->method, route));
-        log_request(s, status, seconds, &r, error);
+        if (sdk_has_metrics())
+            count_request(s, status, seconds, r.body_bytes, route, text, error, !r.error_type && status);
+        log_request(s, status, ns, &r, error);
     }
     if (s->spanned && vane_span_recording(&s->span)) {
         struct sdk_attrs l;
@@ -542,9 +639,9 @@ void vane_http_client_begin(vane_http_client *x, const char *method, const char 
     memset(s, 0, offsetof(struct client, span) + 16);
     if (!sdk_on() || !method || !url)
         return;
-    memset(&s->start_ns, 0, sizeof *s - offsetof(struct client, start_ns));
+    memset(&s->start_ns, 0, offsetof(struct client, name) - offsetof(struct client, start_ns));
     s->run = atomic_load_explicit(&sdk_run, memory_order_relaxed);
-    s->method = known_method(method);
+    s->method = methods[method_number(method)];
     sdk_copy(s->name, sizeof s->name, s->method[0] == '_' ? "HTTP" : s->method);
     struct url u = parse_url(url);
     int port = split_host(s->host, sizeof s->host, u.host, u.host_n);
@@ -597,8 +694,9 @@ void vane_http_client_end(vane_http_client *x, int status, const char *error_typ
     char code[4];
     const char *text = status_text(code, status);
     const char *error = error_type && error_type[0] ? error_type : !status ? "no_response" : status >= 400 ? text : "";
-    if (s->run == atomic_load_explicit(&sdk_run, memory_order_relaxed))
-        vane_histogram_observe_to(instrument(M_CLIENT_DURATION), (double)(sdk_mono_ns() - s->start_ns) / 1e9,
+    if (s->run == atomic_load_explicit(&sdk_run, memory_order_relaxed) && sdk_has_metrics())
+        vane_histogram_observe_to(sdk_own_metric(&instruments[M_CLIENT_DURATION]),
+                                  (double)(sdk_mono_ns() - s->start_ns) / 1e9,
                                   VANE_LABELS(s->method, s->host, text, error));
     if (!s->spanned)
         return;

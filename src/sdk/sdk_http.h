@@ -23,6 +23,34 @@ struct sdk_own_metric {
 };
 vane_metric sdk_own_metric(struct sdk_own_metric *i);
 
+static inline bool sdk_has_metrics(void)
+{
+    return sdk_cfg.metrics == VANE_ON;
+}
+
+/* A series of such an instrument, bound at its first use in each life of the library, and again when it was removed. All
+ * zero at first, and always asked with the same values. NULL: looked up in the thread's cache. Any thread. */
+struct sdk_bound {
+    _Atomic uint64_t id;
+    _Atomic uint32_t run; /* of id */
+};
+uint64_t sdk_bound(struct sdk_bound *b, struct sdk_own_metric *i, vane_labels values);
+
+/* What has been worked out for a text, kept for good in a static table that is never too full to ask, only to add: no
+ * memory is allocated, no lock taken, entries never change. An entry is struct sdk_kept, key_max bytes of key, the answer. */
+struct sdk_kept {
+    _Atomic uint64_t hash;   /* of the key; 0: free, 1: being written */
+    _Atomic uint32_t missed; /* of the last key that found it free: only what comes again is kept */
+    uint16_t a_n, b_n;
+};
+struct sdk_kept_table {
+    void *entries;
+    uint32_t n, entry_size, key_max; /* n: a power of two */
+};
+/* The entry of the key a, b. NULL: none. *ret_add: it is new, the caller writes the answer and calls sdk_kept_added(). */
+void *sdk_kept(const struct sdk_kept_table *t, const void *a, size_t a_n, const void *b, size_t b_n, uint64_t *ret_add);
+void sdk_kept_added(void *entry, uint64_t add);
+
 /* Attributes being put together; more than there is room for are left out. */
 struct sdk_attrs {
     size_t n;

@@ -252,6 +252,7 @@ void sdk_put_f64(struct sdk_buf *b, double v); /* shortest that reads back; NaN,
 void sdk_put_json_str(struct sdk_buf *b, const char *s, size_t n); /* with quotes; invalid UTF-8 becomes U+FFFD */
 void sdk_put_rfc3339(struct sdk_buf *b, uint64_t unix_ns);         /* 2026-01-02T03:04:05.123456Z */
 void sdk_put_hex(struct sdk_buf *b, const uint8_t *p, size_t n);
+void sdk_hex(char *dst, const uint8_t *p, size_t n); /* 2 * n characters; n: a multiple of 4 */
 void sdk_putf(struct sdk_buf *b, const char *format, ...) SDK_PRINTF(2, 3);
 
 /* The digits of v into buf[24]; returns their number. */

@@ -208,22 +208,28 @@ static void put_json_value(struct sdk_buf *b, const struct sdk_log_pair *p)
     sdk_put_json_value(b, p->type, p->value, p->value_n, false);
 }
 
-/* Fields that stand beside the message, not in metadata. */
+/* Fields that stand beside the message, not in metadata: of all lines the first three, of events one more. */
 static const struct {
+    uint8_t n;
     const char *key, *shown;
 } top_keys[] = {
-    { "correlation_id", "correlation_id" }, { "user_id", "user_id" },       { "endpoint", "endpoint" },
-    { "event.name", "event.name" },         { "audit.actor", "actor" },     { "audit.action", "action" },
-    { "audit.object", "object" },           { "audit.outcome", "outcome" },
+    { 14, "correlation_id", "correlation_id" }, { 7, "user_id", "user_id" },        { 8, "endpoint", "endpoint" },
+    { 10, "event.name", "event.name" },         { 11, "audit.actor", "actor" },     { 12, "audit.action", "action" },
+    { 12, "audit.object", "object" },           { 13, "audit.outcome", "outcome" },
 };
 
-static bool is_top(const struct sdk_log_line *l, const struct sdk_log_pair *p)
+/* Which of them the line has, by row, and a bit for each such field. */
+static void find_top(const struct sdk_log_line *l, const struct sdk_log_pair *ret[SDK_COUNT_OF(top_keys)],
+                     uint64_t taken[2])
 {
-    size_t n = l->kind == SDK_LOG_AUDIT ? 8 : l->kind == SDK_LOG_EVENT ? 4 : 3;
-    for (size_t i = 0; i < n; i++)
-        if (strlen(top_keys[i].key) == p->key_n && !memcmp(top_keys[i].key, p->key, p->key_n))
-            return true;
-    return false;
+    size_t n = l->kind == SDK_LOG_AUDIT ? SDK_COUNT_OF(top_keys) : l->kind == SDK_LOG_EVENT ? 4 : 3;
+    _Static_assert(SDK_LOG_LINE_FIELDS_MAX <= 128, "bits of taken");
+    for (size_t i = 0; i < l->n_fields; i++)
+        for (size_t k = 0; k < n; k++)
+            if (l->fields[i].key_n == top_keys[k].n && !memcmp(l->fields[i].key, top_keys[k].key, top_keys[k].n)) {
+                ret[k] = &l->fields[i];
+                taken[i / 64] |= (uint64_t)1 << i % 64;
+            }
 }
 
 static const char *kind_name(const struct sdk_log_line *l)
@@ -246,17 +252,16 @@ void sdk_log_json(struct sdk_buf *b, const struct sdk_log_line *l, const char *s
     }
     SDK_PUTS(b, ",\"message\":");
     sdk_put_json_str(b, l->message, l->message_n);
-    size_t rest = l->n_fields;
-    for (size_t i = 0; i < SDK_COUNT_OF(top_keys); i++) {
-        const struct sdk_log_pair *p = sdk_log_find(l, top_keys[i].key);
-        if (p && is_top(l, p)) {
+    const struct sdk_log_pair *top[SDK_COUNT_OF(top_keys)] = { NULL };
+    uint64_t taken[2] = { 0, 0 };
+    find_top(l, top, taken);
+    for (size_t i = 0; i < SDK_COUNT_OF(top_keys); i++)
+        if (top[i]) {
             SDK_PUTS(b, ",\"");
             sdk_puts(b, top_keys[i].shown);
             SDK_PUTS(b, "\":");
-            put_json_value(b, p);
-            rest--;
+            put_json_value(b, top[i]);
         }
-    }
     if (l->trace_id) {
         SDK_PUTS(b, ",\"trace_id\":\"");
         sdk_put_hex(b, l->trace_id, 16);
@@ -264,13 +269,16 @@ void sdk_log_json(struct sdk_buf *b, const struct sdk_log_line *l, const char *s
         sdk_put_hex(b, l->span_id, 8);
         sdk_putc(b, '"');
     }
-    const char *sep = ",\"metadata\":{";
-    for (size_t i = 0; rest && i < l->n_fields; i++) {
+    bool rest = false;
+    for (size_t i = 0; i < l->n_fields; i++) {
         const struct sdk_log_pair *p = &l->fields[i];
-        if (is_top(l, p))
+        if (taken[i / 64] >> i % 64 & 1)
             continue;
-        sdk_puts(b, sep);
-        sep = ",";
+        if (rest)
+            sdk_putc(b, ',');
+        else
+            SDK_PUTS(b, ",\"metadata\":{");
+        rest = true;
         sdk_put_json_str(b, p->key, p->key_n);
         sdk_putc(b, ':');
         put_json_value(b, p);

@@ -139,6 +139,9 @@ SDK_COLD void sdk_putf(struct sdk_buf *b, const char *format, ...)
 
 /* ---- numbers ---- */
 
+#define EACH(byte)   ((uint64_t)0x0101010101010101u * (byte))
+#define EACH16(byte) ((uint64_t)0x0001000100010001u * (byte))
+
 static const char two_digits[201] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
                                     "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
                                     "8081828384858687888990919293949596979899";
@@ -274,15 +277,31 @@ void sdk_put_f64(struct sdk_buf *b, double v)
         b->n += sdk_fmt_f64(b->p + b->n, v);
 }
 
-static const char hex_digits[] = "0123456789abcdef";
+/* Four bytes at a time: each becomes two nibbles in bytes of their own, to which '0' or 'a' - 10 is added. */
+void sdk_hex(char *dst, const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 4) {
+        uint64_t w = (uint64_t)p[i + 3] << 48 | (uint64_t)p[i + 2] << 32 | (uint64_t)p[i + 1] << 16 | p[i];
+        w = (w >> 4 & EACH16(0x0F)) | (w & EACH16(0x0F)) << 8;
+        w += EACH('0') + ((w + EACH(6)) >> 4 & EACH(1)) * ('a' - 10 - '0');
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        w = __builtin_bswap64(w);
+#endif
+        memcpy(dst + 2 * i, &w, 8);
+    }
+}
 
 SDK_COLD void sdk_put_hex(struct sdk_buf *b, const uint8_t *p, size_t n)
 {
+    static const char digits[] = "0123456789abcdef";
     if (!sdk_buf_room(b, 2 * n))
         return;
-    for (size_t i = 0; i < n; i++) {
-        b->p[b->n++] = hex_digits[p[i] >> 4];
-        b->p[b->n++] = hex_digits[p[i] & 15];
+    size_t fours = n & ~(size_t)3;
+    sdk_hex(b->p + b->n, p, fours);
+    b->n += 2 * fours;
+    for (size_t i = fours; i < n; i++) {
+        b->p[b->n++] = digits[p[i] >> 4];
+        b->p[b->n++] = digits[p[i] & 15];
     }
 }
 
@@ -328,12 +347,42 @@ static size_t utf8_len(const uint8_t *p, size_t n)
     return len;
 }
 
+/* Eight bytes at a time. A subtraction borrows from the next byte only when this one is hit. */
+static inline uint64_t eight(const char *s)
+{
+    uint64_t w;
+    memcpy(&w, s, 8);
+    return w;
+}
+
 bool sdk_text_valid(const char *s, size_t n)
 {
-    for (size_t i = 0, len; i < n; i += len)
-        if (!(len = utf8_len((const uint8_t *)s + i, n - i)))
+    for (size_t i = 0, len; i < n; i += len) {
+        if (n - i >= 8 && !(((eight(s + i) - EACH(1)) | eight(s + i)) & EACH(0x80))) {
+            len = 8;
+            continue;
+        }
+        len = (uint8_t)(s[i] - 1) < 0x7F ? 1 : utf8_len((const uint8_t *)s + i, n - i);
+        if (!len)
             return false;
+    }
     return true;
+}
+
+/* How many bytes from here stand for themselves in a JSON string, characters beyond ASCII left aside. */
+static inline size_t json_plain(const char *s, size_t n)
+{
+    size_t i = 0;
+    while (n - i >= 8) {
+        uint64_t w = eight(s + i),
+                 hit = w | (w - EACH(0x20)) | ((w ^ EACH('"')) - EACH(1)) | ((w ^ EACH('\\')) - EACH(1));
+        if (hit & EACH(0x80))
+            break;
+        i += 8;
+    }
+    while (i < n && (uint8_t)(s[i] - 0x20) < 0x60 && s[i] != '"' && s[i] != '\\')
+        i++;
+    return i;
 }
 
 SDK_COLD size_t sdk_text(char *dst, size_t cap, const char *s, size_t n)
@@ -364,9 +413,8 @@ SDK_COLD size_t sdk_text(char *dst, size_t cap, const char *s, size_t n)
     return out;
 }
 
-SDK_COLD void sdk_put_json_str(struct sdk_buf *b, const char *s, size_t n)
+static SDK_COLD void put_escaped(struct sdk_buf *b, const char *s, size_t n)
 {
-    sdk_putc(b, '"');
     size_t plain = 0;
     for (size_t i = 0; i < n;) {
         uint8_t c = (uint8_t)s[i];
@@ -391,6 +439,20 @@ SDK_COLD void sdk_put_json_str(struct sdk_buf *b, const char *s, size_t n)
         plain = ++i;
     }
     sdk_put(b, s + plain, n - plain);
+}
+
+void sdk_put_json_str(struct sdk_buf *b, const char *s, size_t n)
+{
+    size_t plain = json_plain(s, n);
+    if (!sdk_buf_room(b, plain + 2))
+        return;
+    char *p = b->p + b->n;
+    *p = '"';
+    if (plain)
+        memcpy(p + 1, s, plain);
+    b->n += plain + 1;
+    if (plain < n)
+        put_escaped(b, s + plain, n - plain);
     sdk_putc(b, '"');
 }
 
