@@ -1,10 +1,14 @@
 #include "alerting/am_history.h"
 
+#include <stdlib.h>
+
 #include "alerting/am_int.h"
 #include "base/os.h"
 #include "base/stats.h"
 
-#define LOOK_NS 2000000000u /* a page takes no longer */
+#define LOOK_NS    2000000000u /* a page takes no longer */
+#define BEHIND_MAX 4000u       /* events on their way to the disk that a look waits for */
+#define KINDS_MAX  8           /* that are looked for one by one */
 
 static struct stat events = STAT_COUNTER("vane_alertmanager_history_events_total", "Decisions written down", "");
 
@@ -181,10 +185,50 @@ static bool look_row(void *ctx, const struct control_val *c, size_t n)
     "SELECT id, at_ms, kind, fp, grp, receiver, integration, actor, text, labels, idempotency, attempt, alerts, drill" \
     " FROM am_history WHERE id < ? "
 
+static int newest_first(const void *x, const void *y)
+{
+    const struct am_event *a = x, *b = y;
+    return (a->id < b->id) - (a->id > b->id);
+}
+
+/* Each kind by its index, as far as all of them were looked at, put together: few among very many are found at once. */
+static enum err look_by_kind(struct control_tx *tx, struct look *l, int64_t before_id, struct err_text *reterr)
+{
+    struct am_history_page *whole = l->page;
+    VEC(struct am_event) all = { 0 };
+    int64_t floor = 0; /* what is older is not complete */
+    bool cut = false;
+    enum err e = OK;
+    for (int64_t k = 0; k < AM_EV_KINDS && e == OK; k++) {
+        struct am_history_page page = { .events = arena_array(l->a, struct am_event, l->limit) };
+        if (!(l->f->kinds >> k & 1))
+            continue;
+        l->page = &page;
+        e = control_query(tx, COLUMNS "AND kind = ? ORDER BY id DESC",
+                          (struct control_val[]){ CV_INT(before_id), CV_INT(k) }, 2, look_row, l, reterr);
+        if (page.cut || page.n == l->limit)
+            floor = MAX(floor, page.next_id);
+        cut |= page.cut;
+        for (size_t i = 0; i < page.n; i++)
+            vec_push(&all, page.events[i]);
+    }
+    if (all.n)
+        qsort(all.p, all.n, sizeof(*all.p), newest_first);
+    for (size_t i = 0; i < all.n && whole->n < l->limit && all.p[i].id >= floor; i++)
+        whole->events[whole->n++] = all.p[i];
+    whole->cut = cut && whole->n < l->limit;
+    whole->next_id = whole->n == l->limit ? whole->events[whole->n - 1].id : floor;
+    vec_free(&all);
+    l->page = whole;
+    return e;
+}
+
 static enum err look(struct control_tx *tx, struct look *l, struct err_text *reterr)
 {
     const struct am_history_filter *f = l->f;
     struct control_val v[] = { CV_INT(f->before_id ? f->before_id : INT64_MAX), CV_INT((int64_t)f->fingerprint) };
+    if (f->kinds && !f->fingerprint && __builtin_popcount(f->kinds) <= KINDS_MAX)
+        return look_by_kind(tx, l, v[0].i, reterr);
     if (f->fingerprint)
         return control_query(tx,
                              COLUMNS "AND (fp = ?2 OR (fp IS NULL AND grp IN (SELECT grp FROM am_history WHERE fp = ?2"
@@ -197,6 +241,7 @@ static enum err query(struct am *am, struct look *l, struct err_text *reterr)
 {
     struct control_tx *tx;
     TRY(control_view(am->control, &tx, reterr));
+    l->until_ns = os_mono_ns() + LOOK_NS;
     IGNORE_ERR(look(tx, l, NULL));
     return control_commit(tx, reterr);
 }
@@ -204,11 +249,12 @@ static enum err query(struct am *am, struct look *l, struct err_text *reterr)
 enum err am_history_query(struct am *am, const struct am_history_filter *f, struct arena *a,
                           struct am_history_page *ret, struct err_text *reterr)
 {
-    struct look l = { .f = f, .a = a, .page = ret, .until_ns = os_mono_ns() + LOOK_NS };
+    struct look l = { .f = f, .a = a, .page = ret };
     l.limit = MIN(f->limit ? f->limit : 100, AM_HISTORY_LIMIT_MAX);
     *ret = (struct am_history_page){ .events = arena_array(a, struct am_event, l.limit) };
-    /* What was added before is to be seen; if it cannot be written, what is there is shown. */
-    IGNORE_ERR(am_state_wait(am->state, AM_HISTORY, am_state_mark(am->state, AM_HISTORY), NULL));
+    /* What was added before is to be seen; if it cannot be written, or in a flood, what is there is shown. */
+    if (am_state_behind(am->state, AM_HISTORY) <= BEHIND_MAX)
+        IGNORE_ERR(am_state_wait(am->state, AM_HISTORY, am_state_mark(am->state, AM_HISTORY), NULL));
     TRY(query(am, &l, reterr));
     if (ret->n < l.limit && !ret->cut)
         ret->next_id = 0;

@@ -6,7 +6,8 @@
  *
  * An event is about one alert (fingerprint and labels), or about a message (group_key, receiver, and the fingerprints
  * of the alerts in it). It is written behind the caller's back within milliseconds, in the order of the calls; a query
- * sees everything that was added before it. Rows go after retention_ms or beyond rows_max, the oldest first. What
+ * sees everything that was added before it, but in a flood (thousands of events that are not on disk yet), where it
+ * waits for nothing and sees what is written. Rows go after retention_ms or beyond rows_max, the oldest first. What
  * cannot be written is counted in vane_alertmanager_history_dropped_total; nobody waits for the history.
  * Threads: any function from any thread. am_history_add may be called with am.mu held and never blocks on the disk. */
 #ifndef VANE_ALERTING_AM_HISTORY_H

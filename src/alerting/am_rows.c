@@ -45,6 +45,7 @@ static const char *const steps[] = {
     " labels TEXT NOT NULL, annotations TEXT NOT NULL) STRICT;"
     "INSERT INTO am_alerts SELECT NULL, * FROM am_alerts_1;"
     "DROP TABLE am_alerts_1",
+    "CREATE INDEX am_history_kind ON am_history(kind)",
 };
 static const struct control_tables tables = { "alerting", steps, ARRAY_LEN(steps) };
 

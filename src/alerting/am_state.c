@@ -119,6 +119,14 @@ uint64_t am_state_mark(struct am_state *s, enum am_lane lane)
     return mark;
 }
 
+uint64_t am_state_behind(struct am_state *s, enum am_lane lane)
+{
+    mtx_lock(&s->mu);
+    uint64_t n = s->lanes[lane].queued - s->lanes[lane].done;
+    mtx_unlock(&s->mu);
+    return n;
+}
+
 enum err am_state_wait(struct am_state *s, enum am_lane lane, uint64_t mark, struct err_text *reterr)
 {
     struct lane *l = &s->lanes[lane];

@@ -26,6 +26,7 @@ void am_state_queue(struct am_state *s, enum am_lane lane, const char *sql, cons
 /* All that was queued until now; to be waited for, without am.mu. An error: it is in memory and not (yet) on disk. */
 uint64_t am_state_mark(struct am_state *s, enum am_lane lane);
 enum err am_state_wait(struct am_state *s, enum am_lane lane, uint64_t mark, struct err_text *reterr) MUST_CHECK;
+uint64_t am_state_behind(struct am_state *s, enum am_lane lane); /* rows that are queued and not on disk */
 /* True once after facts were thrown away and the database works again. */
 bool am_state_lost(struct am_state *s);
 /* OK, or why the last transaction failed. */

@@ -430,6 +430,23 @@ static void the_history_tells(void **state)
     f = (struct am_history_filter){ .limit = 1000 };
     assert_ok(am_history_query(x.am, &f, &a, &page, NULL));
     assert_int_equal(total, page.n);
+    /* the same by kinds, in pages that end amid one */
+    const uint32_t some = 1u << AM_EV_RECEIVED | 1u << AM_EV_GROUPED | 1u << AM_EV_FAILED;
+    struct am_history_page of_kinds;
+    f = (struct am_history_filter){ .kinds = some, .limit = 2 };
+    total = 0;
+    for (size_t i = 0; i < page.n;) {
+        assert_ok(am_history_query(x.am, &f, &a, &of_kinds, NULL));
+        for (size_t k = 0; k < of_kinds.n; k++, total++) {
+            while (!(some >> page.events[i].kind & 1))
+                i++;
+            assert_int_equal(of_kinds.events[k].id, page.events[i++].id);
+        }
+        f.before_id = of_kinds.next_id;
+        if (!f.before_id)
+            break;
+    }
+    assert_int_equal(total, 3 + 3 + 2);
     end(&x);
     end(&w);
 }
@@ -477,6 +494,7 @@ static void a_database_of_the_version_before(void **state)
     assert_ok(am_post(w.am, NULL, 0, w.now, NULL, NULL));
     assert_ok(control_begin(w.control, &tx, NULL));
     static const char *const down[] = {
+        "DROP INDEX am_history_kind",
         "ALTER TABLE am_log DROP COLUMN tried",
         "CREATE TABLE old(fp INTEGER PRIMARY KEY, starts_ms INTEGER NOT NULL, ends_ms INTEGER NOT NULL,"
         " updated_ms INTEGER NOT NULL, timed_out INTEGER NOT NULL, url TEXT NOT NULL, labels TEXT NOT NULL,"

@@ -6,7 +6,7 @@ import re
 import subprocess
 import threading
 
-from vane_e2e import SOURCE, Vane, free_port, run, wait_for
+from vane_e2e import PATIENCE, SOURCE, Vane, free_port, run, wait_for
 
 UI_TESTS = SOURCE / "tests/ui/alerting"
 RULES = """groups:
@@ -93,7 +93,7 @@ scrape_configs:
         with v:
             wait_for(lambda: {a["labels"]["alertname"] for a in v.get("/api/v2/alerts").json} == {"TargetDown", "Busy"}, "the alerts")
             tests = sorted(str(p) for p in UI_TESTS.glob("*.test.mjs"))
-            r = subprocess.run(["node", "--test", *tests], cwd=SOURCE / "ui", capture_output=True, text=True, timeout=280,
+            r = subprocess.run(["node", "--test", *tests], cwd=SOURCE / "ui", capture_output=True, text=True, timeout=280 * PATIENCE,
                                env=os.environ | {"VANE_URL": v.url, "HOOK_URL": f"http://127.0.0.1:{hook.port}"})
             counts = re.findall(r"^(?:#|ℹ) (?:pass|fail) \d+", r.stdout, re.M)
             print("# " + "; ".join(counts))

@@ -50,7 +50,7 @@ export default function Drills({ receivers }: { receivers: Receiver[] }) {
   const [tick, bump] = useTick(2000)
   const [target, setTarget] = useState('')
   const [error, setError] = useState<unknown>()
-  const { data, error: failed } = useLoad(async (abort) => (await api<Drill[]>('alerting/drills', {}, abort)).data, [tick])
+  const { data, error: failed } = useLoad(async (abort) => (await api<Drill[]>('alerting/drills', {}, abort)).data, [], tick)
   const rules = useLoad(async (abort) => (await api<Rules>('rules', { type: 'alert', exclude_alerts: 'true' }, abort)).data.groups.flatMap((g) => g.rules.map((r) => r.name)), [])
   const start = async (e: Event) => {
     e.preventDefault()

@@ -5,19 +5,37 @@ export interface Loaded<T> { data: T | undefined; error: unknown; loading: boole
 
 /**
  * Runs an asynchronous function when deps change and cancels the run before. While a new run is under way the data of
- * the last one stays.
+ * the last one stays. When `tick` changes it runs again, but lets a run that is under way end first: a server that takes
+ * longer than a tick is seen all the same.
  */
-export function useLoad<T>(fn: (abort: AbortSignal) => Promise<T>, deps: unknown[]): Loaded<T> {
+export function useLoad<T>(fn: (abort: AbortSignal) => Promise<T>, deps: unknown[], tick = 0): Loaded<T> {
   const [state, set] = useState<Loaded<T>>({ data: undefined, error: undefined, loading: true })
+  const latest = useRef(fn), again = useRef(() => {}), seen = useRef(tick)
+  latest.current = fn
   useEffect(() => {
     const c = new AbortController()
-    set((s) => ({ ...s, loading: true }))
-    fn(c.signal).then(
-      (data) => !c.signal.aborted && set({ data, error: undefined, loading: false }),
-      (error) => !c.signal.aborted && !isAbort(error) && set((s) => ({ data: s.data, error, loading: false })),
-    )
+    let busy = false, missed = false
+    const run = () => {
+      missed = busy
+      if (busy) return
+      busy = true
+      set((s) => ({ ...s, loading: true }))
+      void latest.current(c.signal).then(
+        (data) => !c.signal.aborted && set({ data, error: undefined, loading: false }),
+        (error) => !c.signal.aborted && !isAbort(error) && set((s) => ({ data: s.data, error, loading: false })),
+      ).then(() => {
+        busy = false
+        if (missed && !c.signal.aborted) run()
+      })
+    }
+    again.current = run
+    run()
     return () => c.abort()
   }, deps)
+  useEffect(() => {
+    if (seen.current !== tick) again.current()
+    seen.current = tick
+  }, [tick])
   return state
 }
 

@@ -79,7 +79,7 @@ function sections(items: Item[], by: string): Section[] {
 
 /** Why it did or did not page, and all that was decided about it. */
 function Why({ labels, tick }: { labels: Labels; tick: number }) {
-  const { data, error } = useLoad(async (abort) => (await api<{ alerts: Explained[] }>('alerting/explain', { alert: `{${ofLabels(labels).map(matcherText).join(',')}}` }, abort)).data.alerts[0] ?? null, [JSON.stringify(labels), tick])
+  const { data, error } = useLoad(async (abort) => (await api<{ alerts: Explained[] }>('alerting/explain', { alert: `{${ofLabels(labels).map(matcherText).join(',')}}` }, abort)).data.alerts[0] ?? null, [JSON.stringify(labels)], tick)
   if (error !== undefined) return <ErrorBox error={error} title="No history" />
   if (!data) return null
   return <div class="why"><p data-test="verdict">{data.verdict}</p>{data.history.length > 0 && <Events list={data.history} max={12} />}</div>
@@ -174,7 +174,7 @@ export default function AlertsPage() {
   const { data, error } = useLoad(async (abort) => {
     const [rules, known] = await Promise.all([api<Rules>('rules', { type: 'alert' }, abort), ifConfigured(() => Promise.all([am<AmAlert[]>('alerts', { abort }), api<Ack[]>('alerting/acks', {}, abort)]), abort)])
     return { items: join(rules.data, known?.[0] ?? [], known?.[1].data ?? []), configured: known !== null, groups: rules.data.groups, now: Date.now() }
-  }, [tick])
+  }, [], tick)
   const [q, set] = useQuery('/alerts', { state: 'all', by: 'rule', q: '' })
   const rules = useMemo(() => (data?.groups ?? []).flatMap((g) => g.rules), [data])
   const all = data?.items ?? []

@@ -78,7 +78,7 @@ function Log({ q, set, tick }: { q: Record<'show' | 'q' | 'receiver', string>; s
   const [older, setOlder] = useState<HistoryEvent[]>([])
   const [next, setNext] = useState<number | null>(null)
   const params = { kind: KINDS[q.show] || undefined, q: q.q || undefined, receiver: q.receiver || undefined, limit: PAGE }
-  const { data, error } = useLoad(async (abort) => (await api<History>('alerting/history', params, abort)).data, [q.show, q.q, q.receiver, tick])
+  const { data, error } = useLoad(async (abort) => (await api<History>('alerting/history', params, abort)).data, [q.show, q.q, q.receiver], tick)
   useEffect(() => { setOlder([]) }, [q.show, q.q, q.receiver])
   useEffect(() => { if (data && older.length === 0) setNext(data.next) }, [data])
   const more = async () => {
@@ -112,7 +112,7 @@ export default function NotificationsPage() {
       api<Routes>('alerting/routes', {}, abort), api<History>('alerting/history', { kind: 'delivered,failed', limit: 500 }, abort), api<Heartbeat[]>('heartbeats', {}, abort),
     ])
     return { receivers: tree.data.receivers, words: lastWords(words.data.events), beats: beats.data }
-  }, abort) }), [tick])
+  }, abort) }), [], tick)
   const conf = data?.conf
   const bad = conf ? conf.receivers.filter((r) => conf.words.get(r.name)?.some((e) => e.kind === 'failed')).length : 0
   return (

@@ -99,7 +99,7 @@ export default function RulesPage() {
   const [limit, setLimit] = useState(GROUPS_STEP)
   const [tick, bump] = useTick(10_000)
   useShortcuts(() => [{ keys: 'r', text: 'Refresh', group: 'Rules', run: bump }])
-  const { data, error } = useLoad(async (abort) => ({ ...(await api<Rules>('rules', { exclude_alerts: 'true' }, abort)).data, now: Date.now() }), [tick])
+  const { data, error } = useLoad(async (abort) => ({ ...(await api<Rules>('rules', { exclude_alerts: 'true' }, abort)).data, now: Date.now() }), [], tick)
   const q = readQuery()
   const set = (change: Partial<typeof q>) => {
     const to = { ...readQuery(), ...change }, p = new URLSearchParams()

@@ -80,7 +80,7 @@ export default function SilencesPage() {
     { keys: 'r', text: 'Refresh', group: 'Silences', run: bump },
     { keys: 'n', text: 'New silence', group: 'Silences', run: () => navigate('/silences?new=1') },
   ])
-  const { data, error } = useLoad(async (abort) => ({ list: await ifConfigured(() => am<Silence[]>('silences', { abort }), abort), now: Date.now() }), [tick])
+  const { data, error } = useLoad(async (abort) => ({ list: await ifConfigured(() => am<Silence[]>('silences', { abort }), abort), now: Date.now() }), [], tick)
   const list = data?.list ?? []
   const count = (s: string) => list.filter((x) => x.status.state === s).length
   const found = list.filter((s) => (q.state === 'all' || s.status.state === q.state) && (!q.q || matches(s, q.q)))

@@ -124,7 +124,7 @@ export default function TargetsPage() {
   useTitle('Targets')
   const [tick, bump] = useTick(10_000)
   useShortcuts(() => [{ keys: 'r', text: 'Refresh', group: 'Targets', run: bump }])
-  const { data, error } = useLoad(async (abort) => ({ ...(await api<Targets>('targets', { state: 'any' }, abort)).data, now: Date.now() }), [tick])
+  const { data, error } = useLoad(async (abort) => ({ ...(await api<Targets>('targets', { state: 'any' }, abort)).data, now: Date.now() }), [], tick)
   const q = readQuery()
   const [text, setText] = useState(q.text)
   // The field owns what is typed; only a text that came otherwise (Back, a link) replaces it.
