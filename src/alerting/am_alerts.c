@@ -261,6 +261,7 @@ enum err am_open(const struct am_options *opt, struct am_config *cfg, int64_t no
     am->alert_gc_ms = now_ms + AM_ALERT_GC_MS;
     am->group_gc_ms = now_ms + AM_GROUP_GC_MS;
     am->next_end_ms = INT64_MAX;
+    am->round.next_ms = INT64_MAX;
     am->opened_ms = now_ms;
     if (opt->control && take_up(am, opt->control, now_ms, &am->broken) != OK)
         LOG_ERROR(

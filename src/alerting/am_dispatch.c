@@ -666,8 +666,9 @@ static void gc(struct am *am, int64_t now_ms)
         am_silences_gc(am, now_ms);
         am_acks_gc(am, now_ms);
         log_gc(am, now_ms);
-        am_policy_gc(am, now_ms);
+        am_policy_gc_begin(am, now_ms);
     }
+    am_policy_gc(am, now_ms);
     if (now_ms >= am->alert_gc_ms) {
         am->alert_gc_ms = now_ms + AM_ALERT_GC_MS;
         map_each (alert_map, s, &am->alerts)
@@ -698,7 +699,7 @@ static void gather_due(struct am *am, int64_t now_ms, struct outbox *out)
 
 static int64_t next_due(const struct am *am, int64_t now_ms)
 {
-    int64_t next = MIN(am->group_gc_ms, am->alert_gc_ms);
+    int64_t next = MIN(MIN(am->group_gc_ms, am->alert_gc_ms), am->round.next_ms);
     if (am->alerts.n)
         next = MIN(next, MAX(am->alive_ms + AM_ALIVE_MS, now_ms + 1));
     if (am->air.n > am->waiting.n) /* an answer may make a message or a group due */

@@ -13,8 +13,10 @@
 #include "base/log.h"
 #include "base/stats.h"
 
-#define ACKED_LOOK_MS 30000
-#define TOLD_KEEP_MS  86400000 /* facts of alerts that nobody has sent again since the start */
+#define ACKED_LOOK_MS  30000
+#define ROUND_PART     1000 /* alerts, or facts, that a tick looks at */
+#define ROUND_PAUSE_MS 20
+#define TOLD_KEEP_MS   86400000 /* facts of alerts that nobody has sent again since the start */
 
 static struct stat escalated =
     STAT_COUNTER("vane_alertmanager_escalated_total", "Alerts that the next step of an escalation was told of", "");
@@ -22,7 +24,7 @@ static struct stat escalated =
 #define OVERDUE(name)                                                                                               \
     STAT_GAUGE("vane_alertmanager_overdue_alerts", "Alerts that nobody acknowledged in the time of their severity", \
                "severity=\"" name "\"")
-static struct stat overdue[] = { OVERDUE("P1"), OVERDUE("P2"), OVERDUE("P3"), OVERDUE("P4") };
+static struct stat overdue[AM_SEVERITIES] = { OVERDUE("P1"), OVERDUE("P2"), OVERDUE("P3"), OVERDUE("P4") };
 
 struct told_key {
     char text[48];
@@ -168,30 +170,56 @@ static bool still_wanted(void *ctx, str key, struct am_fact f)
     return str_to_i64(str_skip(key, 17), &starts) && starts == (*al)->v.starts_ms;
 }
 
+static bool is_overdue(const struct am *am, const struct alert *al, const struct am_severity *v, int64_t now_ms)
+{
+    uint64_t by;
+    return am_policy_overdue(am->cfg->policy, v, al->v.starts_ms, now_ms, am->round.hours_end_ms) &&
+           !am_alert_acked(al, now_ms) && !am_inhibited(am->inhibitor, al->v.labels, &by, 1) &&
+           !am_silenced(am, al->v.labels, now_ms, NULL, NULL);
+}
+
 /* Alerts that somebody should have taken care of by now, by the four severities that everybody has. */
 static void count_overdue(struct am *am, int64_t now_ms)
 {
     const struct am_policy *p = am->cfg->policy;
-    int64_t n[ARRAY_LEN(overdue)] = { 0 }, end_ms = p ? am_policy_last_end_ms(p, now_ms) : INT64_MIN;
-    map_each (alert_map, s, &am->alerts) {
+    struct am_policy_round *r = &am->round;
+    const struct alert_map_slot *s = NULL;
+    for (size_t k = 0; p && k < ROUND_PART && (s = alert_map_next(&am->alerts, &r->alert)) != NULL; k++) {
         const struct alert *al = s->value;
-        const struct am_severity *v = p && !alert_resolved(al, now_ms) ? am_policy_severity(p, al->v.labels) : NULL;
+        const struct am_severity *v = alert_resolved(al, now_ms) ? NULL : am_policy_severity(p, al->v.labels);
         size_t i = v ? (size_t)(v - p->all) : SIZE_MAX;
-        uint64_t by;
-        if (i < ARRAY_LEN(n) && am_policy_overdue(p, v, al->v.starts_ms, now_ms, end_ms) &&
-            !am_alert_acked(al, now_ms) && !am_inhibited(am->inhibitor, al->v.labels, &by, 1) &&
-            !am_silenced(am, al->v.labels, now_ms, NULL, NULL))
-            n[i]++;
+        if (i < AM_SEVERITIES && is_overdue(am, al, v, now_ms))
+            r->n[i]++;
     }
-    for (size_t i = 0; i < ARRAY_LEN(n); i++)
-        stat_set(&overdue[i], n[i]);
+    if (s)
+        return;
+    for (size_t i = 0; i < AM_SEVERITIES; i++)
+        stat_set(&overdue[i], p ? r->n[i] : 0);
+    r->counted = true;
+}
+
+void am_policy_gc_begin(struct am *am, int64_t now_ms)
+{
+    const struct am_policy *p = am->cfg->policy;
+    if (am->round.next_ms == INT64_MAX)
+        am->round = (struct am_policy_round){ .hours_end_ms = p ? am_policy_last_end_ms(p, now_ms) : INT64_MIN };
 }
 
 void am_policy_gc(struct am *am, int64_t now_ms)
 {
-    count_overdue(am, now_ms);
+    struct am_policy_round *r = &am->round;
     struct sweep s = { am, now_ms };
-    am_policy_state_sweep(am->facts, AM_FACT_TOLD, still_wanted, &s);
+    if (now_ms < r->next_ms)
+        return;
+    r->next_ms = now_ms + ROUND_PAUSE_MS;
+    if (!r->counted) {
+        count_overdue(am, now_ms);
+        if (!r->counted)
+            return;
+    }
+    r->fact = am_policy_state_sweep(am->facts, AM_FACT_TOLD, still_wanted, &s, r->fact, ROUND_PART);
+    if (!r->fact)
+        r->next_ms = INT64_MAX;
 }
 
 void am_policy_save(struct am *am)

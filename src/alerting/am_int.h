@@ -186,6 +186,15 @@ struct silence {
     struct arena a;
     struct am_silence v;
 };
+#define AM_SEVERITIES 4 /* P1 to P4 */
+/* The count of overdue alerts and the end of clocks that nobody needs, a part in each tick: 50,000 alerts at once would
+ * hold am.mu for too long. */
+struct am_policy_round {
+    int64_t next_ms;    /* of its next part; INT64_MAX: it is over */
+    size_t alert, fact; /* where to go on in the maps; one that moved meanwhile is counted in the next round */
+    bool counted;
+    int64_t hours_end_ms, n[AM_SEVERITIES];
+};
 struct am {
     struct mtx mu;
     struct am_options opt;
@@ -194,6 +203,7 @@ struct am {
     struct am_inhibitor *inhibitor;
     struct am_policy_state *facts;
     bool own_facts;
+    struct am_policy_round round;
     int64_t opened_ms, heartbeats_ms; /* heartbeats_ms: when missing heartbeats are told again; mu */
     struct group_map groups;
     VEC(struct pending *) waiting; /* for their next attempt */
@@ -261,7 +271,8 @@ void am_policy_joined(const struct am *am, struct group *g, const struct alert *
 /* Is it told in this turn? v->ends_ms: as in a turn. May bring the group's next turn forward. */
 bool am_policy_says(struct am *am, struct group *g, const struct alert *al, const struct am_alert *v, int64_t now_ms);
 bool am_policy_is_digest(const struct am_route *r);
-void am_policy_gc(struct am *am, int64_t now_ms);
+void am_policy_gc_begin(struct am *am, int64_t now_ms); /* a round, if none is under way */
+void am_policy_gc(struct am *am, int64_t now_ms);       /* its next part, when it is time */
 void am_policy_save(struct am *am); /* without am.mu */
 /* am_heartbeat.c, without am.mu: tells what is missing; when to come again */
 int64_t am_heartbeat_tick(struct am *am, int64_t now_ms);

@@ -187,11 +187,12 @@ enum err am_policy_state_save(struct am_policy_state *s, struct err_text *reterr
     return e;
 }
 
-void am_policy_state_sweep(struct am_policy_state *s, enum am_fact_kind k,
-                           bool (*keep)(void *ctx, str key, struct am_fact f), void *ctx)
+size_t am_policy_state_sweep(struct am_policy_state *s, enum am_fact_kind k,
+                             bool (*keep)(void *ctx, str key, struct am_fact f), void *ctx, size_t at, size_t max)
 {
+    struct fact_map_slot *f = NULL;
     mtx_lock(&s->mu);
-    map_each (fact_map, f, &s->facts)
+    while (max-- > 0 && (f = fact_map_next(&s->facts, &at)) != NULL)
         if (f->value.key.p[0] == '0' + (char)k && f->value.v.at_ms &&
             !keep(ctx, str_skip(f->value.key, 1), f->value.v)) {
             f->value.v = (struct am_fact){ 0 };
@@ -199,4 +200,5 @@ void am_policy_state_sweep(struct am_policy_state *s, enum am_fact_kind k,
             f->value.dirty = true;
         }
     mtx_unlock(&s->mu);
+    return f ? at : 0;
 }

@@ -22,8 +22,9 @@ struct am_fact am_policy_state_get(struct am_policy_state *s, enum am_fact_kind 
 void am_policy_state_put(struct am_policy_state *s, enum am_fact_kind k, str key, struct am_fact f); /* at_ms 0: gone */
 /* What was put since the last time, in one transaction. On error it is tried again with the next one. */
 enum err am_policy_state_save(struct am_policy_state *s, struct err_text *reterr) MUST_CHECK;
-/* Forget facts of a kind for which keep() says no. */
-void am_policy_state_sweep(struct am_policy_state *s, enum am_fact_kind k,
-                           bool (*keep)(void *ctx, str key, struct am_fact f), void *ctx);
+/* Forget facts of a kind for which keep() says no, looking at max of them: from at (0: from the beginning) on. Returns
+ * where to go on; 0: that was the last one. What was put meanwhile may be passed over. */
+size_t am_policy_state_sweep(struct am_policy_state *s, enum am_fact_kind k,
+                             bool (*keep)(void *ctx, str key, struct am_fact f), void *ctx, size_t at, size_t max);
 
 #endif

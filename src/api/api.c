@@ -62,6 +62,7 @@ size_t api_tables(struct api *api, unsigned mask_main, unsigned mask_otlp, struc
         { api_alertmanager_routes, api_alertmanager_routes_n, api, mask_main },
         { api_alerting_routes, api_alerting_routes_n, api, mask_main },
         { api_alerting_receivers, api_alerting_receivers_n, api, mask_main },
+        { api_alerts_routes, api_alerts_routes_n, api, mask_main },
         { api_history_routes, api_history_routes_n, api, mask_main },
         { api_policy_routes, api_policy_routes_n, api, mask_main },
         { api_drill_routes, api_drill_routes_n, api, mask_main },

@@ -220,6 +220,70 @@ static void prefix_and_status(void **state)
     close_all();
 }
 
+static void has(const char *path, const char *text)
+{
+    struct answer r = site_get(path);
+    if (r.status != 200 || !str_contains(r.body, str_c(text)))
+        fail_msg("%s: %d " STR_FMT "\nlacks %s", path, r.status, STR_ARG(r.body), text);
+}
+
+static size_t rows(const char *path)
+{
+    struct answer r = site_get(path);
+    size_t n = 0, at;
+    for (str s = r.body; (at = str_find(s, STR("\"since\":"))) != SIZE_MAX; s = str_skip(s, at + 1))
+        n++;
+    return n;
+}
+
+static void a_page_of_alerts(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    open_with(STR("route: {receiver: r, routes: [{match: {team: db}, receiver: db}]}\n"
+                  "receivers: [{name: r}, {name: db}]\n"));
+    for (int i = 0; i < 1200; i++)
+        buf_printf(
+            &b,
+            "%c{\"labels\":{\"alertname\":\"A%d\",\"i\":\"%d\",\"team\":\"%s\"},\"annotations\":{\"summary\":\"Disk "
+            "%d\"}}",
+            i ? ',' : '[', i % 40, i, i % 4 ? "web" : "db", i);
+    buf_u8(&b, ']');
+    assert_int_equal(site_post("/api/v2/alerts", "application/json", NULL, buf_str(&b)).status, 200);
+    assert_int_equal(site_post("/api/v2/silences", "application/json", NULL,
+                               STR("{\"matchers\":[{\"name\":\"i\",\"value\":\"7\",\"isRegex\":false}],\"startsAt\":"
+                                   "\"2026-09-01T00:00:00Z\",\"endsAt\":\"2099-01-01T00:00:00Z\",\"createdBy\":\"ada\","
+                                   "\"comment\":\"c\"}"))
+                         .status,
+                     200);
+    has("/api/v1/alerting/alerts",
+        "\"configured\":true,\"rules\":0,\"failingRules\":0,\"firing\":1200,\"pending\":0,\"quiet\":1,\"matching\":"
+        "1200,"
+        "\"groupsMatching\":40,\"labelNames\":[\"alertname\",\"i\",\"team\"],\"groups\":[{\"key\":\"=A0\",\"title\":"
+        "\"A0\","
+        "\"firing\":30,\"pending\":0,\"rule\":null,\"alerts\":[{\"labels\":{\"alertname\":\"A0\"");
+    assert_int_equal(rows("/api/v1/alerting/alerts"), 250);
+    assert_int_equal(rows("/api/v1/alerting/alerts?groups=3&limit=2"), 6);
+    assert_int_equal(rows("/api/v1/alerting/alerts?group=%3DA39&limit=100"), 30);
+    assert_int_equal(rows("/api/v1/alerting/alerts?group=none"), 0);
+    has("/api/v1/alerting/alerts?by=receiver&groups=1&limit=1",
+        "\"groupsMatching\":2,\"labelNames\":[\"alertname\",\"i\",\"team\"],\"groups\":[{\"key\":\"db\",\"title\":"
+        "\"db\","
+        "\"firing\":300,");
+    has("/api/v1/alerting/alerts?by=nothing", "\"groups\":[{\"key\":\"\",\"title\":\"\",\"firing\":1200,");
+    assert_int_equal(rows("/api/v1/alerting/alerts?by=nothing&group=&limit=900"), 900);
+    has("/api/v1/alerting/alerts?q=DISK+1199", "\"matching\":1,");
+    has("/api/v1/alerting/alerts?q=team%3Ddb+i%3D11", "\"matching\":27,");
+    has("/api/v1/alerting/alerts?filter=team%3Ddb&filter=i%3D~%22.%22", "\"matching\":3,");
+    has("/api/v1/alerting/alerts?state=quiet", "\"receivers\":[\"r\"],\"silencedBy\":[\"");
+    has("/api/v1/alerting/alerts?state=pending", "\"matching\":0,\"groupsMatching\":0,");
+    assert_int_equal(site_get("/api/v1/alerting/alerts?state=odd").status, 400);
+    assert_int_equal(site_get("/api/v1/alerting/alerts?filter=%7B").status, 400);
+    assert_int_equal(site_get("/api/v1/alerting/alerts?limit=x").status, 400);
+    close_all();
+}
+
 static void routes(void **state)
 {
     (void)state;
@@ -282,8 +346,8 @@ static void without_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(session), cmocka_unit_test(bad_input),   cmocka_unit_test(prefix_and_status),
-        cmocka_unit_test(routes),  cmocka_unit_test(without_one),
+        cmocka_unit_test(session),          cmocka_unit_test(bad_input), cmocka_unit_test(prefix_and_status),
+        cmocka_unit_test(a_page_of_alerts), cmocka_unit_test(routes),    cmocka_unit_test(without_one),
     };
     return cmocka_run_group_tests_name("api/alertmanager", tests, NULL, NULL);
 }

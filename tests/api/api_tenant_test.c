@@ -128,6 +128,7 @@ static const struct {
     { "/api/v1/alerting/drills/{id}", WRITES, G, "/api/v1/alerting/drills/x" },
     { "/api/v1/heartbeats", WRITES, G, NULL },
     { "/api/v1/heartbeats/{name}", WRITES, P, "/api/v1/heartbeats/x" },
+    { "/api/v1/alerting/alerts", WRITES, G, NULL },
     { "/api/v1/alerting/history", WRITES, G, NULL },
     { "/api/v1/alerting/explain", WRITES, G, NULL },
     { "/api/v1/alerting/acks", WRITES, G, NULL },

@@ -1,11 +1,11 @@
 // Alerts: what fires and what is pending now, grouped; each with its graph, its last day, and what can be done about it.
 // Rules know why an alert is there, the Alertmanager (where one is configured) who is told, and what keeps it quiet.
 
-import { useMemo, useState } from 'preact/hooks'
+import { useState } from 'preact/hooks'
 import { AlertingTabs, author, lazy, useQuery } from '../alerting/bits'
 import { Events } from '../alerting/history'
-import { am, ifConfigured, matcherText, ofLabels, routeLink, silenceLink, type Ack, type AmAlert, type Explained } from '../lib/alerting'
-import { api, type AlertingRule, type Rules } from '../lib/api'
+import { matcherText, ofLabels, routeLink, silenceLink, type Ack, type Explained } from '../lib/alerting'
+import { api } from '../lib/api'
 import { useLoad, useTick, useTitle } from '../lib/hooks'
 import { useShortcuts } from '../lib/keys'
 import type { Labels } from '../lib/promql'
@@ -20,62 +20,23 @@ const Graph = lazy(() => import('../alerting/graph'))
 const Timeline = lazy(() => import('../alerting/timeline'))
 const AckEditor = lazy(() => import('../alerting/ack-editor'))
 const ROWS_STEP = 25
-const SECTIONS_STEP = 20
+const SECTIONS_STEP = 10
 
-interface Item {
-  key: string; labels: Labels; annotations: Labels; state: 'firing' | 'pending'; since: number; value?: number
-  rule?: AlertingRule; group?: string; am?: AmAlert; ack?: Ack
+interface Sent { fingerprint: string; labels: Labels; generatorURL: string; receivers: string[]; silencedBy: string[]; inhibitedBy: string[]; ack: Pick<Ack, 'owner' | 'comment' | 'at' | 'until'> | null }
+interface OfRule { name: string; group: string; query: string }
+interface Item { labels: Labels; annotations: Labels; state: 'firing' | 'pending'; since: string; value: string | null; rule: OfRule | null; sent: Sent | null }
+interface Section { key: string; title: string; firing: number; pending: number; rule?: OfRule | null; alerts: Item[] }
+interface Found {
+  configured: boolean; rules: number; failingRules: number; firing: number; pending: number; quiet: number; matching: number
+  groupsMatching: number; labelNames: string[]; groups: Section[]
 }
-interface Section { key: string; title: string; note: string; rule?: AlertingRule; items: Item[]; firing: number }
+interface Query { state: string; by: string; q: string }
 
-const keyOf = (l: Labels): string => JSON.stringify(Object.keys(l).sort().map((k) => [k, l[k]]))
-const quiet = (i: Item): boolean => i.am?.status.state === 'suppressed'
-
-/** Every word must be somewhere in a label or annotation. */
-function matches(i: Item, text: string): boolean {
-  const hay = Object.entries({ ...i.annotations, ...i.labels }).map(([k, v]) => `${k}=${v}`).join(' ').toLowerCase()
-  return text.toLowerCase().split(/\s+/).every((w) => hay.includes(w))
-}
-
-/** Alerts of rules, each with what the Alertmanager knows of it; then those that came from elsewhere. */
-function join(rules: Rules, known: AmAlert[], acks: Ack[]): Item[] {
-  const cared = new Map(acks.map((a) => [a.fingerprint, a]))
-  const left = new Map(known.map((a) => [keyOf(a.labels), a]))
-  // Sending adds external labels, the same to all: what the first one has more is looked for with the others.
-  let extra: Labels = {}, tries = 20
-  const find = (l: Labels): AmAlert | undefined => {
-    const same = left.get(keyOf(l)) ?? left.get(keyOf({ ...extra, ...l }))
-    if (same || Object.keys(extra).length || tries-- <= 0) return same
-    const its = known.find((x) => Object.keys(l).every((k) => x.labels[k] === l[k]))
-    if (its) extra = Object.fromEntries(Object.entries(its.labels).filter(([k]) => !(k in l)))
-    return its
-  }
-  const items: Item[] = []
-  for (const g of rules.groups)
-    for (const rule of g.rules)
-      for (const a of rule.type === 'alerting' ? rule.alerts : []) {
-        const its = a.state === 'firing' && left.size ? find(a.labels) : undefined
-        if (its) left.delete(keyOf(its.labels))
-        items.push({ key: keyOf(a.labels) + g.name + rule.query, labels: a.labels, annotations: a.annotations, state: a.state, since: Date.parse(a.activeAt), value: Number(a.value), rule: rule as AlertingRule, group: g.name, am: its, ack: its && cared.get(its.fingerprint) })
-      }
-  for (const a of left.values()) items.push({ key: a.fingerprint, labels: a.labels, annotations: a.annotations, state: 'firing', since: Date.parse(a.startsAt), am: a, ack: cared.get(a.fingerprint) })
-  return items
-}
-
-function sections(items: Item[], by: string): Section[] {
-  const found = new Map<string, Section>()
-  for (const i of items) {
-    const values = by === 'rule' ? [i.labels.alertname ?? ''] : by === 'receiver' ? (i.am?.receivers.map((r) => r.name) ?? ['']) : [i.labels[by] ?? '']
-    for (const v of values) {
-      const key = by === 'rule' ? (i.rule ? i.group + i.rule.name + i.rule.query + JSON.stringify(i.rule.labels) : '\0' + v) : v
-      const s = found.get(key) ?? { key, title: by === 'rule' ? v : v || (by === 'receiver' ? 'Nobody is told' : `Without ${by}`), note: by === 'rule' ? (i.group ?? 'sent by others') : '', rule: by === 'rule' ? i.rule : undefined, items: [], firing: 0 }
-      s.items.push(i)
-      s.firing += Number(i.state === 'firing')
-      found.set(key, s)
-    }
-  }
-  return [...found.values()].sort((a, b) => Number(b.firing > 0) - Number(a.firing > 0) || a.title.localeCompare(b.title))
-}
+/** Some groups with their first alerts: the answer is small, however many there are. */
+const find = async (q: Query, more: { groups?: number; group?: string; limit: number }, abort: AbortSignal): Promise<Found> =>
+  (await api<Found>('alerting/alerts', { state: q.state, by: q.by, q: q.q || undefined, ...more }, abort)).data
+const keyOf = (i: Item): string => JSON.stringify([i.sent?.fingerprint, i.rule?.group, i.rule?.query, Object.keys(i.labels).sort().map((k) => [k, i.labels[k]])])
+const titleOf = (s: Section, by: string): string => s.title || (by === 'rule' ? '' : by === 'receiver' ? 'Nobody is told' : `Without ${by}`)
 
 /** Why it did or did not page, and all that was decided about it. */
 function Why({ labels, tick }: { labels: Labels; tick: number }) {
@@ -88,20 +49,20 @@ function Why({ labels, tick }: { labels: Labels; tick: number }) {
 function Details({ i, configured, tick }: { i: Item; configured: boolean; tick: number }) {
   return (
     <div class="alert-details">
-      {i.rule && <Graph query={i.rule.query} labels={i.labels} since={i.since} />}
+      {i.rule && <Graph query={i.rule.query} labels={i.labels} since={Date.parse(i.since)} />}
       {i.rule && <Timeline labels={i.labels} tick={tick} />}
-      {i.am && (
+      {i.sent && (
         <dl class="facts">
-          <div><dt>Told</dt><dd>{i.am.receivers.map((r) => r.name).join(', ') || 'nobody'} · <a class="link" href={routeLink(i.am.labels)}>see the way</a></dd></div>
-          {i.am.status.silencedBy.length > 0 && <div><dt>Silenced by</dt><dd>{i.am.status.silencedBy.map((id) => <a key={id} class="link mono" href={`/silences?state=active&q=${id}`}>{id} </a>)}</dd></div>}
-          {i.am.status.inhibitedBy.length > 0 && <div><dt>Inhibited by</dt><dd class="mono">{i.am.status.inhibitedBy.join(' ')}</dd></div>}
-          {i.ack && <div><dt>Acknowledged</dt><dd>by {i.ack.owner}{i.ack.comment && `: ${i.ack.comment}`}, {formatTime(Date.parse(i.ack.at), utc.value)}{i.ack.until && ` until ${formatTime(Date.parse(i.ack.until), utc.value)}`}</dd></div>}
-          <div><dt>Fingerprint</dt><dd class="mono">{i.am.fingerprint}</dd></div>
-          {i.am.generatorURL && <div><dt>Source</dt><dd>{/^https?:\/\//.test(i.am.generatorURL) ? <a class="link" href={i.am.generatorURL} target="_blank" rel="noreferrer">{i.am.generatorURL}</a> : i.am.generatorURL}</dd></div>}
+          <div><dt>Told</dt><dd>{i.sent.receivers.join(', ') || 'nobody'} · <a class="link" href={routeLink(i.sent.labels)}>see the way</a></dd></div>
+          {i.sent.silencedBy.length > 0 && <div><dt>Silenced by</dt><dd>{i.sent.silencedBy.map((id) => <a key={id} class="link mono" href={`/silences?state=active&q=${id}`}>{id} </a>)}</dd></div>}
+          {i.sent.inhibitedBy.length > 0 && <div><dt>Inhibited by</dt><dd class="mono">{i.sent.inhibitedBy.join(' ')}</dd></div>}
+          {i.sent.ack && <div><dt>Acknowledged</dt><dd>by {i.sent.ack.owner}{i.sent.ack.comment && `: ${i.sent.ack.comment}`}, {formatTime(Date.parse(i.sent.ack.at), utc.value)}{i.sent.ack.until && ` until ${formatTime(Date.parse(i.sent.ack.until), utc.value)}`}</dd></div>}
+          <div><dt>Fingerprint</dt><dd class="mono">{i.sent.fingerprint}</dd></div>
+          {i.sent.generatorURL && <div><dt>Source</dt><dd>{/^https?:\/\//.test(i.sent.generatorURL) ? <a class="link" href={i.sent.generatorURL} target="_blank" rel="noreferrer">{i.sent.generatorURL}</a> : i.sent.generatorURL}</dd></div>}
         </dl>
       )}
-      {i.am && <Why labels={i.am.labels} tick={tick} />}
-      {!i.am && configured && i.state === 'firing' && <p class="muted small">The Alertmanager has not been told of this alert: rules reach it by the <code>alerting:</code> section.</p>}
+      {i.sent && <Why labels={i.sent.labels} tick={tick} />}
+      {!i.sent && configured && i.state === 'firing' && <p class="muted small">The Alertmanager has not been told of this alert: rules reach it by the <code>alerting:</code> section.</p>}
     </div>
   )
 }
@@ -111,7 +72,7 @@ function Row({ i, configured, now, tick, onChange }: { i: Item; configured: bool
   const [acking, setAcking] = useState(false)
   const unack = async () => {
     try {
-      await api('alerting/acks', { fingerprint: i.am!.fingerprint, owner: author() || undefined }, undefined, { method: 'DELETE' })
+      await api('alerting/acks', { fingerprint: i.sent!.fingerprint, owner: author() || undefined }, undefined, { method: 'DELETE' })
       say('No longer acknowledged')
     } catch (e) {
       say(e instanceof Error ? e.message : String(e))
@@ -126,18 +87,18 @@ function Row({ i, configured, now, tick, onChange }: { i: Item; configured: bool
         <td><div class="endpoint">
           <button type="button" class="fold" aria-expanded={open} aria-label={`Details of ${name}`} onClick={() => setOpen(!open)}><Icon name={open ? 'down' : 'right'} size={14} /></button>
           <span class={'state ' + (i.state === 'firing' ? 'bad' : 'warn')}>{i.state}</span>
-          {i.am && i.am.status.silencedBy.length > 0 && <span class="state">silenced</span>}
-          {i.am && i.am.status.inhibitedBy.length > 0 && <span class="state">inhibited</span>}
-          {i.ack && <span class="state good" title={i.ack.comment}>{i.ack.owner} takes care</span>}
+          {i.sent && i.sent.silencedBy.length > 0 && <span class="state">silenced</span>}
+          {i.sent && i.sent.inhibitedBy.length > 0 && <span class="state">inhibited</span>}
+          {i.sent?.ack && <span class="state good" title={i.sent?.ack.comment}>{i.sent?.ack.owner} takes care</span>}
           <LabelSet labels={i.labels} skip={['alertname']} />
         </div></td>
-        <td class="num" data-label="Value">{i.value === undefined ? '' : format(i.value, 'short', 4)}</td>
-        <td class="num" data-label="Since" title={formatTime(i.since, utc.value, { ms: true })}>{formatAgo(now - i.since)}</td>
+        <td class="num" data-label="Value">{i.value === null ? '' : format(Number(i.value), 'short', 4)}</td>
+        <td class="num" data-label="Since" title={formatTime(Date.parse(i.since), utc.value, { ms: true })}>{formatAgo(now - Date.parse(i.since))}</td>
         <td class="actions">
-          {i.am && (i.ack
+          {i.sent && (i.sent?.ack
             ? <button type="button" class="button small" aria-label={`Take back the acknowledgement of ${name}`} onClick={() => void unack()}>Unacknowledge</button>
             : <button type="button" class="button small" aria-label={`Acknowledge ${name}`} onClick={() => setAcking(true)}>Acknowledge</button>)}
-          {acking && i.am && <AckEditor fingerprint={i.am.fingerprint} labels={i.am.labels} onDone={(done) => { setAcking(false); if (done) onChange() }} />}
+          {acking && i.sent && <AckEditor fingerprint={i.sent.fingerprint} labels={i.sent.labels} onDone={(done) => { setAcking(false); if (done) onChange() }} />}
           {configured && <a class="button small" href={silenceLink(i.labels)} aria-label={`Silence ${name}`}>Silence</a>}
         </td>
       </tr>
@@ -147,21 +108,26 @@ function Row({ i, configured, now, tick, onChange }: { i: Item; configured: bool
   )
 }
 
-function SectionCard({ s, configured, now, tick, onChange }: { s: Section; configured: boolean; now: number; tick: number; onChange: () => void }) {
-  const [limit, setLimit] = useState(ROWS_STEP)
+function SectionCard({ s, q, configured, now, tick, onChange }: { s: Section; q: Query; configured: boolean; now: number; tick: number; onChange: () => void }) {
+  const [limit, setLimit] = useState(0) // 0: as many as came with the page
+  const more = useLoad(async (abort) => (limit ? (await find(q, { group: s.key, limit }, abort)).groups[0]?.alerts : undefined), [limit, s.key, q.state, q.by, q.q], tick)
+  const rows = (limit && more.data) || s.alerts
+  const left = s.firing + s.pending - rows.length, title = titleOf(s, q.by)
+  const note = q.by === 'rule' ? (s.rule ? s.rule.group : 'sent by others') : ''
   return (
-    <section class="card pool alert-rule" aria-label={s.title}>
+    <section class="card pool alert-rule" aria-label={title}>
       <div class="pool-head">
         <span class={'dot ' + (s.firing ? 'bad' : 'warn')} />
-        <h2>{s.title}</h2>
-        <span class="muted">{[s.firing && `${s.firing} firing`, s.items.length - s.firing && `${s.items.length - s.firing} pending`].filter(Boolean).join(', ')}{s.note && ` · ${s.note}`}</span>
+        <h2>{title}</h2>
+        <span class="muted">{[s.firing && `${s.firing} firing`, s.pending && `${s.pending} pending`].filter(Boolean).join(', ')}{note && ` · ${note}`}</span>
       </div>
       {s.rule && <a class="mono small" href={exploreLink(s.rule.query)} title="Open in Explore">{s.rule.query}</a>}
-      <div class="table-wrap"><table class="targets alerts">
+      {rows.length > 0 && <div class="table-wrap"><table class="targets alerts">
         <thead><tr><th>Alert</th><th class="num">Value</th><th class="num">Since</th><th><span class="offscreen">Actions</span></th></tr></thead>
-        <tbody>{s.items.slice(0, limit).map((i) => <Row key={i.key} i={i} configured={configured} now={now} tick={tick} onChange={onChange} />)}</tbody>
-      </table></div>
-      {s.items.length > limit && <button type="button" class="button wide" onClick={() => setLimit(limit + ROWS_STEP)}>Show more of {s.items.length - limit}</button>}
+        <tbody>{rows.map((i) => <Row key={keyOf(i)} i={i} configured={configured} now={now} tick={tick} onChange={onChange} />)}</tbody>
+      </table></div>}
+      {more.error !== undefined && <ErrorBox error={more.error} />}
+      {left > 0 && <button type="button" class="button wide" onClick={() => setLimit(rows.length + ROWS_STEP)}>Show more of {left}</button>}
     </section>
   )
 }
@@ -171,49 +137,43 @@ export default function AlertsPage() {
   const [limit, setLimit] = useState(SECTIONS_STEP)
   const [tick, bump] = useTick(10_000)
   useShortcuts(() => [{ keys: 'r', text: 'Refresh', group: 'Alerts', run: bump }])
-  const { data, error } = useLoad(async (abort) => {
-    const [rules, known] = await Promise.all([api<Rules>('rules', { type: 'alert' }, abort), ifConfigured(() => Promise.all([am<AmAlert[]>('alerts', { abort }), api<Ack[]>('alerting/acks', {}, abort)]), abort)])
-    return { items: join(rules.data, known?.[0] ?? [], known?.[1].data ?? []), configured: known !== null, groups: rules.data.groups, now: Date.now() }
-  }, [], tick)
   const [q, set] = useQuery('/alerts', { state: 'all', by: 'rule', q: '' })
-  const rules = useMemo(() => (data?.groups ?? []).flatMap((g) => g.rules), [data])
-  const all = data?.items ?? []
-  const n = { firing: all.filter((i) => i.state === 'firing').length, pending: all.filter((i) => i.state === 'pending').length, quiet: all.filter(quiet).length }
-  const names = useMemo(() => [...new Set(all.flatMap((i) => Object.keys(i.labels)))].filter((k) => k !== 'alertname').sort(), [data])
-  const shown = useMemo(() => sections(all.filter((i) => (q.state === 'all' || (q.state === 'quiet' ? quiet(i) : i.state === q.state)) && matches(i, q.q)), q.by), [data, q.state, q.q, q.by])
+  const { data: answer, error } = useLoad(async (abort) => ({ found: await find(q, { groups: limit, limit: ROWS_STEP }, abort), q, now: Date.now() }), [q.state, q.by, q.q, limit], tick)
+  const data = answer?.found
+  const all = data ? data.firing + data.pending : 0
   return (
     <div class="page">
-      <PageHead title="Alerts" sub={data && (rules.length > 0 || all.length > 0) && <span><span class={'dot ' + (n.firing ? 'bad' : n.pending ? 'warn' : 'good')} /> {n.firing} firing, {n.pending} pending of {plural(rules.length, 'rule')}</span>}>
+      <PageHead title="Alerts" sub={data && (data.rules > 0 || all > 0) && <span><span class={'dot ' + (data.firing ? 'bad' : data.pending ? 'warn' : 'good')} /> {data.firing} firing, {data.pending} pending of {plural(data.rules, 'rule')}</span>}>
         <IconButton icon="refresh" label="Refresh" keys="r" onClick={bump} />
       </PageHead>
       <AlertingTabs />
       <div class="toolbar">
         <Segmented label="State" value={q.state} onChange={(state) => set({ state })} options={[
-          { id: 'all', name: <>All <b>{all.length}</b></> },
-          { id: 'firing', name: <>Firing <b class={n.firing ? 'bad' : ''}>{n.firing}</b></> },
-          { id: 'pending', name: <>Pending <b>{n.pending}</b></> },
-          ...(data?.configured ? [{ id: 'quiet', name: <>Kept quiet <b>{n.quiet}</b></>, title: 'Silenced or inhibited' }] : []),
+          { id: 'all', name: <>All <b>{all}</b></> },
+          { id: 'firing', name: <>Firing <b class={data?.firing ? 'bad' : ''}>{data?.firing ?? 0}</b></> },
+          { id: 'pending', name: <>Pending <b>{data?.pending ?? 0}</b></> },
+          ...(data?.configured ? [{ id: 'quiet', name: <>Kept quiet <b>{data.quiet}</b></>, title: 'Silenced or inhibited' }] : []),
         ]} />
         <label class="select">Group by
           <select value={q.by} onChange={(e) => set({ by: e.currentTarget.value })}>
             <option value="rule">Rule</option>
             {data?.configured && <option value="receiver">Receiver</option>}
-            {[...new Set([...names, ...(q.by === 'rule' || q.by === 'receiver' ? [] : [q.by])])].filter((k) => k !== 'receiver' && k !== 'rule').map((k) => <option key={k} value={k}>{k}</option>)}
+            {[...new Set([...(data?.labelNames ?? []), ...(q.by === 'rule' || q.by === 'receiver' ? [] : [q.by])])].filter((k) => k !== 'alertname' && k !== 'receiver' && k !== 'rule').map((k) => <option key={k} value={k}>{k}</option>)}
           </select>
         </label>
         <SearchField value={q.q} placeholder="Filter by label or annotation" focusKey onInput={(text) => set({ q: text })} />
       </div>
       {error !== undefined && <ErrorBox error={error} onRetry={bump} />}
       {!data && error === undefined && <Skeleton rows={6} height={30} />}
-      {data && (rules.length === 0 && all.length === 0
+      {answer && data && (data.rules === 0 && all === 0
         ? <Empty icon="alert" title="No alerting rules"><p>Rules come from the files that <code>rule_files</code> names{data.configured && '; alerts may also be sent to /api/v2/alerts'}.</p></Empty>
-        : all.length === 0
-          ? <Empty icon="check" title="Nothing is wrong"><p>None of {plural(rules.length, 'alerting rule')} is pending or firing. See <a href="/rules">Rules</a>.</p></Empty>
-          : shown.length === 0
+        : all === 0
+          ? <Empty icon="check" title="Nothing is wrong"><p>None of {plural(data.rules, 'alerting rule')} is pending or firing. See <a href="/rules">Rules</a>.</p></Empty>
+          : data.matching === 0
             ? <Empty icon="search" title="No alert matches"><p><button type="button" class="link" onClick={() => set({ state: 'all', q: '' })}>Show all alerts</button></p></Empty>
-            : shown.slice(0, limit).map((s) => <SectionCard key={s.key} s={s} configured={data.configured} now={data.now} tick={tick} onChange={bump} />))}
-      {data && shown.length > limit && <button type="button" class="button wide" onClick={() => setLimit(limit + SECTIONS_STEP)}>Show more of {shown.length - limit}</button>}
-      {data && rules.some((r) => r.health === 'err') && <p class="muted"><Icon name="alert" size={14} /> Some rules could not be evaluated: see <a href="/rules?state=err">Rules</a>.</p>}
+            : data.groups.map((s) => <SectionCard key={answer.q.by + '\0' + s.key} s={s} q={answer.q} configured={data.configured} now={answer.now} tick={tick} onChange={bump} />))}
+      {data && data.groupsMatching > data.groups.length && <button type="button" class="button wide" onClick={() => setLimit(limit + SECTIONS_STEP)}>Show more of {data.groupsMatching - data.groups.length}</button>}
+      {data && data.failingRules > 0 && <p class="muted"><Icon name="alert" size={14} /> Some rules could not be evaluated: see <a href="/rules?state=err">Rules</a>.</p>}
     </div>
   )
 }
