@@ -584,14 +584,15 @@ KIND(vultr, DEF(.number[0] = 80, .refresh_ms = 60000), N(0, "port"), REFRESH, HT
 
 /* ---- all of them ---- */
 
-#define OTHERS(X)                                                                                                      \
-    X(azure)                                                                                                           \
-    X(consul)                                                                                                          \
-    X(digitalocean)                                                                                                    \
-    X(docker)                                                                                                          \
-    X(dockerswarm) X(ec2) X(lightsail) X(aws) X(eureka) X(gce) X(hetzner) X(ionos) X(kubernetes) X(kuma) X(linode)     \
-        X(marathon) X(nerve) X(serverset) X(nomad) X(oci) X(openstack) X(outscale) X(ovhcloud) X(puppetdb) X(scaleway) \
-            X(stackit) X(triton) X(uyuni) X(vultr)
+#define OTHERS(X)                                                                                                     \
+    X(azure)                                                                                                          \
+    X(consul)                                                                                                         \
+    X(digitalocean)                                                                                                   \
+    X(docker)                                                                                                         \
+    X(dockerswarm)                                                                                                    \
+    X(ec2) X(lightsail) X(aws) X(eureka) X(gce) X(hetzner) X(ionos) X(kubernetes) X(kuma) X(linode) X(marathon)       \
+        X(nerve) X(serverset) X(nomad) X(oci) X(openstack) X(outscale) X(ovhcloud) X(puppetdb) X(scaleway) X(stackit) \
+            X(triton) X(uyuni) X(vultr)
 enum {
 #define X(kind) OTHER_##kind,
     OTHERS(X)
@@ -607,11 +608,15 @@ static const char *const other_names[] = {
 
 static bool runs_here(size_t other)
 {
-    return other == OTHER_kubernetes || other == OTHER_consul || other == OTHER_docker;
+    return other == OTHER_kubernetes || other == OTHER_consul || other == OTHER_docker || other == OTHER_ec2;
 }
 size_t sd_other_index(enum sd_other kind)
 {
-    return kind == SD_OTHER_KUBERNETES ? OTHER_kubernetes : kind == SD_OTHER_CONSUL ? OTHER_consul : OTHER_docker;
+    static const size_t of[] = { [SD_OTHER_KUBERNETES] = OTHER_kubernetes,
+                                 [SD_OTHER_CONSUL] = OTHER_consul,
+                                 [SD_OTHER_DOCKER] = OTHER_docker,
+                                 [SD_OTHER_EC2] = OTHER_ec2 };
+    return of[kind];
 }
 
 static void check_sds(struct conf_ctx *cx, const struct conf_node *n, void *obj)

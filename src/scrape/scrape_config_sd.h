@@ -53,9 +53,19 @@ enum {
     LIST_CONSUL_TAGS = 1,
 };
 enum { S_DOCKER_HOST = 0, S_DOCKER_NETWORK_HOST = 1, FLAG_DOCKER_FIRST_NETWORK = 0, NUMBER_DOCKER_PORT = 0 };
+enum {
+    S_EC2_ENDPOINT = 0,
+    S_EC2_REGION = 1,
+    S_EC2_ACCESS_KEY = 2,
+    S_EC2_PROFILE = 3,
+    S_EC2_ROLE_ARN = 4,
+    S_EC2_EXTERNAL_ID = 5,
+    SEC_EC2_SECRET_KEY = 0,
+    NUMBER_EC2_PORT = 0,
+};
 
 /* The configs of a kind that runs here; and their place in struct sd_configs.others. */
-enum sd_other { SD_OTHER_KUBERNETES, SD_OTHER_CONSUL, SD_OTHER_DOCKER };
+enum sd_other { SD_OTHER_KUBERNETES, SD_OTHER_CONSUL, SD_OTHER_DOCKER, SD_OTHER_EC2 };
 size_t sd_other_index(enum sd_other kind);
 
 #endif

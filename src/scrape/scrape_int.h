@@ -49,6 +49,7 @@ enum sd_kind {
     SD_KUBERNETES /* from here on: scrape_sd_remote.h, in the order of enum sd_other */,
     SD_CONSUL,
     SD_DOCKER,
+    SD_EC2,
     SD_KINDS
 };
 struct remote;

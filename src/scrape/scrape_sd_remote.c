@@ -78,6 +78,9 @@ struct arena *remote_call_begin(struct remote_call *c)
 void remote_call_start(struct remote_call *c, const struct remote_ask *q)
 {
     struct http_fetch f = { .url = q->url,
+                            .method = q->method,
+                            .body = q->body,
+                            .sigv4 = q->sigv4,
                             .headers = q->headers,
                             .n_headers = q->n_headers,
                             .timeout_ms = q->timeout_ms,
@@ -185,6 +188,7 @@ static const struct remote_kind *kind_of(enum sd_kind k)
     return k == SD_KUBERNETES ? &remote_kubernetes
            : k == SD_CONSUL   ? &remote_consul
            : k == SD_DOCKER   ? &remote_docker
+           : k == SD_EC2      ? &remote_ec2
                               : NULL;
 }
 

@@ -1,4 +1,5 @@
-/* Private to the room scrape: discoveries that talk to an API for as long as they live (Kubernetes, Consul, Docker).
+/* Private to the room scrape: discoveries that talk to an API for as long as they live (Kubernetes, Consul, Docker,
+ * EC2).
  *
  * One thread, sd_remote_main, steps all of them; HTTP callbacks only put bytes and results into a call and wake it. A
  * remote belongs to that thread; r->mu guards what callbacks touch. A provider that was dropped is taken down by the thread
@@ -29,7 +30,7 @@ struct remote_kind {
     void (*step)(void *state, uint64_t now_ns);
     void (*close)(void *state); /* no call is running */
 };
-extern const struct remote_kind remote_kubernetes, remote_consul, remote_docker;
+extern const struct remote_kind remote_kubernetes, remote_consul, remote_docker, remote_ec2;
 
 struct remote {
     struct scrape *s;
@@ -50,6 +51,9 @@ struct remote_ask {
     const struct http_config *http;
     str url; /* in c->a, which is reset by remote_call_begin */
     str unix_socket;
+    enum http_method method;        /* default GET */
+    str body;                       /* as the url: borrowed */
+    const struct http_sigv4 *sigv4; /* may be NULL; borrowed */
     const struct http_pair *headers;
     size_t n_headers;
     int64_t timeout_ms;

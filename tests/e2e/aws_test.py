@@ -37,5 +37,47 @@ remote_write:
             shutil.rmtree(sender.folder, ignore_errors=True)
 
 
-run([remote_write_is_signed])
+ZONES = "<R><availabilityZoneInfo><item><zoneName>eu-west-1a</zoneName><zoneId>euw1-az1</zoneId></item></availabilityZoneInfo></R>"
+INSTANCES = """<R><reservationSet><item><ownerId>7</ownerId><instancesSet><item><instanceId>i-7</instanceId>
+<privateIpAddress>127.0.0.1</privateIpAddress><placement><availabilityZone>eu-west-1a</availabilityZone></placement><tagSet>
+<item><key>Name</key><value>web</value></item></tagSet></item></instancesSet></item></reservationSet></R>"""
+
+
+def instances_are_scraped_with_the_role_of_this_one():
+    """Nothing is configured but the endpoint: region and keys come from the metadata service."""
+    def role(post):
+        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+        return 200, f'{{"Code":"Success","AccessKeyId":"IK","SecretAccessKey":"hunter4","Token":"tok4","Expiration":"{ends}"}}', {}
+
+    def ec2(post):
+        return 200, ZONES if post.form["Action"] == "DescribeAvailabilityZones" else INSTANCES, {}
+
+    roles = "/latest/meta-data/iam/security-credentials/"
+    metrics = 200, "up_here 1\n", {"Content-Type": "text/plain"}
+    with Providers({"/latest/api/token": (200, "t", {}), roles: (200, "r", {}), roles + "r": role, "/metrics": metrics,
+                    "/latest/meta-data/placement/region": (200, "eu-west-1", {}), "/ec2": ec2}) as p:
+        os.environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = f"http://127.0.0.1:{p.port}"
+        v = Vane(config=f"""
+scrape_configs:
+- job_name: aws
+  scrape_interval: 1s
+  ec2_sd_configs: [{{endpoint: "http://127.0.0.1:{p.port}/ec2", port: {p.port}}}]
+  relabel_configs: [{{source_labels: [__meta_ec2_tag_Name, __meta_ec2_availability_zone_id], target_label: who}}]
+""")
+        try:
+            v.start()
+            wait_for(lambda: v.value("up_here", time.time() + 1) == 1, "a scrape of the instance")
+            target = v.get("/api/v1/targets").json["data"]["activeTargets"][0]
+            assert target["labels"]["who"] == "web;euw1-az1", target
+            assert target["discoveredLabels"]["__meta_ec2_region"] == "eu-west-1", target
+            for post in p.to("/ec2"):
+                assert post.headers["X-Amz-Security-Token"] == "tok4" and "/eu-west-1/ec2/aws4_request" in post.headers["Authorization"]
+                assert sigv4_is_right(post, "hunter4", f"127.0.0.1:{p.port}")
+            assert "hunter4" not in v.log_text() and "not supported" not in v.log_text()
+        finally:
+            v.kill()
+            shutil.rmtree(v.folder, ignore_errors=True)
+
+
+run([remote_write_is_signed, instances_are_scraped_with_the_role_of_this_one])
 shutil.rmtree(HOME, ignore_errors=True)

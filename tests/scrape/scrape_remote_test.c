@@ -1,4 +1,4 @@
-/* Consul and Docker discovery against small servers: blocking queries, labels, a unix socket, trouble. */
+/* Consul, Docker and EC2 discovery against small servers: blocking queries, labels, a unix socket, trouble. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/os.h"
+#include "http/http.h"
 #include "scrape/scrape.h"
 #include "target_server.h"
 
@@ -274,6 +275,149 @@ static void docker_socket(void **state)
     rmdir(dir);
 }
 
+/* ---- EC2: an instance's metadata and a region with two pages of instances ---- */
+
+enum ec2_whim { EC2_FINE, EC2_NO_ZONES, EC2_REFUSES, EC2_GARBAGE };
+static _Atomic(enum ec2_whim) ec2_whim;
+static atomic_int ec2_filtered, ec2_zones;
+
+#define EC2_NIC(device, subnet, address, primary)                                                                     \
+    "<item><subnetId>" subnet "</subnetId><attachment><deviceIndex>" device "</deviceIndex></attachment>"             \
+    "<ipv6AddressesSet><item><ipv6Address>" address "</ipv6Address><isPrimaryIpv6>" primary "</isPrimaryIpv6></item>" \
+    "</ipv6AddressesSet></item>"
+static const char ec2_first[] =
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+    "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>r</requestId>"
+    "<reservationSet><item><reservationId>r-1</reservationId><ownerId>1234</ownerId><groupSet/><instancesSet>"
+    "<item><instanceId>i-1</instanceId><imageId>ami-1</imageId><instanceState><code>16</code><name>running</name>"
+    "</instanceState><privateDnsName>ip-10-0-0-1.internal</privateDnsName><dnsName>ec2-1.example</dnsName>"
+    "<instanceType>m5.large</instanceType><placement><availabilityZone>eu-central-1a</availabilityZone></placement>"
+    "<platform>windows</platform><subnetId>subnet-1</subnetId><vpcId>vpc-1</vpcId><privateIpAddress>10.0.0.1"
+    "</privateIpAddress><ipAddress>203.0.113.9</ipAddress><architecture>x86_64</architecture><instanceLifecycle>spot"
+    "</instanceLifecycle><tagSet><item><key>aws:Name</key><value>a &amp; b</value></item><item><key>empty</key><value/>"
+    "</item></tagSet><networkInterfaceSet>" EC2_NIC("1", "subnet-2", "2001:db8::2",
+                                                    "true") EC2_NIC("0", "subnet-1", "2001:db8::1", "false")
+        EC2_NIC("2", "subnet-2", "2001:db8::3", "false") "</networkInterfaceSet></item><item><instanceId>i-gone</"
+                                                         "instanceId></item></instancesSet></item></reservationSet>"
+                                                         "<nextToken>more+/=</nextToken></DescribeInstancesResponse>";
+static const char ec2_second[] =
+    "<DescribeInstancesResponse><reservationSet><item><ownerId>1234</ownerId><instancesSet><item><instanceId>i-2"
+    "</instanceId><privateIpAddress>10.0.0.2</privateIpAddress><placement><availabilityZone>eu-central-1b"
+    "</availabilityZone></placement></item></instancesSet></item></reservationSet></DescribeInstancesResponse>";
+static const char ec2_zone_list[] =
+    "<DescribeAvailabilityZonesResponse><availabilityZoneInfo><item><zoneName>eu-central-1a</zoneName><zoneId>euc1-az2"
+    "</zoneId></item><item><zoneName>eu-central-1b</zoneName><zoneId>euc1-az3</zoneId></item></availabilityZoneInfo>"
+    "</DescribeAvailabilityZonesResponse>";
+
+static void ec2_api(struct http_request *rq, struct http_response *rs)
+{
+    str action = http_param(rq, STR("Action")), token = http_param(rq, STR("NextToken"));
+    enum ec2_whim w = atomic_load(&ec2_whim);
+    bool zones = str_eq(action, STR("DescribeAvailabilityZones"));
+    if (str_eq(http_param(rq, STR("Filter.1.Name")), STR("tag:env")) &&
+        str_eq(http_param(rq, STR("Filter.1.Value.2")), STR("a b")))
+        atomic_fetch_add(&ec2_filtered, 1);
+    if (!str_contains(http_header(rq, STR("Authorization")), STR("/eu-central-1/ec2/aws4_request")) ||
+        !str_eq(http_param(rq, STR("Version")), STR("2016-11-15")) || w == EC2_REFUSES ||
+        (zones && w == EC2_NO_ZONES)) {
+        rs->status = 403;
+        buf_lit(&rs->body, "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>not allowed</Message>"
+                           "</Error></Errors><RequestID>1</RequestID></Response>");
+    } else if (zones) {
+        atomic_fetch_add(&ec2_zones, 1);
+        buf_str_add(&rs->body, str_c(ec2_zone_list));
+    } else if (w == EC2_GARBAGE) {
+        buf_lit(&rs->body, "<DescribeInstancesResponse><reservationSet>");
+    } else if (str_eq(token, STR("more+/="))) {
+        buf_str_add(&rs->body, str_c(ec2_second));
+    } else {
+        buf_str_add(&rs->body, str_c(ec2_first));
+    }
+}
+
+static void ec2_metadata(struct http_request *rq, struct http_response *rs)
+{
+    buf_lit(&rs->body, "tok");
+    if (rq->method == HTTP_GET) {
+        buf_clear(&rs->body);
+        buf_lit(&rs->body, "eu-central-1");
+    }
+}
+
+static const struct http_route ec2_routes[] = {
+    { HTTP_BIT(HTTP_POST), "/", ec2_api, HTTP_CONTROL, NULL, 0 },
+    { HTTP_BIT(HTTP_PUT), "/latest/api/token", ec2_metadata, HTTP_CONTROL, NULL, 0 },
+    { HTTP_BIT(HTTP_GET), "/latest/meta-data/placement/region", ec2_metadata, HTTP_CONTROL, NULL, 0 },
+};
+
+static void wait_error(struct rig *r, const char *text)
+{
+    struct scrape_status st;
+    for (int i = 0; i < 2000; i++) {
+        scrape_status(r->s, STR(""), STR(""), &r->a, &st);
+        for (size_t k = 0; k < st.n_pools; k++)
+            if (str_contains(st.pools[k].discovery_error, str_c(text)))
+                return;
+        os_sleep_ms(5);
+    }
+    fail_msg("no error with %s", text);
+}
+
+static void ec2(void **state)
+{
+    struct rig *r = *state;
+    struct scrape_status st;
+    struct http_server *server;
+    struct err_text why;
+    const struct http_listener l = { .address = "127.0.0.1" };
+    const struct http_table t = { ec2_routes, ARRAY_LEN(ec2_routes), NULL, 0 };
+    const struct http_server_config cfg = {
+        .listeners = &l, .n_listeners = 1, .tables = &t, .n_tables = 1, .drain_ms = 200
+    };
+    char text[400], base[100];
+    assert_int_equal(http_server_open(&cfg, &server, &why), OK);
+    snprintf(base, sizeof(base), "http://127.0.0.1:%u", http_server_port(server, 0));
+    unsetenv("AWS_REGION");
+    unsetenv("AWS_DEFAULT_REGION");
+    setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", base, 1);
+    setenv("AWS_CONFIG_FILE", "/nowhere", 1);
+    setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere", 1);
+    snprintf(text, sizeof(text),
+             "ec2_sd_configs: [{endpoint: '%s', access_key: AK, secret_key: SK, port: 9100, refresh_interval: 1s, "
+             "filters: [{name: 'tag:env', values: [x, 'a b']}]}]",
+             base);
+    configure(r->s, text);
+    wait_targets(r->s, &r->a, &st, "10.0.0.1:9100 10.0.0.2:9100 ");
+    assert_in_range(atomic_load(&ec2_filtered), 2, 1000);
+    check_meta(st.active[0].discovered,
+               "{ec2_ami=\"ami-1\", ec2_architecture=\"x86_64\", ec2_availability_zone=\"eu-central-1a\", "
+               "ec2_availability_zone_id=\"euc1-az2\", ec2_instance_id=\"i-1\", ec2_instance_lifecycle=\"spot\", "
+               "ec2_instance_state=\"running\", ec2_instance_type=\"m5.large\", "
+               "ec2_ipv6_addresses=\",2001:db8::2,2001:db8::1,2001:db8::3,\", ec2_owner_id=\"1234\", "
+               "ec2_platform=\"windows\", ec2_primary_ipv6_addresses=\",,2001:db8::2,\", "
+               "ec2_primary_subnet_id=\"subnet-1\", ec2_private_dns_name=\"ip-10-0-0-1.internal\", "
+               "ec2_private_ip=\"10.0.0.1\", ec2_public_dns_name=\"ec2-1.example\", ec2_public_ip=\"203.0.113.9\", "
+               "ec2_region=\"eu-central-1\", ec2_subnet_id=\",subnet-2,subnet-1,\", ec2_tag_aws_Name=\"a & b\", "
+               "ec2_vpc_id=\"vpc-1\"}");
+    check_meta(st.active[1].discovered,
+               "{ec2_availability_zone=\"eu-central-1b\", ec2_availability_zone_id=\"euc1-az3\", "
+               "ec2_instance_id=\"i-2\", ec2_owner_id=\"1234\", ec2_private_ip=\"10.0.0.2\", "
+               "ec2_region=\"eu-central-1\"}");
+    atomic_store(&ec2_whim, EC2_REFUSES);
+    wait_error(r, "ec2: DescribeInstances: HTTP status 403 UnauthorizedOperation: not allowed");
+    atomic_store(&ec2_whim, EC2_GARBAGE);
+    wait_error(r, "ec2: DescribeInstances: not the XML that was expected");
+    wait_targets(r->s, &r->a, &st, "10.0.0.1:9100 10.0.0.2:9100 "); /* the last good answer stays */
+    assert_int_equal(atomic_load(&ec2_zones), 1);
+    atomic_store(&ec2_whim, EC2_NO_ZONES);
+    snprintf(text, sizeof(text),
+             "ec2_sd_configs: [{endpoint: '%s', region: eu-central-1, access_key: AK, secret_key: SK, port: 1}]", base);
+    configure(r->s, text);
+    wait_targets(r->s, &r->a, &st, "10.0.0.1:1 10.0.0.2:1 ");
+    assert_true(str_eq(labels_get(st.active[1].discovered, STR("__meta_ec2_availability_zone_id")), STR("")));
+    http_server_close(server);
+}
+
 int main(void)
 {
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
@@ -281,6 +425,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(consul, setup, teardown),
         cmocka_unit_test_setup_teardown(docker, setup, teardown),
         cmocka_unit_test_setup_teardown(docker_socket, setup, teardown),
+        cmocka_unit_test_setup_teardown(ec2, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
