@@ -64,12 +64,24 @@ struct look {
     struct buf key, hay;
     struct section_map sections;
     struct name_map names;
-    size_t n_rules, n_failing, firing, pending, quiet, matching;
+    size_t n_rules, n_failing, firing, pending, quiet, sent, matching;
 };
 
 static struct labels labels_of(const struct item *i)
 {
     return i->al ? i->al->labels : i->sent->alert.labels;
+}
+
+/* As the Alertmanager has them, where it does: sending may have added some. */
+static struct labels sent_labels(const struct item *i)
+{
+    return i->sent ? i->sent->alert.labels : i->al->labels;
+}
+
+static str label_of(const struct item *i, str name)
+{
+    str v = labels_get(labels_of(i), name);
+    return v.n ? v : labels_get(sent_labels(i), name);
 }
 
 static bool fires(const struct item *i)
@@ -205,11 +217,12 @@ static bool has_words(struct look *l, const struct item *i)
 static bool wanted(struct look *l, const struct item *i)
 {
     str s = l->ask.state;
-    bool is = str_eq(s, STR("quiet"))     ? is_quiet(i)
+    bool is = str_eq(s, STR("sent"))      ? i->sent != NULL
+              : str_eq(s, STR("quiet"))   ? is_quiet(i)
               : str_eq(s, STR("firing"))  ? fires(i)
               : str_eq(s, STR("pending")) ? !fires(i)
                                           : true;
-    return is && am_matchers_match(&l->ask.m, labels_of(i)) && has_words(l, i);
+    return is && am_matchers_match(&l->ask.m, sent_labels(i)) && has_words(l, i);
 }
 
 /* ---- groups ---- */
@@ -238,7 +251,7 @@ static void into(struct look *l, const struct item *i, str key, str title, bool 
 
 static void into_all(struct look *l, const struct item *i, bool count)
 {
-    str title = labels_get(labels_of(i), str_eq(l->ask.by, STR("rule")) ? STR("alertname") : l->ask.by);
+    str title = label_of(i, str_eq(l->ask.by, STR("rule")) ? STR("alertname") : l->ask.by);
     if (str_eq(l->ask.by, STR("receiver"))) {
         for (size_t r = 0; i->sent && r < i->sent->n_receivers; r++)
             into(l, i, i->sent->receivers[r], i->sent->receivers[r], count);
@@ -292,6 +305,13 @@ static size_t arrange(struct look *l, struct section ***ret)
     return n;
 }
 
+static void note_names(struct look *l, struct labels ls)
+{
+    labels_each (n, ls)
+        if (l->names.n < NAMES_MAX)
+            name_map_put(&l->names, n->name, NULL);
+}
+
 static void count(struct look *l)
 {
     for (size_t i = 0; i < l->items.n; i++) {
@@ -299,9 +319,10 @@ static void count(struct look *l)
         l->firing += fires(x);
         l->pending += !fires(x);
         l->quiet += is_quiet(x);
-        labels_each (n, labels_of(x))
-            if (l->names.n < NAMES_MAX)
-                name_map_put(&l->names, n->name, NULL);
+        l->sent += x->sent != NULL;
+        note_names(l, labels_of(x));
+        if (x->al && x->sent)
+            note_names(l, x->sent->alert.labels);
         if (wanted(l, x)) {
             l->matching++;
             into_all(l, x, true);
@@ -445,6 +466,7 @@ static void answer(struct http_response *rs, struct look *l, struct am *am, int6
     json_ku64(&j, "firing", l->firing);
     json_ku64(&j, "pending", l->pending);
     json_ku64(&j, "quiet", l->quiet);
+    json_ku64(&j, "sent", l->sent);
     json_ku64(&j, "matching", l->matching);
     json_ku64(&j, "groupsMatching", l->sections.n);
     names_json(&j, l);
@@ -487,7 +509,7 @@ static bool read_filters(struct http_request *rq, struct http_response *rs, stru
 
 static bool read_question(struct http_request *rq, struct http_response *rs, struct question *ask)
 {
-    static const char *const states[] = { "", "all", "firing", "pending", "quiet" };
+    static const char *const states[] = { "", "all", "firing", "pending", "quiet", "sent" };
     bool known = false;
     *ask = (struct question){ .by = http_param(rq, STR("by")),
                               .state = http_param(rq, STR("state")),
@@ -497,7 +519,7 @@ static bool read_question(struct http_request *rq, struct http_response *rs, str
     for (size_t i = 0; i < ARRAY_LEN(states); i++)
         known |= str_eq(ask->state, str_c(states[i]));
     if (!known)
-        api_fail_param(rs, "state", "it is one of all, firing, pending and quiet");
+        api_fail_param(rs, "state", "it is one of all, firing, pending, quiet and sent");
     if (!known || !api_limit_param(rq, rs, "limit", &ask->limit) || !api_limit_param(rq, rs, "groups", &ask->n_groups))
         return false;
     ask->limit = ask->limit ? ask->limit : ROWS;

@@ -258,7 +258,8 @@ static void a_page_of_alerts(void **state)
                          .status,
                      200);
     has("/api/v1/alerting/alerts",
-        "\"configured\":true,\"rules\":0,\"failingRules\":0,\"firing\":1200,\"pending\":0,\"quiet\":1,\"matching\":"
+        "\"configured\":true,\"rules\":0,\"failingRules\":0,\"firing\":1200,\"pending\":0,\"quiet\":1,\"sent\":1200,"
+        "\"matching\":"
         "1200,"
         "\"groupsMatching\":40,\"labelNames\":[\"alertname\",\"i\",\"team\"],\"groups\":[{\"key\":\"=A0\",\"title\":"
         "\"A0\","

@@ -1,7 +1,7 @@
 // A silence being written: matchers, how long, who and why; and all the time, which alerts it would keep quiet.
 
 import { useEffect, useState } from 'preact/hooks'
-import { am, filterQuery, matcher, matcherText, operator, OPERATORS, parseMatchers, saysNothing, type AmAlert, type Matcher, type Operator, type Silence } from '../lib/alerting'
+import { am, matcher, matcherText, operator, OPERATORS, parseMatchers, saysNothing, sentAlerts, sentPage, type Matcher, type Operator, type Silence } from '../lib/alerting'
 import { useLoad } from '../lib/hooks'
 import { formatDuration, formatTime, parseDuration, parseTime } from '../lib/time'
 import { plural, say, utc } from '../lib/ui'
@@ -46,7 +46,7 @@ function Row({ m, n, names, focus, onChange, onRemove }: { m: Matcher; n: number
 }
 
 /** The alerts that these matchers match now, asked of the server so that its rules decide. */
-function Preview({ list, all }: { list: Matcher[]; all: AmAlert[] | undefined }) {
+function Preview({ list }: { list: Matcher[] }) {
   const [settled, settle] = useState(list)
   const text = list.map(matcherText).join()
   useEffect(() => {
@@ -54,14 +54,14 @@ function Preview({ list, all }: { list: Matcher[]; all: AmAlert[] | undefined })
     return () => clearTimeout(timer)
   }, [text])
   const ready = settled.length > 0 && settled.every((m) => m.name)
-  const { data, error } = useLoad(async (abort) => (ready ? am<AmAlert[]>('alerts?' + filterQuery(settled), { abort }) : undefined), [settled.map(matcherText).join()])
+  const { data, error } = useLoad(async (abort) => (ready ? sentPage({ filter: settled.map(matcherText), groups: PREVIEW_MAX, limit: PREVIEW_MAX }, abort) : undefined), [settled.map(matcherText).join()])
   if (!ready) return <p class="muted small" aria-live="polite">Name a label to see which alerts match.</p>
   if (error !== undefined) return <ErrorBox error={error} title="These matchers are not valid" />
   return (
     <div class="preview" aria-live="polite" data-test="preview">
-      <p>{data === undefined ? 'Looking…' : <><b>{data.length}</b> of {plural(all?.length ?? 0, 'alert')} that fire now {data.length === 1 ? 'matches' : 'match'}.{data.length === 0 && ' It will keep quiet what fires later.'}</>}</p>
-      {data?.slice(0, PREVIEW_MAX).map((a) => <div key={a.fingerprint} class="preview-row"><b>{a.labels.alertname}</b> <LabelSet labels={a.labels} skip={['alertname']} /></div>)}
-      {data && data.length > PREVIEW_MAX && <p class="muted small">and {data.length - PREVIEW_MAX} more</p>}
+      <p>{data === undefined ? 'Looking…' : <><b>{data.matching}</b> of {plural(data.sent, 'alert')} that fire now {data.matching === 1 ? 'matches' : 'match'}.{data.matching === 0 && ' It will keep quiet what fires later.'}</>}</p>
+      {data && sentAlerts(data).slice(0, PREVIEW_MAX).map((a) => <div key={a.fingerprint} class="preview-row"><b>{a.labels.alertname}</b> <LabelSet labels={a.labels} skip={['alertname']} /></div>)}
+      {data && data.matching > PREVIEW_MAX && <p class="muted small">and {data.matching - PREVIEW_MAX} more</p>}
     </div>
   )
 }
@@ -70,7 +70,7 @@ export default function SilenceEditor({ silence, given, onDone }: { silence: Sil
   const [d, setDraft] = useState<Draft>(() => draftOf(silence, given))
   const [busy, setBusy] = useState(false)
   const [error, setError] = useState<unknown>()
-  const { data: all } = useLoad((abort) => am<AmAlert[]>('alerts', { abort }), [])
+  const { data: all } = useLoad((abort) => sentPage({ groups: 1, limit: 1 }, abort), [])
   const set = (c: Partial<Draft>) => setDraft((x) => ({ ...x, ...c }))
   const now = Date.now()
   const start = d.start.trim() ? parseTime(d.start, now, utc.value) : now
@@ -98,7 +98,7 @@ export default function SilenceEditor({ silence, given, onDone }: { silence: Sil
       setBusy(false)
     }
   }
-  const names = [...new Set((all ?? []).flatMap((a) => Object.keys(a.labels)))].sort()
+  const names = all?.labelNames ?? []
   return (
     <Modal title={!silence ? 'New silence' : silence.status.state === 'expired' ? 'Silence again' : 'Edit silence'} onClose={() => onDone(false)} class="silence-editor">
       <form class="form" onSubmit={(e) => void save(e)}>
@@ -110,7 +110,7 @@ export default function SilenceEditor({ silence, given, onDone }: { silence: Sil
           ))}
           <button type="button" class="button" onClick={() => set({ matchers: [...d.matchers, matcher('', '=', '')] })}>Add a matcher</button>
         </fieldset>
-        <Preview list={d.matchers} all={all} />
+        <Preview list={d.matchers} />
         <fieldset>
           <legend>How long</legend>
           <div class="presets">{PRESETS.map((p) => <button type="button" key={p} class="button" onClick={() => set({ end: local((Number.isNaN(start) ? now : start) + parseDuration(p)) })}>{p}</button>)}</div>

@@ -1,6 +1,6 @@
 // Alertmanager's side of the API (/api/v2, /api/v1/alerting), matchers as people write them, and thresholds in expressions.
 
-import { api, ApiError, isAbort, reachable, tenant } from './api'
+import { api, ApiError, isAbort, reachable, tenant, type Params } from './api'
 import type { Labels } from './promql'
 import { quote } from './promql'
 
@@ -8,10 +8,6 @@ export interface Matcher { name: string; value: string; isRegex: boolean; isEqua
 export interface Silence {
   id: string; status: { state: 'active' | 'pending' | 'expired' }; matchers: Matcher[]
   startsAt: string; endsAt: string; updatedAt: string; createdBy: string; comment: string
-}
-export interface AmAlert {
-  labels: Labels; annotations: Labels; startsAt: string; endsAt: string; updatedAt: string; fingerprint: string; generatorURL?: string
-  receivers: { name: string }[]; status: { state: 'active' | 'suppressed' | 'unprocessed'; silencedBy: string[]; inhibitedBy: string[] }
 }
 export interface Route {
   index: number; parent: number | null; id: string; matchers: string[]; continue: boolean; receiver: string; groupBy: string[]; groupByAll: boolean
@@ -31,6 +27,14 @@ export interface HistoryEvent {
 }
 export interface History { events: HistoryEvent[]; next: number | null; cut: boolean }
 export interface Ack { fingerprint: string; labels: Labels; owner: string; comment: string; at: string; until: string | null }
+export interface SentAlert { fingerprint: string; labels: Labels; generatorURL: string; receivers: string[]; silencedBy: string[]; inhibitedBy: string[]; ack: Pick<Ack, 'owner' | 'comment' | 'at' | 'until'> | null }
+interface OfRule { name: string; group: string; query: string }
+export interface ListedAlert { labels: Labels; annotations: Labels; state: 'firing' | 'pending'; since: string; value: string | null; rule: OfRule | null; sent: SentAlert | null }
+export interface AlertGroup { key: string; title: string; firing: number; pending: number; rule?: OfRule | null; alerts: ListedAlert[] }
+export interface AlertPage {
+  configured: boolean; rules: number; failingRules: number; firing: number; pending: number; quiet: number; sent: number; matching: number
+  groupsMatching: number; labelNames: string[]; groups: AlertGroup[]
+}
 export interface Explained { verdict: string; state: string; fingerprint: string | null; history: HistoryEvent[] }
 export interface TestResult { receiver: string; ok: boolean; results: { integration: string; index: number; message: string; outcome: string; status: number | null; seconds: number; answer: string }[] }
 export interface Backtest {
@@ -63,6 +67,12 @@ export async function am<T>(path: string, opts: { method?: string; body?: unknow
   const said = body as { message?: string; error?: string } | string | undefined
   throw new ApiError('error', typeof said === 'string' ? said : (said?.message ?? said?.error ?? `status ${response.status}`), response.status)
 }
+
+/** Some groups of alerts with the first of each, and how many there are: small, however many fire. */
+export const alertPage = async (params: Params, abort?: AbortSignal): Promise<AlertPage> => (await api<AlertPage>('alerting/alerts', params, abort)).data
+/** Of those that the Alertmanager knows; how many these matchers match is `matching` of `sent`. */
+export const sentPage = (params: Params, abort?: AbortSignal): Promise<AlertPage> => alertPage({ state: 'sent', ...params }, abort)
+export const sentAlerts = (p: AlertPage): SentAlert[] => p.groups.flatMap((g) => g.alerts.flatMap((a) => a.sent ?? []))
 
 /** What an Alertmanager has to say; null when none is configured. */
 export async function ifConfigured<T>(ask: () => Promise<T>, abort?: AbortSignal): Promise<T | null> {
@@ -99,7 +109,6 @@ export function parseMatchers(text: string): Matcher[] | null {
 export const saysNothing = (list: Matcher[]): boolean =>
   list.every((m) => (m.isRegex ? (m.isEqual ? /^(|\.\*|\^?\.\*\$?)$/.test(m.value) : false) : m.isEqual ? m.value === '' : false))
 
-export const filterQuery = (list: Matcher[]): string => list.map((m) => 'filter=' + encodeURIComponent(matcherText(m))).join('&')
 export const silenceLink = (l: Labels): string => '/silences?new=1&m=' + encodeURIComponent(ofLabels(l).map(matcherText).join(','))
 export const routeLink = (l: Labels): string => '/routing?labels=' + encodeURIComponent(ofLabels(l).map(matcherText).join(', '))
 

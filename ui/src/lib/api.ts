@@ -82,7 +82,7 @@ export function setTenant(name: string): void {
   }
 }
 
-type Params = Record<string, string | number | string[] | undefined>
+export type Params = Record<string, string | number | string[] | undefined>
 
 /** `change`: another method than the reading one, with a JSON body or none. */
 export async function api<T>(path: string, params: Params = {}, abort?: AbortSignal, change?: { method: 'POST' | 'DELETE'; json?: unknown }): Promise<Answer<T>> {

@@ -4,7 +4,7 @@
 import { useState } from 'preact/hooks'
 import { AlertingTabs, author, lazy, useQuery } from '../alerting/bits'
 import { Events } from '../alerting/history'
-import { matcherText, ofLabels, routeLink, silenceLink, type Ack, type Explained } from '../lib/alerting'
+import { alertPage, matcherText, ofLabels, routeLink, silenceLink, type AlertGroup, type AlertPage, type Explained, type ListedAlert } from '../lib/alerting'
 import { api } from '../lib/api'
 import { useLoad, useTick, useTitle } from '../lib/hooks'
 import { useShortcuts } from '../lib/keys'
@@ -22,21 +22,13 @@ const AckEditor = lazy(() => import('../alerting/ack-editor'))
 const ROWS_STEP = 25
 const SECTIONS_STEP = 10
 
-interface Sent { fingerprint: string; labels: Labels; generatorURL: string; receivers: string[]; silencedBy: string[]; inhibitedBy: string[]; ack: Pick<Ack, 'owner' | 'comment' | 'at' | 'until'> | null }
-interface OfRule { name: string; group: string; query: string }
-interface Item { labels: Labels; annotations: Labels; state: 'firing' | 'pending'; since: string; value: string | null; rule: OfRule | null; sent: Sent | null }
-interface Section { key: string; title: string; firing: number; pending: number; rule?: OfRule | null; alerts: Item[] }
-interface Found {
-  configured: boolean; rules: number; failingRules: number; firing: number; pending: number; quiet: number; matching: number
-  groupsMatching: number; labelNames: string[]; groups: Section[]
-}
 interface Query { state: string; by: string; q: string }
 
 /** Some groups with their first alerts: the answer is small, however many there are. */
-const find = async (q: Query, more: { groups?: number; group?: string; limit: number }, abort: AbortSignal): Promise<Found> =>
-  (await api<Found>('alerting/alerts', { state: q.state, by: q.by, q: q.q || undefined, ...more }, abort)).data
-const keyOf = (i: Item): string => JSON.stringify([i.sent?.fingerprint, i.rule?.group, i.rule?.query, Object.keys(i.labels).sort().map((k) => [k, i.labels[k]])])
-const titleOf = (s: Section, by: string): string => s.title || (by === 'rule' ? '' : by === 'receiver' ? 'Nobody is told' : `Without ${by}`)
+const find = (q: Query, more: { groups?: number; group?: string; limit: number }, abort: AbortSignal): Promise<AlertPage> =>
+  alertPage({ state: q.state, by: q.by, q: q.q || undefined, ...more }, abort)
+const keyOf = (i: ListedAlert): string => JSON.stringify([i.sent?.fingerprint, i.rule?.group, i.rule?.query, Object.keys(i.labels).sort().map((k) => [k, i.labels[k]])])
+const titleOf = (s: AlertGroup, by: string): string => s.title || (by === 'rule' ? '' : by === 'receiver' ? 'Nobody is told' : `Without ${by}`)
 
 /** Why it did or did not page, and all that was decided about it. */
 function Why({ labels, tick }: { labels: Labels; tick: number }) {
@@ -46,7 +38,7 @@ function Why({ labels, tick }: { labels: Labels; tick: number }) {
   return <div class="why"><p data-test="verdict">{data.verdict}</p>{data.history.length > 0 && <Events list={data.history} max={12} />}</div>
 }
 
-function Details({ i, configured, tick }: { i: Item; configured: boolean; tick: number }) {
+function Details({ i, configured, tick }: { i: ListedAlert; configured: boolean; tick: number }) {
   return (
     <div class="alert-details">
       {i.rule && <Graph query={i.rule.query} labels={i.labels} since={Date.parse(i.since)} />}
@@ -67,7 +59,7 @@ function Details({ i, configured, tick }: { i: Item; configured: boolean; tick: 
   )
 }
 
-function Row({ i, configured, now, tick, onChange }: { i: Item; configured: boolean; now: number; tick: number; onChange: () => void }) {
+function Row({ i, configured, now, tick, onChange }: { i: ListedAlert; configured: boolean; now: number; tick: number; onChange: () => void }) {
   const [open, setOpen] = useState(false)
   const [acking, setAcking] = useState(false)
   const unack = async () => {
@@ -108,7 +100,7 @@ function Row({ i, configured, now, tick, onChange }: { i: Item; configured: bool
   )
 }
 
-function SectionCard({ s, q, configured, now, tick, onChange }: { s: Section; q: Query; configured: boolean; now: number; tick: number; onChange: () => void }) {
+function SectionCard({ s, q, configured, now, tick, onChange }: { s: AlertGroup; q: Query; configured: boolean; now: number; tick: number; onChange: () => void }) {
   const [limit, setLimit] = useState(0) // 0: as many as came with the page
   const more = useLoad(async (abort) => (limit ? (await find(q, { group: s.key, limit }, abort)).groups[0]?.alerts : undefined), [limit, s.key, q.state, q.by, q.q], tick)
   const rows = (limit && more.data) || s.alerts

@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useState } from 'preact/hooks'
 import { AlertingTabs, Matchers, NotConfigured, useQuery } from '../alerting/bits'
-import { am, ifConfigured, matcherText, ofLabels, type AmAlert, type Route, type Routes, type RouteTest } from '../lib/alerting'
+import { ifConfigured, matcherText, ofLabels, sentAlerts, sentPage, type Route, type Routes, type RouteTest, type SentAlert } from '../lib/alerting'
 import { api } from '../lib/api'
 import { useLoad, useTick, useTitle } from '../lib/hooks'
 import { useShortcuts } from '../lib/keys'
@@ -73,7 +73,7 @@ function Result({ t, tree }: { t: RouteTest; tree: Routes }) {
   )
 }
 
-function Tester({ value, onChange, picks }: { value: string; onChange: (v: string) => void; picks: AmAlert[] }) {
+function Tester({ value, onChange, picks }: { value: string; onChange: (v: string) => void; picks: SentAlert[] }) {
   return (
     <section class="card tester" aria-label="Test labels">
       <label>Which way does an alert with these labels take?
@@ -100,9 +100,9 @@ export default function RoutingPage() {
     return () => clearTimeout(timer)
   }, [text])
   const { data, error } = useLoad(async (abort) => ({ conf: await ifConfigured(async () => {
-    const [tree, alerts] = await Promise.all([api<Routes>('alerting/routes', {}, abort), am<AmAlert[]>('alerts', { abort })])
-    return { tree: tree.data, picks: alerts.filter((a, i) => alerts.findIndex((b) => b.labels.alertname === a.labels.alertname) === i).slice(0, PICKS_MAX) }
-  }, abort) }), [tick])
+    const [tree, alerts] = await Promise.all([api<Routes>('alerting/routes', {}, abort), sentPage({ by: 'alertname', groups: PICKS_MAX, limit: 1 }, abort)])
+    return { tree: tree.data, picks: sentAlerts(alerts) }
+  }, abort) }), [], tick)
   const conf = data?.conf
   const test = useLoad(async (abort) => (conf && q.labels.trim() ? (await api<RouteTest>('alerting/routes/test', { labels: q.labels }, abort)).data : null), [q.labels, conf])
   const t = q.labels.trim() && !test.error ? test.data : null

@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks'
 import { AlertingTabs, lazy, Matchers, NotConfigured, useQuery } from '../alerting/bits'
-import { am, filterQuery, ifConfigured, matcherText, parseMatchers, type AmAlert, type Silence } from '../lib/alerting'
+import { am, ifConfigured, matcherText, parseMatchers, sentAlerts, sentPage, type Silence } from '../lib/alerting'
 import { useLoad, useTick, useTitle } from '../lib/hooks'
 import { useShortcuts } from '../lib/keys'
 import { formatAgo, formatDuration, formatTime } from '../lib/time'
@@ -19,13 +19,14 @@ function matches(s: Silence, text: string): boolean {
   return text.toLowerCase().split(/\s+/).every((w) => hay.includes(w))
 }
 
+const MATCHED_MAX = 20
 /** The alerts a silence matches now. */
 function Matched({ s }: { s: Silence }) {
-  const { data, error } = useLoad((abort) => am<AmAlert[]>('alerts?' + filterQuery(s.matchers), { abort }), [s.id])
+  const { data, error } = useLoad((abort) => sentPage({ filter: s.matchers.map(matcherText), limit: MATCHED_MAX }, abort), [s.id])
   if (error !== undefined) return <ErrorBox error={error} />
   if (!data) return <Skeleton rows={1} />
-  if (data.length === 0) return <p class="muted small">No alert that fires now matches.</p>
-  return <div class="preview">{data.slice(0, 20).map((a) => <div key={a.fingerprint} class="preview-row"><b>{a.labels.alertname}</b> <LabelSet labels={a.labels} skip={['alertname']} /></div>)}{data.length > 20 && <p class="muted small">and {data.length - 20} more</p>}</div>
+  if (data.matching === 0) return <p class="muted small">No alert that fires now matches.</p>
+  return <div class="preview">{sentAlerts(data).slice(0, MATCHED_MAX).map((a) => <div key={a.fingerprint} class="preview-row"><b>{a.labels.alertname}</b> <LabelSet labels={a.labels} skip={['alertname']} /></div>)}{data.matching > MATCHED_MAX && <p class="muted small">and {data.matching - MATCHED_MAX} more</p>}</div>
 }
 
 function Card({ s, now, onEdit, onExpire }: { s: Silence; now: number; onEdit: () => void; onExpire: () => void }) {
