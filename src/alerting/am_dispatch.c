@@ -685,6 +685,8 @@ static void gc(struct am *am, int64_t now_ms)
     vec_free(&groups);
 }
 
+#define TURN_ALERTS 5000 /* of the groups that have their turn in one tick, so that am.mu is not held for long */
+
 static void gather_due(struct am *am, int64_t now_ms, struct outbox *out)
 {
     for (size_t i = am->waiting.n; i-- > 0;)
@@ -692,9 +694,20 @@ static void gather_due(struct am *am, int64_t now_ms, struct outbox *out)
             vec_push(&out->v, am->waiting.p[i]);
             vec_remove_swap(&am->waiting, i);
         }
-    map_each (group_map, s, &am->groups)
-        if (s->value->next_ms <= now_ms && !s->value->flight)
+    size_t left = TURN_ALERTS;
+    for (size_t n = am->groups.n; n > 0 && left > 0; n--) {
+        struct group_map_slot *s = group_map_next(&am->groups, &am->group_at);
+        if (!s) {
+            am->group_at = 0;
+            s = group_map_next(&am->groups, &am->group_at);
+        }
+        if (s->value->next_ms <= now_ms && !s->value->flight) {
             flush(am, s->value, now_ms, out);
+            left -= MIN(left, s->value->members.n + 1);
+        }
+    }
+    if (left) /* all had their turn; else the next tick, at once, goes on there */
+        am->group_at = 0;
 }
 
 static int64_t next_due(const struct am *am, int64_t now_ms)
@@ -708,7 +721,7 @@ static int64_t next_due(const struct am *am, int64_t now_ms)
         next = MIN(next, am->waiting.p[i]->retry_ms);
     map_each (group_map, s, &am->groups)
         if (!s->value->flight)
-            next = MIN(next, s->value->next_ms);
+            next = MIN(next, MAX(s->value->next_ms, now_ms + 1)); /* that its turn was put off is soon enough */
     return next;
 }
 

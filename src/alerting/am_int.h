@@ -206,6 +206,7 @@ struct am {
     struct am_policy_round round;
     int64_t opened_ms, heartbeats_ms; /* heartbeats_ms: when missing heartbeats are told again; mu */
     struct group_map groups;
+    size_t group_at;               /* where the turns of groups go on */
     VEC(struct pending *) waiting; /* for their next attempt */
     struct air_map air;            /* messages that are out or waiting, by log_key */
     struct log_map log;
@@ -273,7 +274,7 @@ bool am_policy_says(struct am *am, struct group *g, const struct alert *al, cons
 bool am_policy_is_digest(const struct am_route *r);
 void am_policy_gc_begin(struct am *am, int64_t now_ms); /* a round, if none is under way */
 void am_policy_gc(struct am *am, int64_t now_ms);       /* its next part, when it is time */
-void am_policy_save(struct am *am); /* without am.mu */
+void am_policy_save(struct am *am);                     /* without am.mu */
 /* am_heartbeat.c, without am.mu: tells what is missing; when to come again */
 int64_t am_heartbeat_tick(struct am *am, int64_t now_ms);
 /* am_silence.c */
