@@ -60,6 +60,17 @@ export async function done(page) {
   if (trouble.length) throw new Error('the page had trouble:\n  ' + trouble.join('\n  '))
 }
 
+/** Repeats an assertion until it holds: the page may still be drawing. */
+export async function eventually(check, ms = 20_000) {
+  for (const end = Date.now() + ms; ; await new Promise((r) => setTimeout(r, 50))) {
+    try {
+      return await check()
+    } catch (e) {
+      if (Date.now() > end) throw e
+    }
+  }
+}
+
 /** Waits until fn() is true in the test's own process. */
 export async function until(fn, what, ms = 20_000) {
   const end = Date.now() + ms
