@@ -355,23 +355,33 @@ struct query {
 };
 _Static_assert(sizeof(struct query) <= sizeof(vane_db_query), "VANE_HTTP_WORDS");
 
+static void query_attrs(struct sdk_attrs *l, const struct query *q, const char *name)
+{
+    sdk_attr_str(l, "db.system.name", q->system);
+    sdk_attr_str(l, "db.operation.name", q->s->operation);
+    sdk_attr_str(l, "db.namespace", name);
+    sdk_attr_str(l, "db.collection.name", q->s->collection);
+}
+
 static void begin_span(struct query *q, const char *name, const char *text, size_t n, bool mysql)
 {
     struct sdk_attrs l;
     l.n = 0;
-    sdk_attr_str(&l, "db.system.name", q->system);
-    sdk_attr_str(&l, "db.operation.name", q->s->operation);
-    sdk_attr_str(&l, "db.namespace", name);
-    sdk_attr_str(&l, "db.collection.name", q->s->collection);
+    if (sdk_attrs_first())
+        query_attrs(&l, q, name);
     sdk_span_begin(&q->span, q->s->name, VANE_SPAN_CLIENT, NULL, &l);
     q->spanned = true;
-    if (n && vane_span_recording(&q->span)) {
-        char own[2048], *clean = q->kept ? q->kept->clean : own;
-        if (!q->kept)
-            sanitize(text, n, own, sizeof own, mysql);
-        vane_attr b = vane_str("db.query.text", clean);
-        vane_span_set_all(&q->span, &b, 1);
-    }
+    if (!vane_span_recording(&q->span))
+        return;
+    if (l.n)
+        l.n = 0;
+    else
+        query_attrs(&l, q, name);
+    char own[2048], *clean = q->kept ? q->kept->clean : own;
+    if (!q->kept)
+        sanitize(text, n, own, sizeof own, mysql);
+    sdk_attr_str(&l, "db.query.text", clean);
+    vane_span_set_all(&q->span, l.a, l.n);
 }
 
 void vane_db_begin(vane_db_query *x, const char *system, const char *name, const char *text)

@@ -367,33 +367,44 @@ static void end_scope(struct server *s)
     s->scoped = false;
 }
 
+/* The attributes a request begins with. query and host: room for texts that must stay while they are used. */
+static void server_attrs(struct sdk_attrs *l, const struct server *s, const vane_http_request *r, char query[512],
+                         char host[256])
+{
+    sdk_attr_str(l, "http.request.method", s->method);
+    if (s->method[0] == '_')
+        sdk_attr_add(l, vane_strn("http.request.method_original", r->method, strnlen(r->method, 64)));
+    sdk_attr_str(l, "url.scheme", s->secure ? "https" : "http");
+    sdk_attr_str(l, "url.path", r->path);
+    if (r->query && r->query[0])
+        sdk_attr_add(l, vane_strn("url.query", query, put_query(query, 512, r->query, strnlen(r->query, 8192))));
+    sdk_attr_str(l, "http.route", s->route);
+    if (r->host && r->host[0]) {
+        int port = split_host(host, 256, r->host, strnlen(r->host, 300));
+        sdk_attr_str(l, "server.address", host);
+        sdk_attr_int(l, "server.port", port ? port : -1);
+    }
+    sdk_attr_str(l, "network.protocol.version", r->protocol);
+    sdk_attr_str(l, "client.address", r->client);
+    sdk_attr_str(l, "user_agent.original", r->user_agent);
+    sdk_attr_int(l, "http.request.body.size", r->body_bytes);
+    sdk_attr_str(l, "correlation_id", s->correlation);
+}
+
 static void begin_span(struct server *s, const vane_http_request *r)
 {
     if (r->get_header)
         vane_extract(r->get_header, r->carrier, &s->remote);
     struct sdk_attrs l;
-    l.n = 0;
-    sdk_attr_str(&l, "http.request.method", s->method);
-    if (s->method[0] == '_')
-        sdk_attr_add(&l, vane_strn("http.request.method_original", r->method, strnlen(r->method, 64)));
-    sdk_attr_str(&l, "url.scheme", s->secure ? "https" : "http");
-    sdk_attr_str(&l, "url.path", r->path);
     char query[512], host[256];
-    if (r->query && r->query[0])
-        sdk_attr_add(&l,
-                     vane_strn("url.query", query, put_query(query, sizeof query, r->query, strnlen(r->query, 8192))));
-    sdk_attr_str(&l, "http.route", s->route);
-    if (r->host && r->host[0]) {
-        int port = split_host(host, sizeof host, r->host, strnlen(r->host, 300));
-        sdk_attr_str(&l, "server.address", host);
-        sdk_attr_int(&l, "server.port", port ? port : -1);
-    }
-    sdk_attr_str(&l, "network.protocol.version", r->protocol);
-    sdk_attr_str(&l, "client.address", r->client);
-    sdk_attr_str(&l, "user_agent.original", r->user_agent);
-    sdk_attr_int(&l, "http.request.body.size", r->body_bytes);
-    sdk_attr_str(&l, "correlation_id", s->correlation);
+    l.n = 0;
+    if (sdk_attrs_first())
+        server_attrs(&l, s, r, query, host);
     sdk_span_begin(&s->span, s->name, VANE_SPAN_SERVER, vane_context_valid(&s->remote) ? &s->remote : NULL, &l);
+    if (!l.n && vane_span_recording(&s->span)) {
+        server_attrs(&l, s, r, query, host);
+        vane_span_set_all(&s->span, l.a, l.n);
+    }
     s->spanned = true;
 }
 

@@ -1,7 +1,7 @@
 /* What the HTTP and the database side of the middleware and the events share (sdk_http.c). */
 #pragma once
 
-#include "sdk_int.h"
+#include "sdk_trace.h"
 
 static inline bool sdk_has_tracing(void)
 {
@@ -60,6 +60,12 @@ void sdk_attr_add(struct sdk_attrs *l, vane_attr a);
 void sdk_attr_str(struct sdk_attrs *l, const char *key, const char *value); /* NULL and "" are left out */
 void sdk_attr_int(struct sdk_attrs *l, const char *key, int64_t value);     /* negative values are left out */
 void sdk_attr_f64(struct sdk_attrs *l, const char *key, double value);
+
+/* Whether a span's attributes have a say in its sampling. Otherwise they are put together only when it is recorded. */
+static inline bool sdk_attrs_first(void)
+{
+    return atomic_load_explicit(&sdk_sample_attrs, memory_order_relaxed);
+}
 
 /* Start a current span with attributes; end one with more, and as an error with error_type. */
 void sdk_span_begin(vane_span *s, const char *name, vane_span_kind kind, const vane_context *parent,

@@ -38,7 +38,7 @@ struct plan {
 };
 
 static struct plan *_Atomic plan;
-_Atomic bool sdk_sample_all;
+_Atomic bool sdk_sample_all, sdk_sample_attrs;
 static pthread_mutex_t plan_mu = PTHREAD_MUTEX_INITIALIZER;
 static struct plan *old_plan;
 static uint64_t old_since_ns;
@@ -175,10 +175,19 @@ static bool takes_all(const struct plan *p)
     return p->n && !r->name && !r->attr_key && !r->threshold && !r->limit.cost_ns;
 }
 
+static bool reads_attrs(const struct plan *p)
+{
+    size_t i = 0;
+    while (i < p->n && !p->rule[i].attr_key)
+        i++;
+    return i < p->n;
+}
+
 static void plan_use(struct plan *p)
 {
     pthread_mutex_lock(&plan_mu);
     atomic_store(&sdk_sample_all, p && takes_all(p));
+    atomic_store(&sdk_sample_attrs, p && reads_attrs(p));
     struct plan *gone = atomic_exchange_explicit(&plan, p, memory_order_acq_rel), *dead = NULL;
     uint64_t now = sdk_mono_ns();
     if (old_plan && now - old_since_ns > 10000000000u) {

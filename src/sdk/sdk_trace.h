@@ -105,6 +105,7 @@ struct sdk_decision {
 struct sdk_decision sdk_sample_root(const uint8_t trace_id[16], const char *name, const vane_attr *attrs, size_t n);
 /* The sampler takes every root: no need to ask. */
 extern _Atomic bool sdk_sample_all;
+extern _Atomic bool sdk_sample_attrs; /* some rule looks at attributes: they must be there when a span starts */
 /* Whether children follow their parent. */
 static inline bool sdk_sample_follows(void)
 {
