@@ -19,7 +19,7 @@
 #define SDK_LIKELY(x)    __builtin_expect(!!(x), 1)
 #define SDK_UNLIKELY(x)  __builtin_expect(!!(x), 0)
 #define SDK_COUNT_OF(a)  (sizeof(a) / sizeof *(a))
-#define SDK_HOT          __attribute__((hot))
+#define SDK_HOT          __attribute__((hot, aligned(16)))
 #define SDK_COLD         __attribute__((cold, noinline))
 #define SDK_MUST_CHECK   __attribute__((warn_unused_result))
 #define SDK_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -220,6 +220,7 @@ struct sdk_buf {
     char *p;
     size_t n, cap, max;
     bool failed;
+    bool odd; /* sdk_put_json_str() has met more than printable ASCII without " and backslash */
     /* When set: called with the content whenever cap is reached, which is then emptied. Non-zero: failed. */
     int (*flush)(void *ctx, const char *p, size_t n);
     void *flush_ctx;

@@ -367,12 +367,18 @@ void sdk_log_text(struct sdk_buf *b, const struct sdk_log_line *l, const char *s
 static void line_write(struct writer *w)
 {
     struct sdk_log_line *l = &w->line;
-    line_clean(w);
     struct sdk_buf b = { .p = w->out, .cap = sizeof w->out, .max = sizeof w->out };
-    if (w->text)
+    if (w->text) {
+        line_clean(w);
         sdk_log_text(&b, l, w->service);
-    else
+    } else {
         sdk_log_json(&b, l, w->service);
+        if (SDK_UNLIKELY(b.odd)) { /* otherwise every text of it has just been seen to be clean */
+            line_clean(w);
+            b.n = 0;
+            sdk_log_json(&b, l, w->service);
+        }
+    }
     if (b.failed) {
         sdk_count(SDK_LOGS_DROPPED, 1);
         return;

@@ -280,7 +280,7 @@ static void put_sample(struct sdk_buf *b, struct strings *s, const struct sdk_pr
     sdk_pb_u64(b, 2, k->label.waiting ? 0 : count * period_ns);
     static const vane_context none;
     char hex[33];
-    struct sdk_buf h = { hex, 0, sizeof hex, sizeof hex, false, NULL, NULL };
+    struct sdk_buf h = { .p = hex, .cap = sizeof hex, .max = sizeof hex };
     put_label(b, s, "thread", NULL, (uint64_t)k->label.tid);
     if (k->label.waiting)
         put_label(b, s, "state", "waiting", 0);

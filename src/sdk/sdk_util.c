@@ -370,16 +370,19 @@ bool sdk_text_valid(const char *s, size_t n)
 }
 
 /* How many bytes from here stand for themselves in a JSON string, characters beyond ASCII left aside. */
+static inline bool eight_plain(const char *s)
+{
+    uint64_t w = eight(s), hit = w | (w - EACH(0x20)) | ((w ^ EACH('"')) - EACH(1)) | ((w ^ EACH('\\')) - EACH(1));
+    return !(hit & EACH(0x80));
+}
+
 static inline size_t json_plain(const char *s, size_t n)
 {
     size_t i = 0;
-    while (n - i >= 8) {
-        uint64_t w = eight(s + i),
-                 hit = w | (w - EACH(0x20)) | ((w ^ EACH('"')) - EACH(1)) | ((w ^ EACH('\\')) - EACH(1));
-        if (hit & EACH(0x80))
-            break;
+    while (n - i >= 8 && eight_plain(s + i))
         i += 8;
-    }
+    if (n >= 8 && n - i < 8 && eight_plain(s + n - 8))
+        return n;
     while (i < n && (uint8_t)(s[i] - 0x20) < 0x60 && s[i] != '"' && s[i] != '\\')
         i++;
     return i;
@@ -451,8 +454,10 @@ void sdk_put_json_str(struct sdk_buf *b, const char *s, size_t n)
     if (plain)
         memcpy(p + 1, s, plain);
     b->n += plain + 1;
-    if (plain < n)
+    if (SDK_UNLIKELY(plain < n)) {
+        b->odd = true;
         put_escaped(b, s + plain, n - plain);
+    }
     sdk_putc(b, '"');
 }
 

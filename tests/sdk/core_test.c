@@ -220,6 +220,43 @@ static void test_text(void **state)
     sdk_buf_free(&b);
 }
 
+/* Eight bytes are looked at at once: any byte, at any place of texts of any length up to three times that. */
+static void test_text_at_once(void **state)
+{
+    (void)state;
+    char text[24], out[200];
+    for (size_t n = 1; n <= sizeof text; n++)
+        for (size_t at = 0; at < n; at++)
+            for (int c = 0; c < 256; c++) {
+                memset(text, 'a', sizeof text);
+                text[at] = (char)c;
+                assert_int_equal(sdk_text_valid(text, n), c > 0 && c < 0x80);
+                struct sdk_buf b = { .p = out, .cap = sizeof out, .max = sizeof out };
+                sdk_put_json_str(&b, text, n);
+                bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+                assert_int_equal(b.odd, !plain);
+                assert_true(out[0] == '"' && out[b.n - 1] == '"' && !memcmp(out + 1, text, at) &&
+                            !memcmp(out + b.n - (n - at), text + at + 1, n - at - 1));
+                if (plain)
+                    assert_true(b.n == n + 2 && out[1 + at] == (char)c);
+                else
+                    assert_true(b.n > n + 2 && (out[1 + at] == '\\' || c >= 0x80));
+            }
+    uint8_t bytes[64];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 37 + 11);
+    for (size_t n = 0; n <= sizeof bytes; n++) {
+        struct sdk_buf b = { .p = out, .cap = sizeof out, .max = sizeof out };
+        sdk_put_hex(&b, bytes, n);
+        assert_int_equal(b.n, 2 * n);
+        for (size_t i = 0; i < n; i++) {
+            char two[3];
+            snprintf(two, sizeof two, "%02x", bytes[i]);
+            assert_memory_equal(out + 2 * i, two, 2);
+        }
+    }
+}
+
 static void test_fork(void **state)
 {
     (void)state;
@@ -327,7 +364,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_life),          cmocka_unit_test(test_bad_config), cmocka_unit_test(test_environment),
         cmocka_unit_test(test_numbers),       cmocka_unit_test(test_text),       cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_self),       cmocka_unit_test(test_ticks),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_self),       cmocka_unit_test(test_text_at_once),
+        cmocka_unit_test(test_ticks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -327,6 +327,54 @@ static void test_db_metrics(void **state)
     stop();
 }
 
+/* What is kept of statements, routes and series: the same answers the first, the second and the tenth time, after a stop, and
+ * when the series was removed. */
+static void test_again(void **state)
+{
+    (void)state;
+    char longest[96 * 3];
+    memset(longest, 'r', sizeof longest - 1);
+    longest[0] = '/', longest[sizeof longest - 1] = 0;
+    for (int life = 0; life < 2; life++) {
+        start();
+        for (int i = 0; i < 10; i++) {
+            vane_db_query d;
+            vane_db_begin(&d, "sqlite", "main", "SELECT a FROM again WHERE b = 'x'");
+            vane_db_end(&d, NULL, 1);
+            vane_db_begin(&d, "mysql", "main", "SELECT a FROM again WHERE b = 'x'");
+            vane_db_end(&d, NULL, 1);
+            vane_db_pool("again", i, 1, 9);
+            vane_http_server x;
+            vane_http_request q = request("PUT", "/again");
+            vane_http_response a = response(i % 2 ? 204 : 503);
+            vane_http_server_begin(&x, &q);
+            vane_http_server_end(&x, &a);
+            q.route = longest;
+            vane_http_server_begin(&x, &q);
+            vane_http_server_end(&x, &a);
+        }
+        assert_true(shows("{system=\"sqlite\",operation=\"SELECT\",collection=\"again\"} 10\n"));
+        assert_true(shows("{system=\"mysql\",operation=\"SELECT\",collection=\"again\"} 10\n"));
+        assert_true(shows("database_connections_active{pool=\"again\"} 9\n"));
+        assert_true(shows("http_requests_total{method=\"PUT\",endpoint=\"/again\",status=\"204\"} 5\n"));
+        assert_true(shows("http_requests_total{method=\"PUT\",endpoint=\"/again\",status=\"503\"} 5\n"));
+        vane_metric_opts o = VANE_METRIC_OPTS_INIT;
+        o.kind = VANE_COUNTER, o.name = "http_requests_total", o.help = "HTTP requests answered.";
+        o.labels = "method,endpoint,status", o.gauge_mode = VANE_GAUGE_LIVE_SUM;
+        vane_status st;
+        vane_metric m = vane_metric_new(&o, &st);
+        assert_int_equal(st, VANE_OK);
+        assert_int_equal(vane_series_remove(m, VANE_LABELS("PUT", "/again", "204")), VANE_OK);
+        vane_http_server x;
+        vane_http_request q = request("PUT", "/again");
+        vane_http_response a = response(204);
+        vane_http_server_begin(&x, &q);
+        vane_http_server_end(&x, &a);
+        assert_true(shows("http_requests_total{method=\"PUT\",endpoint=\"/again\",status=\"204\"} 1\n"));
+        stop();
+    }
+}
+
 static void *many_requests(void *arg)
 {
     (void)arg;
@@ -466,10 +514,11 @@ static void test_spans_and_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_server_metrics), cmocka_unit_test(test_correlation),
-        cmocka_unit_test(test_client_metrics), cmocka_unit_test(test_bad_input),
-        cmocka_unit_test(test_sanitize),       cmocka_unit_test(test_db_metrics),
-        cmocka_unit_test(test_threads),        cmocka_unit_test(test_spans_and_lines),
+        cmocka_unit_test(test_server_metrics),  cmocka_unit_test(test_correlation),
+        cmocka_unit_test(test_client_metrics),  cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_sanitize),        cmocka_unit_test(test_db_metrics),
+        cmocka_unit_test(test_again),           cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_spans_and_lines),
     };
     return cmocka_run_group_tests_name("sdk_http", tests, NULL, NULL);
 }
