@@ -593,31 +593,13 @@ static enum err from_root(struct conf_ctx *cx, str file, const struct conf_node 
     return OK;
 }
 
-static struct conf_ctx *ctx_new(void)
-{
-    struct arena *a = mem_zalloc(sizeof(*a));
-    arena_init(a, 0);
-    struct conf_ctx *cx = mem_zalloc(sizeof(*cx));
-    *cx = conf_ctx_init(a, fs_os());
-    return cx;
-}
-
-static void ctx_free(struct conf_ctx *cx)
-{
-    struct arena *a = cx->a;
-    conf_ctx_release(cx);
-    mem_free(cx);
-    arena_deinit(a);
-    mem_free(a);
-}
-
 static enum err finish(struct conf_ctx *cx, enum err e, struct buf *diags_out, struct err_text *reterr)
 {
     if (diags_out)
         conf_diags_print(diags_out, cx);
     if (e) {
         conf_first_error(cx, reterr);
-        ctx_free(cx);
+        conf_ctx_free(cx);
     }
     return e;
 }
@@ -625,7 +607,7 @@ static enum err finish(struct conf_ctx *cx, enum err e, struct buf *diags_out, s
 enum err am_config_load_under(const char *path, const struct conf_node *policy, struct am_config **ret,
                               struct buf *diags_out, struct err_text *reterr)
 {
-    struct conf_ctx *cx = ctx_new();
+    struct conf_ctx *cx = conf_ctx_new(fs_os());
     struct conf_node *root;
     enum err e = conf_read(cx, path, 0, &root);
     e = e ? e : from_root(cx, arena_str(cx->a, str_c(path)), root, policy, ret);
@@ -640,7 +622,7 @@ enum err am_config_load(const char *path, struct am_config **ret, struct buf *di
 enum err am_config_parse_under(str file, str text, const struct conf_node *policy, struct am_config **ret,
                                struct buf *diags_out, struct err_text *reterr)
 {
-    struct conf_ctx *cx = ctx_new();
+    struct conf_ctx *cx = conf_ctx_new(fs_os());
     struct conf_node *root;
     enum err e = conf_parse(cx, arena_str(cx->a, file), arena_str(cx->a, text), 0, &root);
     e = e ? e : from_root(cx, file, root, policy, ret);
@@ -661,7 +643,7 @@ struct am_config *am_config_ref(struct am_config *c)
 void am_config_unref(struct am_config *c)
 {
     if (c && atomic_fetch_sub_explicit(c->refs, 1, memory_order_acq_rel) == 1)
-        ctx_free(c->ctx);
+        conf_ctx_free(c->ctx);
 }
 
 void am_config_print(const struct am_config *c, struct buf *out)

@@ -73,11 +73,6 @@ struct source {
 #define MAP_HASH(k)  (k)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 
 struct alert {
     struct arena a;
@@ -89,11 +84,6 @@ struct alert {
 #define MAP_HASH(k)  (k)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 
 struct am_inhibitor {
     const struct am_inhibit_rules *rules;

@@ -45,11 +45,6 @@ static inline bool alert_resolved(const struct alert *al, int64_t now_ms)
 #define MAP_HASH(k)  (k)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 
 /* An alert in a group, and what it was left out of the last turn for (AM_EV_INHIBITED ...; 0: it was not). */
 struct member {
@@ -62,11 +57,6 @@ struct member {
 #define MAP_HASH(k)  (k)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 
 struct flight;
 struct group {
@@ -90,11 +80,6 @@ struct group_id {
 #define MAP_HASH(k)  ((k).labels + (k).route * 0x9e3779b97f4a7c15u)
 #define MAP_EQ(a, b) ((a).labels == (b).labels && (a).route == (b).route)
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 
 struct resolved_alert { /* as it was when the flight began */
     uint64_t fingerprint;
@@ -128,11 +113,6 @@ struct pending { /* one message */
 #define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 
 struct log_entry { /* what an integration was told last about a group */
     str key;       /* owned */
@@ -148,11 +128,6 @@ struct log_entry { /* what an integration was told last about a group */
 #define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 
 struct timer {
     int64_t next_ms;
@@ -164,11 +139,6 @@ struct timer {
 #define MAP_HASH(k)  (k)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 
 #define MAP_NAME     known_map
 #define MAP_KEY      uint64_t
@@ -176,11 +146,6 @@ struct timer {
 #define MAP_HASH(k)  (k)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 
 struct silence {
     struct arena a;

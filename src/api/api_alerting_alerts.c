@@ -39,11 +39,6 @@ struct section {
 #define MAP_HASH(k)  hash64(k)
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 #define MAP_NAME     name_map
 #define MAP_KEY      str
 #define MAP_VALUE    uint8_t
@@ -348,15 +343,6 @@ static void json_strs(struct json_out *j, str key, const str *p, size_t n)
     json_arr_end(j);
 }
 
-static void json_ktime(struct json_out *j, str key, int64_t ms)
-{
-    json_key(j, key);
-    if (ms)
-        api_json_rfc3339(j, ms);
-    else
-        json_put_null(j);
-}
-
 static void ack_json(struct json_out *j, struct am *am, uint64_t fingerprint, int64_t now_ms, struct arena *a)
 {
     struct am_ack k;
@@ -368,8 +354,8 @@ static void ack_json(struct json_out *j, struct am *am, uint64_t fingerprint, in
     json_obj(j);
     json_kstr(j, "owner", k.owner);
     json_kstr(j, "comment", k.comment);
-    json_ktime(j, STR("at"), k.at_ms);
-    json_ktime(j, STR("until"), k.until_ms);
+    api_json_moment(j, STR("at"), k.at_ms);
+    api_json_moment(j, STR("until"), k.until_ms);
     json_obj_end(j);
 }
 
@@ -421,7 +407,7 @@ static void item_json(struct json_out *j, struct am *am, const struct item *i, i
     json_key(j, STR("annotations"));
     labels_json(j, i->al ? i->al->annotations : i->sent->alert.annotations);
     json_kstr(j, "state", fires(i) ? STR("firing") : STR("pending"));
-    json_ktime(j, STR("since"), i->al ? i->al->active_at_ms : i->sent->alert.starts_ms);
+    api_json_moment(j, STR("since"), i->al ? i->al->active_at_ms : i->sent->alert.starts_ms);
     json_key(j, STR("value"));
     if (i->al) {
         buf_f64_e(&value, i->al->value);

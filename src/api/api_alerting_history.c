@@ -9,25 +9,6 @@
 #include "api/api_int.h"
 #include "rules/rules_manager.h"
 
-static struct am *engine(struct http_request *rq, struct http_response *rs)
-{
-    const struct api_alertmanager *x = api_of(rq)->d.alertmanager;
-    if (api_tenant_foreign(rq, rs))
-        return NULL;
-    if (!x)
-        api_fail(rs, API_NOT_FOUND, "no Alertmanager runs here: name its file under `alertmanager:` in vane.yaml");
-    return x ? x->am : NULL;
-}
-
-static void json_moment(struct json_out *j, str key, int64_t ms)
-{
-    json_key(j, key);
-    if (ms)
-        api_json_rfc3339(j, ms);
-    else
-        json_put_null(j);
-}
-
 static void json_hex(struct json_out *j, uint64_t v)
 {
     char text[17];
@@ -129,7 +110,7 @@ static void event_json(struct json_out *j, const struct am_event *e)
 {
     json_obj(j);
     json_ki64(j, "id", e->id);
-    json_moment(j, STR("time"), e->at_ms);
+    api_json_moment(j, STR("time"), e->at_ms);
     json_kstr(j, "kind", str_c(am_event_kind_name(e->kind)));
     json_khex(j, STR("fingerprint"), e->fingerprint);
     json_key(j, STR("labels"));
@@ -184,7 +165,7 @@ static void answer_history(struct http_request *rq, struct http_response *rs, st
 
 static void get_history(struct http_request *rq, struct http_response *rs)
 {
-    struct am *am = engine(rq, rs);
+    struct am *am = api_am(rq, rs);
     struct am_matchers m = { 0 };
     struct am_history_filter f = { .receiver = http_param(rq, STR("receiver")),
                                    .group_key = http_param(rq, STR("group")),
@@ -214,14 +195,14 @@ static void ack_json(struct json_out *j, const struct am_ack *k)
     labels_json(j, k->labels);
     json_kstr(j, "owner", k->owner);
     json_kstr(j, "comment", k->comment);
-    json_moment(j, STR("at"), k->at_ms);
-    json_moment(j, STR("until"), k->until_ms);
+    api_json_moment(j, STR("at"), k->at_ms);
+    api_json_moment(j, STR("until"), k->until_ms);
     json_obj_end(j);
 }
 
 static void get_acks(struct http_request *rq, struct http_response *rs)
 {
-    struct am *am = engine(rq, rs);
+    struct am *am = api_am(rq, rs);
     struct am_ack *p;
     size_t n;
     if (!am)
@@ -338,7 +319,7 @@ static void answer_ack(struct http_request *rq, struct http_response *rs, enum e
 
 static void post_acks(struct http_request *rq, struct http_response *rs)
 {
-    struct am *am = engine(rq, rs);
+    struct am *am = api_am(rq, rs);
     struct ack_request k = { 0 };
     struct err_text why = { 0 };
     int64_t now = api_now_ms(api_of(rq));
@@ -354,7 +335,7 @@ static void post_acks(struct http_request *rq, struct http_response *rs)
 
 static void delete_acks(struct http_request *rq, struct http_response *rs)
 {
-    struct am *am = engine(rq, rs);
+    struct am *am = api_am(rq, rs);
     struct ack_request k = { .fingerprint = http_param(rq, STR("fingerprint")), .group = http_param(rq, STR("group")) };
     struct err_text why = { 0 };
     size_t n = 0;
@@ -380,11 +361,11 @@ static void rule_alert_json(struct json_out *j, const struct rule_alert *al, con
     json_kstr(j, "file", v->group->file);
     json_kstr(j, "state", str_c(alert_state_name(al->state)));
     json_kstr(j, "value", buf_str(&value));
-    json_moment(j, STR("activeAt"), al->active_at_ms);
-    json_moment(j, STR("firedAt"), al->fired_at_ms);
-    json_moment(j, STR("resolvedAt"), al->resolved_at_ms);
+    api_json_moment(j, STR("activeAt"), al->active_at_ms);
+    api_json_moment(j, STR("firedAt"), al->fired_at_ms);
+    api_json_moment(j, STR("resolvedAt"), al->resolved_at_ms);
     json_kf64(j, "for", (double)f->rule->for_ms / 1e3);
-    json_moment(j, STR("firesAt"), al->state == ALERT_PENDING ? al->active_at_ms + f->rule->for_ms : 0);
+    api_json_moment(j, STR("firesAt"), al->state == ALERT_PENDING ? al->active_at_ms + f->rule->for_ms : 0);
     json_key(j, STR("labels"));
     labels_json(j, al->labels);
     json_obj_end(j);
@@ -412,7 +393,7 @@ static void rule_json(struct json_out *j, const struct rule_facts *f, const stru
     json_kstr(j, "query", buf_str(&query));
     json_kstr(j, "health", str_c(f->health));
     json_kstr(j, "lastError", str_c(f->last_error));
-    json_moment(j, STR("lastEvaluation"), f->last_eval_ms);
+    api_json_moment(j, STR("lastEvaluation"), f->last_eval_ms);
     json_kf64(j, "interval", (double)v->interval_ms / 1e3);
     json_key(j, STR("alerts"));
     json_arr(j);
@@ -439,12 +420,12 @@ static void integration_json(struct json_out *j, const struct am_explained_integ
 {
     json_obj(j);
     json_kstr(j, "name", in->name);
-    json_moment(j, STR("lastSent"), in->sent_ms);
+    api_json_moment(j, STR("lastSent"), in->sent_ms);
     json_kbool(j, "toldFiring", in->told_firing);
-    json_moment(j, STR("repeatsAfter"), in->repeat_ms);
+    api_json_moment(j, STR("repeatsAfter"), in->repeat_ms);
     json_kbool(j, "onItsWay", in->on_its_way);
     json_ku64(j, "attempt", in->attempt);
-    json_moment(j, STR("nextAttempt"), in->retry_ms);
+    api_json_moment(j, STR("nextAttempt"), in->retry_ms);
     json_obj_end(j);
 }
 
@@ -456,7 +437,7 @@ static void group_json(struct json_out *j, const struct am_explained_group *g)
     json_kstr(j, "groupKey", g->key);
     json_kbool(j, "inGroup", g->exists);
     json_kbool(j, "hadTurn", g->had_turn);
-    json_moment(j, STR("nextTurn"), g->next_ms);
+    api_json_moment(j, STR("nextTurn"), g->next_ms);
     json_kbool(j, "muted", g->muted);
     json_key(j, STR("leftOut"));
     if (g->left_out)
@@ -499,7 +480,7 @@ static void keeps_quiet_json(struct json_out *j, const struct am_explained *x)
         json_kstr(j, "id", x->silences[i].id);
         json_kstr(j, "createdBy", x->silences[i].created_by);
         json_kstr(j, "comment", x->silences[i].comment);
-        json_moment(j, STR("endsAt"), x->silences[i].ends_ms);
+        api_json_moment(j, STR("endsAt"), x->silences[i].ends_ms);
         json_obj_end(j);
     }
     json_arr_end(j);
@@ -527,8 +508,8 @@ static void explained_json(struct json_out *j, struct http_request *rq, struct a
     labels_json(j, x->labels);
     json_khex(j, STR("fingerprint"), x->fingerprint);
     json_kstr(j, "state", !x->known ? STR("unknown") : x->fires ? STR("firing") : STR("resolved"));
-    json_moment(j, STR("startsAt"), x->known ? x->alert.starts_ms : 0);
-    json_moment(j, STR("endsAt"), x->known ? x->alert.ends_ms : 0);
+    api_json_moment(j, STR("startsAt"), x->known ? x->alert.starts_ms : 0);
+    api_json_moment(j, STR("endsAt"), x->known ? x->alert.ends_ms : 0);
     keeps_quiet_json(j, x);
     json_key(j, STR("steps"));
     json_arr(j);
@@ -571,7 +552,7 @@ static bool alert_param(struct http_request *rq, struct http_response *rs, struc
 
 static void get_explain(struct http_request *rq, struct http_response *rs)
 {
-    struct am *am = engine(rq, rs);
+    struct am *am = api_am(rq, rs);
     struct am_matchers m;
     struct am_explanation x;
     if (!am || !alert_param(rq, rs, &m))

@@ -7,44 +7,16 @@
 
 #include "api/api_int.h"
 
-static struct am *engine(struct http_request *rq, struct http_response *rs)
-{
-    const struct api_alertmanager *x = api_of(rq)->d.alertmanager;
-    if (api_tenant_foreign(rq, rs))
-        return NULL;
-    if (!x)
-        api_fail(rs, API_NOT_FOUND, "no Alertmanager runs here: name its file under `alertmanager:` in vane.yaml");
-    return x ? x->am : NULL;
-}
-
-static void json_moment(struct json_out *j, str key, int64_t ms)
-{
-    json_key(j, key);
-    if (ms && ms != INT64_MAX)
-        api_json_rfc3339(j, ms);
-    else
-        json_put_null(j);
-}
-
-static void json_span(struct json_out *j, str key, int64_t ms)
-{
-    AUTO_BUF struct buf b;
-    buf_init(&b, 0);
-    buf_duration(&b, ms);
-    json_key(j, key);
-    json_str(j, buf_str(&b));
-}
-
 /* ---- heartbeats ---- */
 static void heartbeat_json(struct json_out *j, const struct am_heartbeat_view *v)
 {
     json_obj(j);
     json_kstr(j, "name", v->name);
     json_kstr(j, "state", v->missing ? STR("missing") : v->last_ms ? STR("ok") : STR("waiting"));
-    json_span(j, STR("period"), v->period_ms);
-    json_span(j, STR("grace"), v->grace_ms);
-    json_moment(j, STR("lastSeen"), v->last_ms);
-    json_moment(j, STR("due"), v->due_ms);
+    api_json_duration(j, STR("period"), v->period_ms);
+    api_json_duration(j, STR("grace"), v->grace_ms);
+    api_json_moment(j, STR("lastSeen"), v->last_ms);
+    api_json_moment(j, STR("due"), v->due_ms);
     json_key(j, STR("labels"));
     labels_json(j, v->labels);
     json_obj_end(j);
@@ -52,7 +24,7 @@ static void heartbeat_json(struct json_out *j, const struct am_heartbeat_view *v
 
 static void get_heartbeats(struct http_request *rq, struct http_response *rs)
 {
-    struct am *am = engine(rq, rs);
+    struct am *am = api_am(rq, rs);
     struct am_heartbeat_view *v;
     size_t n;
     if (!am)
@@ -68,7 +40,7 @@ static void get_heartbeats(struct http_request *rq, struct http_response *rs)
 
 static void post_heartbeat(struct http_request *rq, struct http_response *rs)
 {
-    struct am *am = engine(rq, rs);
+    struct am *am = api_am(rq, rs);
     struct err_text why = { 0 };
     if (!am)
         return;
@@ -112,7 +84,7 @@ static void steps_json(struct json_out *j, struct arena *a, const struct am_poli
     for (size_t i = 0; i < p->escalations.n; i++)
         for (size_t k = 0; str_eq(p->escalations.keys[i], s->escalation) && k < p->escalations.p[i].steps.n; k++) {
             json_obj(j);
-            json_span(j, STR("after"), p->escalations.p[i].steps.p[k].after_ms);
+            api_json_duration(j, STR("after"), p->escalations.p[i].steps.p[k].after_ms);
             receivers_json(j, a, p, &p->escalations.p[i].steps.p[k].channels);
             json_obj_end(j);
         }
@@ -174,7 +146,7 @@ static void count(struct http_request *rq, struct am *am, const struct am_policy
 
 static void get_severities(struct http_request *rq, struct http_response *rs)
 {
-    struct am *am = engine(rq, rs);
+    struct am *am = api_am(rq, rs);
     if (!am)
         return;
     struct am_config *c = am_config_in_use(am);

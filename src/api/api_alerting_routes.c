@@ -9,13 +9,8 @@
 /* With a reference of the configuration; NULL after an answer. */
 static struct am_config *config(struct http_request *rq, struct http_response *rs)
 {
-    const struct api_alertmanager *x = api_of(rq)->d.alertmanager;
-    if (api_tenant_foreign(rq, rs))
-        return NULL;
-    if (x)
-        return am_config_in_use(x->am);
-    api_fail(rs, API_NOT_FOUND, "no Alertmanager runs here: name its file under `alertmanager:` in vane.yaml");
-    return NULL;
+    struct am *am = api_am(rq, rs);
+    return am ? am_config_in_use(am) : NULL;
 }
 
 static void json_strs(struct json_out *j, str key, const str *p, size_t n)
@@ -25,15 +20,6 @@ static void json_strs(struct json_out *j, str key, const str *p, size_t n)
     for (size_t i = 0; i < n; i++)
         json_str(j, p[i]);
     json_arr_end(j);
-}
-
-static void json_duration(struct json_out *j, str key, int64_t ms)
-{
-    AUTO_BUF struct buf b;
-    buf_init(&b, 0);
-    buf_duration(&b, ms);
-    json_key(j, key);
-    json_str(j, buf_str(&b));
 }
 
 static void json_matchers(struct json_out *j, const struct am_matchers *m)
@@ -63,7 +49,7 @@ static void policy_json(struct json_out *j, const struct am_route_policy *p)
     if (p->step) {
         json_kstr(j, "escalation", p->escalation_name);
         json_ku64(j, "step", p->step);
-        json_duration(j, STR("after"), p->after_ms);
+        api_json_duration(j, STR("after"), p->after_ms);
     }
     json_obj_end(j);
 }
@@ -83,9 +69,9 @@ static void route_json(struct json_out *j, const struct am_config *c, const stru
     json_kstr(j, "receiver", r->receiver);
     json_strs(j, STR("groupBy"), r->group_by, r->n_group_by);
     json_kbool(j, "groupByAll", r->group_by_all);
-    json_duration(j, STR("groupWait"), r->group_wait_ms);
-    json_duration(j, STR("groupInterval"), r->group_interval_ms);
-    json_duration(j, STR("repeatInterval"), r->repeat_interval_ms);
+    api_json_duration(j, STR("groupWait"), r->group_wait_ms);
+    api_json_duration(j, STR("groupInterval"), r->group_interval_ms);
+    api_json_duration(j, STR("repeatInterval"), r->repeat_interval_ms);
     json_strs(j, STR("muteTimeIntervals"), r->mute, r->n_mute);
     json_strs(j, STR("activeTimeIntervals"), r->active, r->n_active);
     policy_json(j, r->policy);

@@ -235,15 +235,6 @@ static void json_told(struct json_out *j, const struct told *v, size_t n, const 
     json_arr_end(j);
 }
 
-static void json_time(struct json_out *j, const char *key, int64_t ms)
-{
-    json_key(j, str_c(key));
-    if (ms)
-        api_json_rfc3339(j, ms);
-    else
-        json_put_null(j);
-}
-
 static void episode_json(struct json_out *j, const struct rules_episode *e)
 {
     AUTO_BUF struct buf value = { 0 };
@@ -254,9 +245,9 @@ static void episode_json(struct json_out *j, const struct rules_episode *e)
     json_key(j, STR("annotations"));
     labels_json(j, e->annotations);
     json_kstr(j, "value", buf_str(&value));
-    json_time(j, "activeAt", e->active_ms);
-    json_time(j, "firedAt", e->fired_ms);
-    json_time(j, "resolvedAt", e->resolved_ms);
+    api_json_moment(j, STR("activeAt"), e->active_ms);
+    api_json_moment(j, STR("firedAt"), e->fired_ms);
+    api_json_moment(j, STR("resolvedAt"), e->resolved_ms);
     json_obj_end(j);
 }
 
@@ -306,12 +297,12 @@ static void result_json(struct http_request *rq, struct http_response *rs, const
         qsort(p->v.p, p->v.n, sizeof(*p->v.p), by_route);
     uint64_t pages = count_pages(rq->a, p->v.p, p->v.n, &told, &n_told);
     json_obj(&j);
-    json_time(&j, "start", t->cfg.from_ms);
-    json_time(&j, "end", t->cfg.to_ms);
+    api_json_moment(&j, STR("start"), t->cfg.from_ms);
+    api_json_moment(&j, STR("end"), t->cfg.to_ms);
     json_kbool(&j, "complete", r->why.n == 0);
     if (r->why.n) {
         json_kstr(&j, "why", r->why);
-        json_time(&j, "reached", r->reached_ms);
+        api_json_moment(&j, STR("reached"), r->reached_ms);
     }
     json_kbool(&j, "routed", p->am != NULL);
     json_ku64(&j, "pages", pages);
@@ -396,8 +387,8 @@ static void backfill_json(struct http_response *rs, const struct rules_backtest_
 {
     struct json_out j = api_begin(rs);
     json_obj(&j);
-    json_time(&j, "start", cfg->from_ms);
-    json_time(&j, "end", r->reached_ms);
+    api_json_moment(&j, STR("start"), cfg->from_ms);
+    api_json_moment(&j, STR("end"), r->reached_ms);
     json_kbool(&j, "complete", r->why.n == 0);
     if (r->why.n)
         json_kstr(&j, "why", r->why);

@@ -92,7 +92,9 @@ void api_end_truncated(struct json_out *j, bool truncated);                     
 void api_json_value(struct json_out *j, int64_t ts_ms, double v);                      /* [1.5,"2"] */
 void api_json_histogram(struct json_out *j, int64_t ts_ms, const struct histogram *h); /* [1.5,{...}] */
 void api_json_result(struct json_out *j, const struct promql_result *r, size_t limit);
-void api_json_rfc3339(struct json_out *j, int64_t ts_ms); /* 0: "0001-01-01T00:00:00Z" */
+void api_json_rfc3339(struct json_out *j, int64_t ts_ms);         /* 0: "0001-01-01T00:00:00Z" */
+void api_json_moment(struct json_out *j, str key, int64_t ts_ms); /* "key": the time; 0: null */
+void api_json_duration(struct json_out *j, str key, int64_t ms);  /* "key": "1h30m" */
 #define API_TRUNCATED "results truncated due to limit"
 
 /* Of the configuration, sorted, in a. */
@@ -150,6 +152,8 @@ str api_tenant(const struct http_request *rq);             /* whose request it i
 bool api_tenant_is_default(const struct http_request *rq); /* true while there are none */
 /* What concerns the store as a whole is the default tenant's: 403 for the others, true if it was answered. */
 bool api_tenant_foreign(const struct http_request *rq, struct http_response *rs);
+/* The Alertmanager inside, which is the default tenant's; NULL after an answer. */
+struct am *api_am(struct http_request *rq, struct http_response *rs);
 const struct api_store *api_store(struct http_request *rq); /* as the request's tenant sees it; lives as long as rq */
 struct promql_source *api_source(struct http_request *rq);
 struct ingest_source api_sender(const struct http_request *rq, unsigned flags);

@@ -142,3 +142,21 @@ void api_json_rfc3339(struct json_out *j, int64_t ts_ms)
     json_str(j, buf_str(&b));
     buf_deinit(&b);
 }
+
+void api_json_moment(struct json_out *j, str key, int64_t ts_ms)
+{
+    json_key(j, key);
+    if (ts_ms)
+        api_json_rfc3339(j, ts_ms);
+    else
+        json_put_null(j);
+}
+
+void api_json_duration(struct json_out *j, str key, int64_t ms)
+{
+    AUTO_BUF struct buf b;
+    buf_init(&b, 0);
+    buf_duration(&b, ms);
+    json_key(j, key);
+    json_str(j, buf_str(&b));
+}

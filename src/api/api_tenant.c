@@ -125,6 +125,16 @@ bool api_tenant_foreign(const struct http_request *rq, struct http_response *rs)
     return true;
 }
 
+struct am *api_am(struct http_request *rq, struct http_response *rs)
+{
+    const struct api_alertmanager *x = api_of(rq)->d.alertmanager;
+    if (api_tenant_foreign(rq, rs))
+        return NULL;
+    if (!x)
+        api_fail(rs, API_NOT_FOUND, "no Alertmanager runs here: name its file under `alertmanager:` in vane.yaml");
+    return x ? x->am : NULL;
+}
+
 /* ---- matchers and labels ---- */
 
 static struct matcher *narrowed(struct arena *a, str tenant, const struct matcher *m, size_t n)

@@ -499,28 +499,16 @@ static enum err load(struct conf_ctx *cx, const char *path, struct cli_config **
     return OK;
 }
 
-static void ctx_free(struct conf_ctx *cx)
-{
-    struct arena *a = cx->a;
-    conf_ctx_release(cx);
-    arena_deinit(a);
-    mem_free(a);
-    mem_free(cx);
-}
-
 enum err cli_config_load(const char *path, struct cli_config **ret, struct buf *diags_out, struct err_text *reterr)
 {
-    struct arena *a = mem_zalloc(sizeof(*a));
-    struct conf_ctx *cx = mem_zalloc(sizeof(*cx));
-    arena_init(a, 0);
-    *cx = conf_ctx_init(a, fs_os());
+    struct conf_ctx *cx = conf_ctx_new(fs_os());
     enum err e = load(cx, path, ret, diags_out, reterr);
     if (diags_out)
         conf_diags_print(diags_out, cx);
     if (e) {
         if (cx->n_errors)
             conf_first_error(cx, reterr);
-        ctx_free(cx);
+        conf_ctx_free(cx);
     }
     return e;
 }
@@ -530,7 +518,7 @@ void cli_config_free(struct cli_config *c)
     if (!c)
         return;
     prom_config_unref(c->prom);
-    ctx_free(c->ctx);
+    conf_ctx_free(c->ctx);
 }
 
 void cli_config_print(const struct cli_config *c, struct buf *out)

@@ -20,11 +20,6 @@ struct family {
 #define MAP_EQ(a, b) str_eq(a, b)
 #include "base/hash.h"
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 
 struct lint {
     struct arena a;

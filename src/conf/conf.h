@@ -71,6 +71,9 @@ struct conf_ctx {
 };
 struct conf_ctx conf_ctx_init(struct arena *a, struct fs *fs);
 void conf_ctx_release(struct conf_ctx *cx); /* frees compiled regexes */
+/* A context with an arena of its own, from which the configuration itself will be made; both live until the free. */
+struct conf_ctx *conf_ctx_new(struct fs *fs);
+void conf_ctx_free(struct conf_ctx *cx);
 /* Add an error or a warning at a node (NULL: no position). conf_error returns ERR_INVALID. */
 enum err conf_error(struct conf_ctx *cx, const struct conf_node *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void conf_warn(struct conf_ctx *cx, const struct conf_node *at, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -45,6 +45,24 @@ void conf_ctx_release(struct conf_ctx *cx)
     vec_free(&cx->regexes);
 }
 
+struct conf_ctx *conf_ctx_new(struct fs *fs)
+{
+    struct arena *a = mem_zalloc(sizeof(*a));
+    struct conf_ctx *cx = mem_zalloc(sizeof(*cx));
+    arena_init(a, 0);
+    *cx = conf_ctx_init(a, fs);
+    return cx;
+}
+
+void conf_ctx_free(struct conf_ctx *cx)
+{
+    struct arena *a = cx->a;
+    conf_ctx_release(cx);
+    mem_free(cx);
+    arena_deinit(a);
+    mem_free(a);
+}
+
 /* ---- diagnostics ---- */
 
 static str source_line(str text, uint32_t line)

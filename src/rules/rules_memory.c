@@ -21,11 +21,6 @@ struct kept {
 #define MAP_HASH(k)  (k)
 #define MAP_EQ(a, b) ((a) == (b))
 #include "base/map.h"
-#undef MAP_NAME
-#undef MAP_KEY
-#undef MAP_VALUE
-#undef MAP_HASH
-#undef MAP_EQ
 #define MAP_NAME     by_name
 #define MAP_KEY      str
 #define MAP_VALUE    struct kept *

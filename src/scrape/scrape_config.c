@@ -653,24 +653,6 @@ static void set_dir(struct prom_config *c, str dir)
 
 /* ---- life ---- */
 
-/* A context with an arena of its own, from which the configuration itself will be made. */
-static struct conf_ctx *ctx_new(void)
-{
-    struct arena *a = mem_zalloc(sizeof(*a));
-    arena_init(a, 0);
-    struct conf_ctx *cx = mem_zalloc(sizeof(*cx));
-    *cx = conf_ctx_init(a, fs_os());
-    return cx;
-}
-static void ctx_free(struct conf_ctx *cx)
-{
-    struct arena *a = cx->a;
-    conf_ctx_release(cx);
-    mem_free(cx);
-    arena_deinit(a);
-    mem_free(a);
-}
-
 static enum err from_root(struct conf_ctx *cx, str file, const struct conf_node *root, struct prom_config **ret)
 {
     struct prom_config *c = arena_new(cx->a, struct prom_config);
@@ -693,14 +675,14 @@ static enum err finish(struct conf_ctx *cx, enum err e, struct buf *diags_out, s
         conf_diags_print(diags_out, cx);
     if (e) {
         conf_first_error(cx, reterr);
-        ctx_free(cx);
+        conf_ctx_free(cx);
     }
     return e;
 }
 
 enum err prom_config_load(const char *path, struct prom_config **ret, struct buf *diags_out, struct err_text *reterr)
 {
-    struct conf_ctx *cx = ctx_new();
+    struct conf_ctx *cx = conf_ctx_new(fs_os());
     struct conf_node *root;
     enum err e = conf_read(cx, path, 0, &root);
     e = e ? e : from_root(cx, str_c(path), root, ret);
@@ -709,7 +691,7 @@ enum err prom_config_load(const char *path, struct prom_config **ret, struct buf
 
 enum err prom_config_parse(str file, str text, struct prom_config **ret, struct buf *diags_out, struct err_text *reterr)
 {
-    struct conf_ctx *cx = ctx_new();
+    struct conf_ctx *cx = conf_ctx_new(fs_os());
     struct conf_node *root;
     enum err e = conf_parse(cx, file, arena_str(cx->a, text), 0, &root);
     e = e ? e : from_root(cx, file, root, ret);
@@ -719,7 +701,7 @@ enum err prom_config_parse(str file, str text, struct prom_config **ret, struct 
 enum err prom_config_from_node(str file, const struct conf_node *n, struct prom_config **ret, struct buf *diags_out,
                                struct err_text *reterr)
 {
-    struct conf_ctx *cx = ctx_new();
+    struct conf_ctx *cx = conf_ctx_new(fs_os());
     enum err e = from_root(cx, file, n ? conf_copy(cx->a, n) : NULL, ret);
     return finish(cx, e, diags_out, reterr);
 }
@@ -733,7 +715,7 @@ struct prom_config *prom_config_ref(struct prom_config *c)
 void prom_config_unref(struct prom_config *c)
 {
     if (c && atomic_fetch_sub_explicit(c->refs, 1, memory_order_acq_rel) == 1)
-        ctx_free(c->ctx);
+        conf_ctx_free(c->ctx);
 }
 
 void prom_config_print(const struct prom_config *c, struct buf *out)
